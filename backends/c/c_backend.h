@@ -1,0 +1,16 @@
+/* C backend: Program -> one .c and one .h, C99 (docs/ARCHITECTURE.md, "Generated C"). */
+#ifndef POPSHIFT_BACKENDS_C_H
+#define POPSHIFT_BACKENDS_C_H
+
+#include "ir/nest.h"
+
+typedef struct COptions {
+  const char *name;      /* prefix of every symbol; NULL: the program's name */
+  const char *model_sha; /* hex SHA-256 of the model file for the banner, or NULL */
+} COptions;
+
+/* Adds NAME.c and NAME.h to files. The program is planned and verified and not exact. False with a diagnostic. */
+bool c_emit(Ctx *, const Program *, const COptions *, OutFiles *files);
+
+/* Pieces that the HLS backend prints alike. Text of a scalar row over operand texts is in c_scalar[]: a format with %0 %1 %2. */
+#endif

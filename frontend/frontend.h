@@ -1,0 +1,37 @@
+/* Frontend: ONNX in. Opset versions, functions, domains and sequences end here; eval never sees them. */
+#ifndef POPSHIFT_FRONTEND_H
+#define POPSHIFT_FRONTEND_H
+
+#include "ir/graph.h"
+
+typedef struct DimBind { const char *name; int64_t lo, hi; } DimBind;           /* --dim NAME=N (lo = hi) or LO..HI */
+typedef struct ShapeBind { const char *input; int rank; int64_t dim[MAX_RANK]; } ShapeBind;
+typedef struct InputBind { const char *input; const Tensor *value; } InputBind; /* --bind: the input becomes a constant */
+
+typedef struct ImportOptions {
+  const DimBind *dims; int n_dims;
+  const ShapeBind *shapes; int n_shapes;
+  const InputBind *binds; int n_binds;
+  bool batch_one;                  /* unknown leading dimensions of inputs become 1, with a remark */
+  const char *external_root;       /* folder of external data; NULL: the model's */
+} ImportOptions;
+
+/* Imports model bytes; file names them in messages. NULL with diagnostics: all unsupported nodes at once. Inputs that have an
+ * initializer are constants. Weights are shared with no copy of the bytes. The result is verified. */
+Graph *onnx_import(Ctx *, const char *file, const char *bytes, size_t n, const ImportOptions *);
+
+/* A TensorProto (input_0.pb) as a tensor. NULL with E0104. name: malloc'd copy of its name, or NULL not wanted. */
+Tensor *onnx_read_tensor(Ctx *, const char *file, const char *bytes, size_t n, char **name);
+
+/* Facts of the model file that the Graph does not keep. */
+typedef struct OnnxInfo { int64_t ir_version; const char *producer, *producer_version; int n_opsets;
+  struct { const char *domain; int64_t version; } opsets[16]; int n_nodes; } OnnxInfo;
+bool onnx_info(Ctx *, Arena *, const char *file, const char *bytes, size_t n, OnnxInfo *);
+
+/* The operators, one row each, for `ops`: since and upto are opset versions of the domain that are read. */
+typedef struct OnnxOp { const char *domain, *name; int since, upto; const char *limits; /* what is left out, or "" */ } OnnxOp;
+int onnx_op_count(void);
+OnnxOp onnx_op_get(int i);
+/* For `ops --missing`: distinct domain.op of the model that no row covers, with their node counts. */
+bool onnx_missing(Ctx *, const char *file, const char *bytes, size_t n, Str *report, int *n_missing);
+#endif
