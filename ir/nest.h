@@ -111,6 +111,7 @@ typedef struct Program {
   int *steps; int n_steps, cap_steps; /* nests to call, in order */
   int64_t arena_bytes; /* after plan; -1 before */
   int64_t arena_bound; /* most bytes alive at any one step: no plan can be smaller */
+  struct NameSet *names; /* identifiers taken (nest_names.c) */
 } Program;
 
 Program *program_new(Ctx *, const char *name);
@@ -118,6 +119,8 @@ void program_free(Program *);
 /* Identifier from model text: [A-Za-z0-9_], no leading '_' or digit, not a C/C++/HLS keyword or library name, at most 40
  * characters, unique among the program's buffers and nests; prefix tells the kind ("t", "n", "w"). */
 const char *nest_name(Program *, const char *prefix, const char *text);
+/* True where the text may be the name of a program, buffer, nest or variable. */
+bool nest_name_ok(const char *);
 int program_buf(Program *, const char *name, Elem, Space, int64_t n, const void *rom);
 Nest *program_nest(Program *, const char *name, const Loc *, const char *note); /* adds a step too */
 
@@ -138,11 +141,18 @@ Expr *nx_splat(Program *, Expr *, int lanes);
 Expr *nx_hred(Program *, Expr *);
 Expr *nx_dot(Program *, Expr *acc, Expr *a, Expr *b);
 Expr *nx_lut3(Program *, int imm, Expr *, Expr *, Expr *);
+Expr *nx_shuf(Program *, Expr *table, Expr *index);
+Expr *nx_perm(Program *, Expr *, const uint8_t *perm, int lanes);
 Expr *nx_intrin(Program *, int row, int n, Expr *const *args);
+/* f32 rounded to the nearest f16, bf16 number, still an f32: round_f16, round_bf16 of type.h bit by bit. x is used several
+ * times: pass a variable. */
+Expr *nx_round_f16(Program *, Expr *x);
+Expr *nx_round_bf16(Program *, Expr *x);
 bool nx_is_const(const Expr *, int64_t *v);             /* 1-lane code constant */
-Stmt *ns_for(Program *, Block *into, int var, Expr *lo, Expr *hi, int64_t step, int64_t max); /* returns it: fill ->body */
+Stmt *ns_for(Program *, Block *into, int var, Expr *lo, Expr *hi, int64_t step, int64_t max); /* returns it: fill ->body; max -1: from constant lo, hi */
 Stmt *ns_if(Program *, Block *into, Expr *cond);
 void ns_let(Program *, Block *into, int var, Expr *);
+Expr *ns_name(Program *, Nest *, Block *into, const char *name, Expr *); /* LETs e, gives the variable; constants and variables as they are */
 void ns_vardef(Program *, Block *into, int var, Expr *);
 void ns_set(Program *, Block *into, int var, Expr *);
 void ns_store(Program *, Block *into, int buf, Expr *index, Expr *value);
@@ -176,6 +186,7 @@ bool program_run(Ctx *, const Program *, const void *const *ins, void *const *ou
 
 /* First and last step that touches an arena buffer; first > last where none does. */
 void buf_lifetime(const Program *, int buf, int *first, int *last);
+void buf_lifetimes(const Program *, int *first, int *last); /* of all n_bufs buffers at once, any space */
 void stmt_visit(const Block *, void (*)(void *user, const Stmt *), void *user);      /* all statements, outer first */
 void expr_visit(const Expr *, void (*)(void *user, const Expr *), void *user);
 void stmt_exprs(const Stmt *, void (*)(void *user, const Expr *), void *user);       /* of this statement only, all sub-expressions */
