@@ -108,6 +108,10 @@ void str_free(Str *);
 /* Shortest decimal that reads back to the same value; "inf", "-inf", "nan". f32: shortest for binary32. */
 void str_f64(Str *, double);
 void str_f32(Str *, float);
+/* Their inverse, and integers: all of the text, without locale; false where it is no number (or beyond int64). */
+bool parse_f64(const char *text, size_t n, double *);
+bool parse_f32(const char *text, size_t n, float *);
+bool parse_i64(const char *text, size_t n, int64_t *);
 /* "..." with \" \\ \n \t and \xNN for the rest outside printable ASCII: for texts, JSON uses its own library. */
 void str_quoted(Str *, const char *);
 

@@ -36,7 +36,8 @@ static inline bool elem_eq(Elem a, Elem b) { return a.kind == b.kind && a.bits =
 static inline bool elem_is_float(Elem e) { return e.kind == EK_FLOAT || e.kind == EK_BF16; }
 static inline bool elem_is_code(Elem e) { return !elem_is_float(e); } /* an exact integer */
 bool elem_valid(Elem);
-/* Least and greatest number of a code type (bases<k>, k > 1: of the plane word). Not for floats. u64's hi is INT64_MAX + wrap: see elem_hi_u. */
+/* Least and greatest number of a code type (bases<k>, k > 1: of the plane word). Not for floats. elem_hi of u63 and u64 is INT64_MAX:
+ * numbers of u64 above it exist, and pass through int64_t as their two's complement bits. */
 int64_t elem_lo(Elem);
 int64_t elem_hi(Elem);
 /* Narrowest i<k> or u<k> (u where lo >= 0) that holds lo..hi. */

@@ -1,0 +1,72 @@
+/* The command: verbs and flags as two tables, one parsed Cmd that every verb gets. */
+#ifndef POPSHIFT_TOOLS_CMD_H
+#define POPSHIFT_TOOLS_CMD_H
+
+#include "frontend/frontend.h"
+#include "passes/pass.h"
+
+typedef enum FlagId {
+#define FLAG(id, long_, short_, arg, verbs, available, help) FLAG_##id,
+#include "tools/flags.def"
+#undef FLAG
+  FLAG_COUNT
+} FlagId;
+
+typedef enum VerbId {
+#define VERB(name, args, available, what) VERB_##name,
+#include "tools/verbs.def"
+#undef VERB
+  VERB_COUNT
+} VerbId;
+#define VERB_LETTERS "crsvbiplonqtyd" /* in the order of verbs.def; flags.def names verbs by these */
+
+typedef struct Cmd {
+  Ctx *ctx;
+  VerbId verb;
+  const char **args; int n_args;
+  struct { const char **v; int n; } flag[FLAG_COUNT]; /* given values in order; a flag without argument has v = "" */
+} Cmd;
+
+static inline bool cmd_has(const Cmd *c, FlagId f) { return c->flag[f].n > 0; }
+static inline const char *cmd_get(const Cmd *c, FlagId f) { return c->flag[f].n ? c->flag[f].v[c->flag[f].n - 1] : NULL; }
+/* Number of a flag, deflt where it is not given; false with E0701 where it is not a number in lo..hi. */
+bool cmd_int(Cmd *, FlagId, int64_t deflt, int64_t lo, int64_t hi, int64_t *);
+bool cmd_double(Cmd *, FlagId, double deflt, double *);
+/* Comma-separated numbers into v (at most max); *n = 0 where not given. */
+bool cmd_doubles(Cmd *, FlagId, double *v, int max, int *n);
+/* "NAME=REST": splits at the first '=' where NAME is not empty; name is in the context's arena. */
+const char *cmd_split(Cmd *, const char *text, const char **rest); /* NULL where there is no '=' */
+/* The one model argument, or NULL with E0701. */
+const char *cmd_model(Cmd *);
+
+#define VERB(name, args, available, what) int verb_##name(Cmd *);
+#include "tools/verbs.def"
+#undef VERB
+
+/* model.c: a model from .onnx, .ir (graph or program text); flags --dim --shape --bind --external-data-root apply to ONNX. */
+typedef struct Model {
+  const char *path;
+  char sha[65];            /* hex SHA-256 of the file */
+  State s;                 /* a graph, or a program from text */
+  bool is_onnx;
+} Model;
+bool model_load(Cmd *, const char *path, Model *);
+/* The same with unknown leading dimensions taken from the shapes of given tensors (one per arg, NULL: unknown). */
+bool model_load_as(Cmd *, const char *path, const ShapeBind *, int n, Model *);
+bool model_pass_options(Cmd *, PassOptions *);   /* --target --force --skip */
+Graph *graph_copy(Graph *);
+const char *ident_from_path(Cmd *, const char *path); /* base name without suffix as an identifier */
+
+/* data.c: tensors from files; errors located by path. */
+Tensor *tensor_read(Ctx *, const char *path, char **name);       /* .npy or .pb; name may be NULL */
+bool tensor_write(Ctx *, const char *path, const Tensor *);       /* .npy */
+Tensor *tensor_random(Ctx *, const Type *, uint64_t seed);        /* floats: uniform in [-1, 1); codes: uniform over the type */
+Tensor *tensor_as(Ctx *, const Tensor *, const Type *);           /* converted and reshaped; NULL with E0702 where it does not fit */
+Tensor *samples_read(Ctx *, const char *path);                    /* .npy, idx(.gz), CIFAR .bin: [N, ...] */
+bool labels_read(Ctx *, const char *spec, int64_t **labels, int64_t *n); /* in the context's arena */
+
+int sh(Ctx *, const char *const *argv, const char *what);         /* runs a program, output to stderr only on failure; 0 or E0503 and -1 */
+char *temp_dir(Ctx *);                                            /* fresh, in the context's arena */
+void temp_dir_remove(const char *dir);                            /* the files in it, then itself (one level and include/, tb_data/) */
+
+#endif

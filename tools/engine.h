@@ -1,0 +1,21 @@
+/* The five engines behind one interface: each runs a model on tensors. */
+#ifndef POPSHIFT_TOOLS_ENGINE_H
+#define POPSHIFT_TOOLS_ENGINE_H
+
+#include "tools/cmd.h"
+
+typedef enum EngineKind { ENGINE_EVAL, ENGINE_NEST, ENGINE_C, ENGINE_JIT, ENGINE_HLS, ENGINE_COUNT } EngineKind;
+extern const char *const engine_names[ENGINE_COUNT];
+
+typedef struct Engine Engine;
+/* The graph is copied. NULL with a diagnostic: E0307 where the engine is not built in. */
+Engine *engine_new(Ctx *, EngineKind, Graph *, const PassOptions *);
+/* From a planned or unplanned program: nest, c, jit, or hls for an exact one. The program is kept, not owned. */
+Engine *engine_of_program(Ctx *, EngineKind, Program *, const PassOptions *);
+/* ins: of the graph's arg types. outs: new tensors, freed by the caller. */
+bool engine_run(Engine *, Tensor *const *ins, Tensor **outs);
+void engine_free(Engine *);
+/* --engine: a list of kinds; `all` is every one that is built in. Default where not given. */
+bool engines_of(Cmd *, EngineKind deflt, EngineKind out[ENGINE_COUNT], int *n);
+
+#endif

@@ -1,0 +1,154 @@
+/* Models from files, and the pass options that flags ask for. */
+#include "tools/cmd.h"
+
+#include <ctype.h>
+#include <sha2.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void sha256(const char *bytes, size_t n, char hex[65]) {
+  SHA2_CTX s;
+  uint8_t d[SHA256_DIGEST_LENGTH];
+  SHA256Init(&s);
+  SHA256Update(&s, (const uint8_t *)bytes, n);
+  SHA256Final(d, &s);
+  for (int i = 0; i < SHA256_DIGEST_LENGTH; i++) snprintf(hex + 2 * i, 3, "%02x", d[i]);
+}
+
+static bool dims_of(Cmd *c, ImportOptions *o) {
+  int n = c->flag[FLAG_dim].n;
+  DimBind *d = NEWN(c->ctx->own, DimBind, n + 1);
+  for (int i = 0; i < n; i++) {
+    const char *rest, *name = cmd_split(c, c->flag[FLAG_dim].v[i], &rest);
+    char *end = NULL;
+    long long v = rest ? strtoll(rest, &end, 10) : 0;
+    if (rest && end && !strncmp(end, "..", 2)) return diag(c->ctx, E0306, NULL, "--dim %s=LO..HI is not available in this version", name);
+    if (!name || !*rest || *end || v < 0) return diag(c->ctx, E0701, NULL, "--dim takes NAME=N, not '%s'", c->flag[FLAG_dim].v[i]);
+    d[i] = (DimBind){name, v, v};
+  }
+  o->dims = d;
+  o->n_dims = n;
+  return true;
+}
+
+static bool shapes_of(Cmd *c, ImportOptions *o, const ShapeBind *more, int n_more) {
+  int n = c->flag[FLAG_shape].n;
+  ShapeBind *s = NEWN(c->ctx->own, ShapeBind, n + n_more + 1);
+  for (int i = 0; i < n; i++) {
+    const char *rest, *name = cmd_split(c, c->flag[FLAG_shape].v[i], &rest);
+    bool ok = name != NULL;
+    if (ok) s[i].input = name;
+    while (ok && *rest) {
+      char *end;
+      long long v = strtoll(rest, &end, 10);
+      ok = end != rest && v >= 0 && s[i].rank < MAX_RANK && (!*end || (*end == ',' && end[1]));
+      if (ok) s[i].dim[s[i].rank++] = v;
+      rest = *end ? end + 1 : end;
+    }
+    if (!ok) return diag(c->ctx, E0701, NULL, "--shape takes INPUT=N,N,..., not '%s'", c->flag[FLAG_shape].v[i]);
+  }
+  for (int i = 0; i < n_more; i++) s[n + i] = more[i];
+  o->shapes = s;
+  o->n_shapes = n + n_more;
+  return true;
+}
+
+static bool binds_of(Cmd *c, ImportOptions *o) {
+  int n = c->flag[FLAG_bind].n;
+  InputBind *b = NEWN(c->ctx->own, InputBind, n + 1);
+  for (int i = 0; i < n; i++) {
+    const char *rest, *name = cmd_split(c, c->flag[FLAG_bind].v[i], &rest);
+    if (!name) return diag(c->ctx, E0701, NULL, "--bind takes INPUT=FILE, not '%s'", c->flag[FLAG_bind].v[i]);
+    Tensor *t = tensor_read(c->ctx, rest, NULL);
+    if (!t) return false;
+    b[i] = (InputBind){name, t};
+  }
+  o->binds = b;
+  o->n_binds = n;
+  return true;
+}
+
+bool model_load_as(Cmd *c, const char *path, const ShapeBind *shapes, int n_shapes, Model *m) {
+  memset(m, 0, sizeof *m);
+  m->path = path;
+  char *bytes;
+  size_t n;
+  ImportOptions o = {.batch_one = true, .external_root = cmd_get(c, FLAG_external)};
+  if (!dims_of(c, &o) || !shapes_of(c, &o, shapes, n_shapes) || !binds_of(c, &o)) return false;
+  if (!file_read(c->ctx, path, &bytes, &n)) return false;
+  sha256(bytes, n, m->sha);
+  if (n > 14 && !memcmp(bytes, "popshift.graph", 14)) m->s.graph = graph_parse(c->ctx, path, bytes, n);
+  else if (n > 16 && !memcmp(bytes, "popshift.program", 16)) m->s.program = program_parse(c->ctx, path, bytes, n);
+  else {
+    m->is_onnx = true;
+    m->s.graph = onnx_import(c->ctx, path, bytes, n, &o);
+  }
+  free(bytes);
+  if (!m->is_onnx && (o.n_dims || o.n_shapes > n_shapes || o.n_binds))
+    return diag(c->ctx, E0701, NULL, "--dim, --shape and --bind apply to ONNX models");
+  return m->s.graph || m->s.program;
+}
+
+bool model_load(Cmd *c, const char *path, Model *m) { return model_load_as(c, path, NULL, 0, m); }
+
+static Node *copy_rule(Rewrite *rw, const Node *old, Node *const *in) { (void)rw; (void)old; (void)in; return NULL; }
+Graph *graph_copy(Graph *g) { return graph_rewrite(g, copy_rule, NULL, NULL); }
+
+static bool forces_of(Cmd *c, PassOptions *o) {
+  o->n_force = c->flag[FLAG_force].n;
+  o->force = NEWN(c->ctx->own, Force, o->n_force + 1);
+  for (int i = 0; i < o->n_force; i++) {
+    const char *spec = c->flag[FLAG_force].v[i], *at = strchr(spec, '@');
+    const char *kind = at ? arena_strndup(c->ctx->own, spec, (size_t)(at - spec)) : spec;
+    if (!strcmp(kind, "int8")) kind = "int";
+    int k = KERNEL_COUNT - 1;
+    while (k > 0 && strcmp(kind, kernel_names[k])) k--;
+    if (k == KERNEL_AUTO) {
+      diag(c->ctx, E0701, NULL, "--force has no kind '%s'", kind);
+      diag_hint(c->ctx, "kinds are bitserial, int (int8) and float; KIND@LAYER takes the layer's name as `popshift inspect` shows it");
+      return false;
+    }
+    o->force[i] = (Force){(Kernel)k, at ? at + 1 : NULL};
+  }
+  return true;
+}
+
+static bool skips_of(Cmd *c, PassOptions *o) {
+  for (int i = 0; i < c->flag[FLAG_skip].n; i++)
+    for (const char *s = c->flag[FLAG_skip].v[i]; *s;) {
+      size_t n = strcspn(s, ",");
+      const char *name = arena_strndup(c->ctx->own, s, n);
+      int p = pass_find(name);
+      if (p < 0) return diag(c->ctx, E0701, NULL, "--skip: no pass '%s' (`popshift list passes`)", name);
+      o->skip |= 1u << p;
+      s += n + (s[n] == ',');
+    }
+  return true;
+}
+
+bool model_pass_options(Cmd *c, PassOptions *o) {
+  memset(o, 0, sizeof *o);
+  const char *name = cmd_get(c, FLAG_target);
+  if (!name) name = "c99";
+  if (strchr(name, ',')) return diag(c->ctx, E0306, NULL, "--target with several names is not available in this version");
+  o->target = target_find(name);
+  if (!o->target) {
+    const char **names = NEWN(c->ctx->own, const char *, n_targets);
+    for (int i = 0; i < n_targets; i++) names[i] = targets[i].name;
+    diag(c->ctx, E0701, NULL, "no target '%s'", name);
+    const char *near = nearest(name, names, n_targets);
+    if (near) diag_hint(c->ctx, "did you mean %s? `popshift list targets` shows all", near);
+    return false;
+  }
+  return forces_of(c, o) && skips_of(c, o);
+}
+
+const char *ident_from_path(Cmd *c, const char *path) {
+  const char *base = strrchr(path, '/');
+  base = base ? base + 1 : path;
+  const char *dot = strrchr(base, '.');
+  size_t n = dot && dot > base ? (size_t)(dot - base) : strlen(base);
+  char *id = arena_printf(c->ctx->own, "%s%.*s", isalpha((unsigned char)*base) ? "" : "m_", (int)(n > 40 ? 40 : n), base);
+  for (char *p = id; *p; p++) if (!isalnum((unsigned char)*p)) *p = '_';
+  return id;
+}

@@ -1,0 +1,216 @@
+/* compile: a model to C, LLVM code, objects, or an HLS project. */
+#include "tools/engine.h"
+
+#include "backends/c/c_backend.h"
+#include "backends/hls/hls_backend.h"
+#if POPSHIFT_LLVM
+#include "backends/llvm/llvm_backend.h"
+#endif
+
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+typedef enum Emit { EMIT_C, EMIT_LL, EMIT_BC, EMIT_ASM, EMIT_OBJ, EMIT_SO, EMIT_HLS, EMIT_COUNT } Emit;
+static const struct { const char *name, *suffix; } emits[EMIT_COUNT] = {
+  [EMIT_C] = {"c", ".c"}, [EMIT_LL] = {"ll", ".ll"}, [EMIT_BC] = {"bc", ".bc"}, [EMIT_ASM] = {"asm", ".s"},
+  [EMIT_OBJ] = {"obj", ".o"}, [EMIT_SO] = {"so", ".so"}, [EMIT_HLS] = {"hls", ""}};
+
+typedef struct Job {
+  Cmd *c;
+  Model model;
+  PassOptions opt;
+  bool want[EMIT_COUNT];
+  int n_want;
+  const char *out, *stem, *dir; /* OUT; OUT without suffix; folder of OUT */
+  const char *name;
+  Program *program;             /* native widths, planned */
+} Job;
+
+static bool ident_ok(const char *s) {
+  if (!isalpha((unsigned char)*s) || strlen(s) > 40) return false;
+  for (; *s; s++) if (!isalnum((unsigned char)*s) && *s != '_') return false;
+  return true;
+}
+
+/* What to emit: --emit, else OUT's suffix; a folder or a name without suffix is an HLS project only where asked for. */
+static bool job_emits(Job *j) {
+  const char *list = cmd_get(j->c, FLAG_emit);
+  size_t len = strlen(j->out);
+  if (!list) {
+    for (int e = 0; e < EMIT_HLS; e++) {
+      size_t k = strlen(emits[e].suffix);
+      if (len > k && !strcmp(j->out + len - k, emits[e].suffix)) { j->want[e] = true; j->n_want = 1; return true; }
+    }
+    diag(j->c->ctx, E0701, NULL, "cannot tell from '%s' what to generate", j->out);
+    diag_hint(j->c->ctx, "name it .c .ll .bc .s .o or .so, or give --emit c,ll,bc,asm,obj,so,hls");
+    return false;
+  }
+  while (*list) {
+    size_t n = strcspn(list, ",");
+    int e = 0;
+    while (e < EMIT_COUNT && (strlen(emits[e].name) != n || strncmp(list, emits[e].name, n))) e++;
+    if (e == EMIT_COUNT) return diag(j->c->ctx, E0701, NULL, "--emit takes c,ll,bc,asm,obj,so,hls, not '%.*s'", (int)n, list);
+    if (!j->want[e]) j->n_want++;
+    j->want[e] = true;
+    list += n + (list[n] == ',');
+  }
+  return j->n_want > 0 || diag(j->c->ctx, E0701, NULL, "--emit names nothing");
+}
+
+static bool job_paths(Job *j) {
+  Arena *a = j->c->ctx->own;
+  if (!strcmp(j->out, "-") && (j->n_want != 1 || !(j->want[EMIT_LL] || j->want[EMIT_ASM])))
+    return diag(j->c->ctx, E0701, NULL, "only --emit ll or asm goes to standard output; the others are several files or bytes");
+  const char *slash = strrchr(j->out, '/'), *dot = strrchr(j->out, '.');
+  j->dir = slash ? arena_strndup(a, j->out, (size_t)(slash - j->out)) : ".";
+  j->stem = dot && (!slash || dot > slash) ? arena_strndup(a, j->out, (size_t)(dot - j->out)) : j->out;
+  j->name = cmd_get(j->c, FLAG_name);
+  if (!j->name) j->name = !strcmp(j->out, "-") ? ident_from_path(j->c, j->model.path) : ident_from_path(j->c, j->out);
+  return ident_ok(j->name) || diag(j->c->ctx, E0701, NULL, "--name takes an identifier of letters, digits and _ (at most 40), not '%s'", j->name);
+}
+
+static const char *job_file(Job *j, Emit e) { /* the asked name where one thing is emitted, else OUT's stem */
+  return j->n_want == 1 && !cmd_has(j->c, FLAG_emit) ? j->out : j->n_want == 1 ? j->out : arena_printf(j->c->ctx->own, "%s%s", j->stem, emits[e].suffix);
+}
+
+/* The header goes beside every result that C code links with; the source only where asked for. */
+static bool emit_c(Job *j) {
+  OutFiles files = {0};
+  COptions o = {.name = j->name, .model_sha = j->model.is_onnx ? j->model.sha : NULL};
+  bool ok = c_emit(j->c->ctx, j->program, &o, &files);
+  for (int i = 0; ok && i < files.n; i++) {
+    size_t n = strlen(files.p[i].name);
+    bool source = n > 2 && !strcmp(files.p[i].name + n - 2, ".c");
+    if (source && !j->want[EMIT_C]) continue;
+    const char *path = source ? job_file(j, EMIT_C) : arena_printf(j->c->ctx->own, "%s/%s", j->dir, files.p[i].name);
+    ok = file_write(j->c->ctx, path, files.p[i].text.p, files.p[i].text.n);
+  }
+  out_files_free(&files);
+  return ok;
+}
+
+#if POPSHIFT_LLVM
+static bool emit_so(Job *j, const Str *obj) {
+  const char *dir = temp_dir(j->c->ctx), *cc = getenv("CC");
+  if (!dir) return false;
+  Arena *a = j->c->ctx->own;
+  const char *o = arena_printf(a, "%s/m.o", dir), *so = arena_printf(a, "%s/m.so", dir);
+  const char *argv[] = {cc && *cc ? cc : "cc", "-shared", "-Wl,--build-id=none", "-o", so, o, "-lm", NULL};
+  char *bytes;
+  size_t n;
+  bool ok = file_write(j->c->ctx, o, obj->p, obj->n) && sh(j->c->ctx, argv, "the linker (cc, or $CC)") == 0 && file_read(j->c->ctx, so, &bytes, &n);
+  if (ok) { ok = file_write(j->c->ctx, job_file(j, EMIT_SO), bytes, n); free(bytes); }
+  temp_dir_remove(dir);
+  return ok;
+}
+
+static bool emit_llvm(Job *j) {
+  static const struct { Emit e; LlvmKind kind; } kinds[] = {
+    {EMIT_LL, LLVM_LL}, {EMIT_BC, LLVM_BC}, {EMIT_ASM, LLVM_ASM}, {EMIT_OBJ, LLVM_OBJ}, {EMIT_SO, LLVM_OBJ}};
+  LlvmOptions o = {.triple = cmd_get(j->c, FLAG_triple), .cpu = cmd_get(j->c, FLAG_cpu), .features = cmd_get(j->c, FLAG_features), .opt = 3};
+  bool ok = true;
+  for (size_t i = 0; ok && i < sizeof kinds / sizeof *kinds; i++) {
+    if (!j->want[kinds[i].e]) continue;
+    Str s = {.ctx = j->c->ctx};
+    ok = llvm_emit(j->c->ctx, j->program, &o, kinds[i].kind, &s) &&
+         (kinds[i].e == EMIT_SO ? emit_so(j, &s) : file_write(j->c->ctx, job_file(j, kinds[i].e), s.p, s.n));
+    str_free(&s);
+  }
+  return ok;
+}
+#else
+static bool emit_llvm(Job *j) { return diag(j->c->ctx, E0307, NULL, "LLVM is not built in: configure with -DPOPSHIFT_LLVM=ON (needs LLVM 19)"); }
+#endif
+
+/* Test vectors: seeded random inputs and what eval makes of them. */
+static bool hls_vectors(Job *j, Graph *g, HlsOptions *o) {
+  Ctx *ctx = j->c->ctx;
+  int64_t n;
+  if (!cmd_int(j->c, FLAG_vectors, 4, 0, 10000, &n)) return false;
+  Engine *e = engine_new(ctx, ENGINE_EVAL, g, &j->opt);
+  if (!e) return false;
+  Tensor **in = NEWN(ctx->own, Tensor *, n * g->n_args + 1), **out = NEWN(ctx->own, Tensor *, n * g->n_outs + 1);
+  bool ok = true;
+  for (int64_t v = 0; ok && v < n; v++) {
+    for (int i = 0; ok && i < g->n_args; i++)
+      ok = (in[v * g->n_args + i] = tensor_random(ctx, &g->args[i]->t, (uint64_t)(v * g->n_args + i + 1))) != NULL;
+    ok = ok && engine_run(e, in + v * g->n_args, out + v * g->n_outs);
+  }
+  engine_free(e);
+  o->n_vectors = (int)n;
+  o->in = (const Tensor *const *)in;
+  o->out = (const Tensor *const *)out;
+  return ok;
+}
+
+static bool emit_hls(Job *j, Graph *g) {
+  HlsOptions o = {.name = j->name, .part = cmd_get(j->c, FLAG_part)};
+  PassOptions opt = j->opt;
+  State s = {.graph = graph_copy(g)};
+  OutFiles files = {0};
+  opt.hls = true;
+  bool ok = cmd_double(j->c, FLAG_clock, 0, &o.clock_ns) && hls_vectors(j, g, &o) && passes_standard(j->c->ctx, &s, -1, &opt) &&
+            hls_emit(j->c->ctx, s.program, &o, &files);
+  static const char *const folders[] = {"", "/include", "/tb_data"};
+  for (int i = 0; ok && i < 3; i++) {
+    const char *d = arena_printf(j->c->ctx->own, "%s%s", j->out, folders[i]);
+    struct stat st;
+    if (mkdir(d, 0777) && (stat(d, &st) || !S_ISDIR(st.st_mode))) ok = diag(j->c->ctx, E0502, &(Loc){.file = d, .line = -1, .node = -1}, "cannot make the folder");
+  }
+  for (int i = 0; ok && i < files.n; i++) {
+    const char *path = arena_printf(j->c->ctx->own, "%s/%s", j->out, files.p[i].name);
+    ok = file_write(j->c->ctx, path, files.p[i].text.p, files.p[i].text.n);
+    if (ok && strlen(path) > 3 && !strcmp(path + strlen(path) - 3, ".sh")) chmod(path, 0755);
+  }
+  out_files_free(&files);
+  if (s.program) program_free(s.program);
+  return ok;
+}
+
+static void explain_dump(void *user, PassId p, bool after, const Graph *g, const Program *prog) {
+  Job *j = user;
+  (void)prog;
+  if (p != PASS_select || !after || !g) return;
+  Str s = {.ctx = j->c->ctx};
+  explain_select(&s, g, &j->opt);
+  if (s.p) fputs(s.p, stdout);
+  str_free(&s);
+}
+
+/* Values of flags whose other values belong to later versions. */
+static bool only(Cmd *c, FlagId f, const char *flag, const char *value) {
+  const char *s = cmd_get(c, f);
+  return !s || !strcmp(s, value) || diag(c->ctx, E0306, NULL, "--%s %s is not available in this version", flag, s);
+}
+
+int verb_compile(Cmd *c) {
+  Job j = {.c = c, .out = cmd_get(c, FLAG_out)};
+  const char *path = cmd_model(c);
+  if (!path) return EXIT_USAGE;
+  if (!j.out || !*j.out) { diag(c->ctx, E0701, NULL, "compile needs -o OUT"); return EXIT_USAGE; }
+  j.model.path = path;
+  if (!only(c, FLAG_io, "io", "float") || !only(c, FLAG_weights, "weights", "inline") || !job_emits(&j) || !job_paths(&j) || !model_pass_options(c, &j.opt))
+    return diag_exit(c->ctx);
+  if (!model_load(c, path, &j.model)) return diag_exit(c->ctx);
+  bool native = j.n_want > j.want[EMIT_HLS], ok = true;
+  if (j.want[EMIT_HLS] && !j.model.s.graph) {
+    diag(c->ctx, E0307, NULL, "an HLS project starts from a graph, and this is a program");
+    return EXIT_UNSUPPORTED;
+  }
+  if (j.want[EMIT_HLS]) ok = emit_hls(&j, j.model.s.graph);
+  if (ok && native) {
+    PassOptions o = j.opt;
+    if (cmd_has(c, FLAG_explain)) { o.dump = explain_dump; o.dump_user = &j; }
+    ok = passes_standard(c->ctx, &j.model.s, -1, &o);
+    if (ok) {
+      j.program = j.model.s.program;
+      j.program->name = arena_strdup(j.program->arena, j.name);
+      ok = (!strcmp(j.out, "-") || emit_c(&j)) && (j.n_want == j.want[EMIT_C] + j.want[EMIT_HLS] || emit_llvm(&j));
+    }
+  }
+  if (j.model.s.program) program_free(j.model.s.program);
+  if (j.model.s.graph) graph_free(j.model.s.graph);
+  return ok ? EXIT_OK : diag_exit(c->ctx);
+}
