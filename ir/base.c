@@ -95,7 +95,7 @@ const char *limit_set(Ctx *ctx, const char *key, int64_t value) {
 #include "ir/limits.def"
 #undef LIMIT
   };
-  int n = (int)(sizeof keys / sizeof *keys), d;
+  int n = (int)(sizeof keys / sizeof *keys), d = 0;
   for (int i = 0; i < n; i++)
     if (!strcmp(key, keys[i])) { *fields[i] = value; return NULL; }
   return closest(key, keys, n, &d);
