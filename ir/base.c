@@ -22,7 +22,7 @@ const ErrInfo err_info[ERR_COUNT] = {
 
 /* Context */
 
-static _Noreturn void fatal_memory(Ctx *ctx) {
+_Noreturn void ctx_fatal(Ctx *ctx) {
   if (ctx && ctx->fatal) ctx->fatal(ctx, ctx->fatal_user);
   else fputs("popshift: error E0401: more memory than the limit (--limit memory=N)\n", stderr);
   exit(EXIT_LIMIT);
@@ -30,7 +30,7 @@ static _Noreturn void fatal_memory(Ctx *ctx) {
 
 Ctx *ctx_new(void) {
   Ctx *ctx = calloc(1, sizeof *ctx);
-  if (!ctx) fatal_memory(NULL);
+  if (!ctx) ctx_fatal(NULL);
   ctx->diag_tail = &ctx->diags;
   ctx->limits = (Limits){
 #define LIMIT(key, deflt, what) .key = deflt,
@@ -242,7 +242,7 @@ struct Arena {
 
 Arena *arena_new(Ctx *ctx) {
   Arena *a = calloc(1, sizeof *a);
-  if (!a) fatal_memory(ctx);
+  if (!a) ctx_fatal(ctx);
   a->ctx = ctx;
   a->next_size = 4096;
   a->next = ctx->arenas;
@@ -267,9 +267,9 @@ void arena_free(Arena *a) {
 static void *block_new(Arena *a, size_t bytes) {
   size_t total = bytes + sizeof(ArenaBlock);
   int64_t limit = a->ctx->limits.memory, used = a->ctx->memory_used;
-  if (total < bytes || limit < used || total > (uint64_t)(limit - used)) fatal_memory(a->ctx);
+  if (total < bytes || limit < used || total > (uint64_t)(limit - used)) ctx_fatal(a->ctx);
   ArenaBlock *b = calloc(1, total);
-  if (!b) fatal_memory(a->ctx);
+  if (!b) ctx_fatal(a->ctx);
   b->next = a->blocks;
   a->blocks = b;
   a->bytes += (int64_t)total;
@@ -282,7 +282,7 @@ void *arena_alloc(Arena *a, size_t bytes) {
   return block_new(a, bytes ? bytes : 1);
 #else
   enum { LARGEST = 1 << 20 };
-  if (bytes > SIZE_MAX - 64) fatal_memory(a->ctx);
+  if (bytes > SIZE_MAX - 64) ctx_fatal(a->ctx);
   bytes = bytes ? (bytes + 15) & ~(size_t)15 : 16;
   if (bytes <= (size_t)(a->end - a->at)) {
     void *p = a->at;
@@ -324,12 +324,12 @@ char *arena_printf(Arena *a, const char *fmt, ...) {
 /* Text */
 
 static void str_room(Str *s, size_t n) {
-  if (n > SIZE_MAX / 4 || s->n > SIZE_MAX / 4) fatal_memory(s->ctx);
+  if (n > SIZE_MAX / 4 || s->n > SIZE_MAX / 4) ctx_fatal(s->ctx);
   if (s->n + n + 1 <= s->cap) return;
   size_t cap = s->cap ? s->cap : 64;
   while (cap < s->n + n + 1) cap *= 2;
   char *p = realloc(s->p, cap);
-  if (!p) fatal_memory(s->ctx);
+  if (!p) ctx_fatal(s->ctx);
   s->p = p;
   s->cap = cap;
 }

@@ -68,6 +68,7 @@ typedef struct Ctx {
 } Ctx;
 
 Ctx *ctx_new(void);
+_Noreturn void ctx_fatal(Ctx *);            /* no memory: calls ctx->fatal */
 void ctx_free(Ctx *);                       /* frees every arena and tensor made in it; NULL is fine */
 const char *limit_set(Ctx *, const char *key, int64_t value); /* NULL, or the nearest key when KEY is unknown */
 

@@ -2,7 +2,7 @@
 #include "ir/graph.h"
 
 #include <assert.h>
-#include <stdlib.h>
+#include <math.h>
 #include <string.h>
 
 const OpInfo op_info[OP_COUNT] = {
@@ -11,6 +11,7 @@ const OpInfo op_info[OP_COUNT] = {
 #undef OP
 };
 
+/* The letters of scalar.def's columns. */
 enum { F = 'F', I = 'I', B = 'B', A = 'A', C = 'C' };
 const ScalarInfo scalar_info[SCALAR_COUNT] = {
 #define S(NAME, name, arity, on, result, equation) [S_##NAME] = {#name, arity, on, result, equation},
@@ -41,20 +42,30 @@ Graph *graph_new(Ctx *ctx, const char *name, const char *file) {
 
 void graph_free(Graph *g) { if (g) arena_free(g->arena); }
 
+/* An array with room for one more than n elements: it doubles whenever n is a power of two. */
+static void *grow(Graph *g, void *old, int n, size_t size) {
+  if (n & (n - 1)) return old;
+  return arena_grow(g->arena, old, size * (size_t)n, size * (n ? 2 * (size_t)n : 1));
+}
+
 uint32_t graph_sym(Graph *g, const char *name) {
   for (int i = 0; i < g->n_syms; i++) if (!strcmp(g->syms[i], name)) return (uint32_t)i + 1;
-  const char **s = NEWN(g->arena, const char *, g->n_syms + 1);
-  for (int i = 0; i < g->n_syms; i++) s[i] = g->syms[i];
-  s[g->n_syms] = arena_strdup(g->arena, name);
-  g->syms = s;
+  g->syms = grow(g, (void *)(uintptr_t)g->syms, g->n_syms, sizeof *g->syms);
+  g->syms[g->n_syms] = arena_strdup(g->arena, name);
   return (uint32_t)++g->n_syms;
 }
 
+/* The text in the graph's own arena: the previous node's copy where it is the same. */
+static const char *loc_text(Graph *g, const char *text, const char *previous) {
+  if (!text || (previous && !strcmp(text, previous))) return text ? previous : NULL;
+  return arena_strdup(g->arena, text);
+}
+
 static Loc loc_keep(Graph *g, const Loc *l) {
-  Loc r = *l;
-  if (r.file && r.file != g->at.file) r.file = arena_strdup(g->arena, r.file);
-  if (r.name && r.name != g->at.name) r.name = arena_strdup(g->arena, r.name);
-  if (r.op && r.op != g->at.op) r.op = arena_strdup(g->arena, r.op);
+  Loc r = *l, last = g->n_nodes ? g->nodes[g->n_nodes - 1]->loc : LOC_NONE;
+  r.file = loc_text(g, l->file, last.file);
+  r.name = loc_text(g, l->name, last.name);
+  r.op = loc_text(g, l->op, last.op);
   return r;
 }
 
@@ -62,9 +73,8 @@ Iters *iters_copy(Arena *a, const Iters *it, const Node *const *in, int n_in) {
   Iters *r = NEW(a, Iters);
   *r = *it;
   for (int k = 0; k < 3; k++) {
-    if (k >= n_in || !it->acc[k]) { r->acc[k] = NULL; continue; }
-    r->acc[k] = NEWN(a, Affine, in[k]->t.rank + 1);
-    memcpy(r->acc[k], it->acc[k], sizeof(Affine) * in[k]->t.rank);
+    r->acc[k] = k < n_in ? NEWN(a, Affine, in[k]->t.rank + 1) : NULL;
+    if (k < n_in && in[k]->t.rank) memcpy(r->acc[k], it->acc[k], sizeof(Affine) * in[k]->t.rank);
   }
   return r;
 }
@@ -80,10 +90,10 @@ Node *node_new(Graph *g, Op op, const Type *t, int n_in, Node *const *in, const 
   n->t = *t;
   if (attr) n->a = *attr;
   if (n->a.iters) n->a.iters = iters_copy(g->arena, n->a.iters, (const Node *const *)n->in, n_in);
-  n->loc = loc ? loc_keep(g, loc) : loc_keep(g, &g->at);
+  n->loc = loc_keep(g, loc ? loc : &g->at);
   if (g->n_nodes == g->cap_nodes) {
     int cap = g->cap_nodes ? 2 * g->cap_nodes : 64;
-    g->nodes = arena_grow(g->arena, g->nodes, sizeof(Node *) * (size_t)g->cap_nodes, sizeof(Node *) * (size_t)cap);
+    g->nodes = arena_grow(g->arena, g->nodes, sizeof *g->nodes * (size_t)g->cap_nodes, sizeof *g->nodes * (size_t)cap);
     g->cap_nodes = cap;
   }
   g->nodes[g->n_nodes++] = n;
@@ -93,18 +103,15 @@ Node *node_new(Graph *g, Op op, const Type *t, int n_in, Node *const *in, const 
 Node *graph_arg(Graph *g, const char *name, const Type *t) {
   Attr a = {.index = g->n_args};
   Node *n = node_new(g, OP_ARG, t, 0, NULL, &a, NULL);
-  size_t old = (size_t)g->n_args, now = old + 1;
-  g->args = arena_grow(g->arena, g->args, old * sizeof *g->args, now * sizeof *g->args);
-  g->arg_names = arena_grow(g->arena, g->arg_names, old * sizeof *g->arg_names, now * sizeof *g->arg_names);
-  g->args[old] = n;
-  g->arg_names[old] = arena_strdup(g->arena, name);
-  g->n_args++;
+  g->args = grow(g, g->args, g->n_args, sizeof *g->args);
+  g->arg_names = grow(g, (void *)(uintptr_t)g->arg_names, g->n_args, sizeof *g->arg_names);
+  g->args[g->n_args] = n;
+  g->arg_names[g->n_args++] = arena_strdup(g->arena, name);
   return n;
 }
 
 void graph_out(Graph *g, const char *name, Node *v) {
-  size_t old = (size_t)g->n_outs;
-  g->outs = arena_grow(g->arena, g->outs, old * sizeof *g->outs, (old + 1) * sizeof *g->outs);
+  g->outs = grow(g, g->outs, g->n_outs, sizeof *g->outs);
   g->outs[g->n_outs++] = (Output){v, arena_strdup(g->arena, name)};
 }
 
@@ -120,7 +127,7 @@ Node *node_const(Graph *g, const Tensor *t) {
 Node *node_const_f(Graph *g, Elem e, double v) {
   Type t = type_scalar(e);
   Tensor *x = tensor_new(g->ctx, &t);
-  if (!x) abort();
+  if (!x) ctx_fatal(g->ctx);
   tensor_set_f(x, 0, v);
   return node_const(g, x);
 }
@@ -128,17 +135,19 @@ Node *node_const_f(Graph *g, Elem e, double v) {
 Node *node_const_i(Graph *g, Elem e, int64_t v) {
   Type t = type_scalar(e);
   Tensor *x = tensor_new(g->ctx, &t);
-  if (!x) abort();
+  if (!x) ctx_fatal(g->ctx);
   tensor_set_i(x, 0, v);
   return node_const(g, x);
 }
 
 bool node_uniform(const Node *n, double *v) {
   if (n->op != OP_CONST || !n->a.value->n) return false;
-  double first = tensor_f(n->a.value, 0);
-  for (int64_t i = 1; i < n->a.value->n; i++) if (!(tensor_f(n->a.value, i) == first)) return false;
-  *v = first;
-  return true;
+  const Tensor *x = n->a.value;
+  size_t size = store_size(x->st);
+  for (int64_t i = 1; i < x->n; i++) /* by bits: +0 and -0 differ */
+    if (memcmp(x->data, (const char *)x->data + (size_t)i * size, size)) return false;
+  *v = tensor_f(x, 0);
+  return size < 8 || x->st == ST_F64 || (fabs(*v) < 0x1p63 && (int64_t)*v == tensor_i(x, 0)); /* else not a double */
 }
 
 /* Maps: result shape by broadcasting, result element type by scalar.def. */
@@ -239,6 +248,7 @@ Node *node_concat(Graph *g, int n, Node *const *in, int axis) {
   if (n == 1) return in[0];
   Type t = in[0]->t;
   t.d[axis] = dim_c(0);
+  for (int i = 0; i < n; i++) assert(!in[i]->t.d[axis].sym);
   for (int i = 0; i < n; i++) t.d[axis].n += in[i]->t.d[axis].n;
   Attr a = {.axis = axis};
   return node_new(g, OP_CONCAT, &t, n, in, &a, NULL);
@@ -267,6 +277,10 @@ Node *node_reduce_axes(Graph *g, Scalar s, Node *x, uint32_t axes, bool keep) {
   Type t = x->t;
   Affine acc[MAX_RANK];
   Iters it = {.acc = {acc}};
+  if (keep && x->t.rank + __builtin_popcount(axes) > MAX_ITERS) { /* too many iterators: put the ones back after */
+    for (int i = 0; i < x->t.rank; i++) if (axes >> i & 1) t.d[i] = dim_c(1);
+    return node_reshape(g, node_reduce_axes(g, s, x, axes, false), x->t.rank, t.d);
+  }
   t.rank = 0;
   memset(t.d, 0, sizeof t.d);
   for (int i = 0; i < x->t.rank; i++)
@@ -312,6 +326,7 @@ Node *node_matmul(Graph *g, Node *a, Node *b, Elem result) {
 Node *node_conv(Graph *g, Node *x, Node *w, int groups, const int64_t *stride, const int64_t *dilation, const int64_t *pad_before,
                 const int64_t *out, double fill, Elem result) {
   int sp = x->t.rank - 2, grouped = groups > 1, n_out = 2 + grouped + sp;
+  assert(sp >= 0 && n_out <= MAX_RANK && n_out + 1 + sp <= MAX_ITERS);
   int64_t per = w->t.d[0].n / groups;
   Type t = {.e = result, .rank = (uint8_t)n_out};
   Affine ax[MAX_RANK], aw[MAX_RANK];
@@ -370,8 +385,20 @@ int iters_extents(const Node *n, int64_t ext[MAX_ITERS]) {
   return it->n_out + it->n_red;
 }
 
+/* Least and greatest numerator of an access and whether div divides it everywhere; false on overflow. */
+static bool affine_range(const Affine *a, const int64_t *ext, int n, int64_t *lo, int64_t *hi, bool *divides) {
+  *lo = *hi = a->base;
+  *divides = a->base % a->div == 0;
+  for (int i = 0; i < n; i++) {
+    int64_t far;
+    if (!mul_ok(a->coef[i], ext[i] - 1, &far) || !add_ok(*(far > 0 ? hi : lo), far, far > 0 ? hi : lo)) return false;
+    *divides = *divides && (ext[i] == 1 || a->coef[i] % a->div == 0);
+  }
+  return true;
+}
+
 bool access_inside(const Node *n, int k) {
-  int64_t ext[MAX_ITERS];
+  int64_t ext[MAX_ITERS], lo, hi;
   const Type *t = &n->in[k]->t;
   if (!type_static(&n->t) || !type_static(t)) return false;
   for (int i = 0; i < n->a.iters->n_red; i++) if (n->a.iters->red[i].sym) return false;
@@ -379,15 +406,8 @@ bool access_inside(const Node *n, int k) {
   for (int i = 0; i < total; i++) if (ext[i] == 0) return true;
   for (int d = 0; d < t->rank; d++) {
     const Affine *a = &n->a.iters->acc[k][d];
-    int64_t lo = a->base, hi = a->base;
-    bool divides = a->base % a->div == 0;
-    for (int i = 0; i < total; i++) {
-      int64_t far = a->coef[i] * (ext[i] - 1);
-      if (far > 0) hi += far;
-      else lo += far;
-      divides = divides && (ext[i] == 1 || a->coef[i] % a->div == 0);
-    }
-    if (!divides || lo / a->div < 0 || lo < 0 || hi / a->div >= t->d[d].n) return false;
+    bool divides;
+    if (!affine_range(a, ext, total, &lo, &hi, &divides) || !divides || lo < 0 || hi / a->div >= t->d[d].n) return false;
   }
   return true;
 }
@@ -398,7 +418,7 @@ static bool iters_eq(const Node *a, const Node *b) {
   if (x->n_out != y->n_out || x->n_red != y->n_red) return false;
   for (int i = 0; i < x->n_red; i++) if (!dim_eq(x->red[i], y->red[i])) return false;
   for (int k = 0; k < a->n_in && k < 3; k++)
-    if (a->in[k]->t.rank != b->in[k]->t.rank || memcmp(x->acc[k], y->acc[k], sizeof(Affine) * a->in[k]->t.rank)) return false;
+    if (a->in[k]->t.rank != b->in[k]->t.rank || (a->in[k]->t.rank && memcmp(x->acc[k], y->acc[k], sizeof(Affine) * a->in[k]->t.rank))) return false;
   return true;
 }
 

@@ -1,7 +1,6 @@
 /* Rewriting: a new graph from the live nodes of an old one. */
 #include "ir/graph.h"
 
-
 /* Marks what outputs need and counts uses by live nodes and outputs. Nodes come after their inputs, so one sweep back does it. */
 static void count_uses(const Graph *g, int *uses) {
   for (int i = 0; i < g->n_outs; i++) uses[g->outs[i].v->id]++;
