@@ -1,0 +1,109 @@
+/* The JIT: the object that llvm_emit would give for this machine, linked into the process by ORC. */
+#include "backends/llvm/llvm_impl.h"
+#include "runtime/popshift_rt.h"
+
+#include <llvm-c/Error.h>
+#include <llvm-c/LLJIT.h>
+#include <llvm-c/Orc.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef int RunEntry(void *workspace, const void *const *in, void *const *out, size_t batch); /* the structs hold pointers only */
+
+struct LlvmJit {
+  Ctx *ctx;
+  LLVMOrcLLJITRef jit;
+  RunEntry *run;
+};
+
+static bool fail(Ctx *ctx, const char *what, LLVMErrorRef e) {
+  char *text = LLVMGetErrorMessage(e);
+  diag(ctx, E0307, NULL, "JIT: %s: %s", what, text);
+  LLVMDisposeErrorMessage(text);
+  return false;
+}
+
+static bool link_object(Ctx *ctx, LlvmJit *j, LLVMMemoryBufferRef object, const char *name) {
+  LLVMErrorRef e = LLVMOrcCreateLLJIT(&j->jit, NULL);
+  if (e) {
+    LLVMDisposeMemoryBuffer(object);
+    return fail(ctx, "cannot start", e);
+  }
+  LLVMOrcJITDylibRef lib = LLVMOrcLLJITGetMainJITDylib(j->jit);
+  LLVMOrcDefinitionGeneratorRef process; /* memcpy, memset, fmod: what the code generator calls */
+  e = LLVMOrcCreateDynamicLibrarySearchGeneratorForProcess(&process, LLVMOrcLLJITGetGlobalPrefix(j->jit), NULL, NULL);
+  if (e) {
+    LLVMDisposeMemoryBuffer(object);
+    return fail(ctx, "cannot see the process", e);
+  }
+  LLVMOrcJITDylibAddGenerator(lib, process);
+  e = LLVMOrcLLJITAddObjectFile(j->jit, lib, object); /* takes the object */
+  if (e)
+    return fail(ctx, "cannot add the object", e);
+  Str symbol = {.ctx = ctx};
+  LLVMOrcExecutorAddress address = 0;
+  str_printf(&symbol, "%s_run", name);
+  e = LLVMOrcLLJITLookup(j->jit, &address, symbol.p);
+  str_free(&symbol);
+  if (e)
+    return fail(ctx, "cannot link", e);
+  uintptr_t a = (uintptr_t)address;
+  memcpy(&j->run, &a, sizeof j->run);
+  return true;
+}
+
+static bool compile(Ctx *ctx, const Program *p, const LlvmOptions *o, LLVMMemoryBufferRef *object) {
+  LlvmTarget t;
+  bool ok = false;
+  if (llvm_target_open(ctx, o, true, &t)) {
+    char *host = LLVMGetDefaultTargetTriple();
+    size_t arch = strcspn(host, "-");
+    if (strncmp(t.triple, host, arch + 1))
+      diag(ctx, E0307, NULL, "JIT: this machine is %s, not %s", host, t.triple);
+    else {
+      LLVMContextRef c = LLVMContextCreate();
+      LLVMModuleRef m = llvm_build(ctx, p, o, &t, c);
+      if (m) {
+        ok = llvm_codegen(ctx, &t, m, LLVMObjectFile, object);
+        LLVMDisposeModule(m);
+      }
+      LLVMContextDispose(c);
+    }
+    LLVMDisposeMessage(host);
+  }
+  llvm_target_close(&t);
+  return ok;
+}
+
+LlvmJit *llvm_jit_new(Ctx *ctx, const Program *p, const LlvmOptions *o) {
+  LLVMMemoryBufferRef object;
+  if (!compile(ctx, p, o, &object))
+    return NULL;
+  LlvmJit *j = calloc(1, sizeof *j);
+  if (!j) {
+    LLVMDisposeMemoryBuffer(object);
+    diag(ctx, E0401, NULL, "JIT: out of memory");
+    return NULL;
+  }
+  j->ctx = ctx;
+  if (link_object(ctx, j, object, p->name))
+    return j;
+  llvm_jit_free(j);
+  return NULL;
+}
+
+bool llvm_jit_run(LlvmJit *j, void *workspace, const void *const *ins, void *const *outs) {
+  int status = j->run(workspace, ins, outs, 1);
+  return status == POPSHIFT_OK || diag(j->ctx, E0902, NULL, "JIT: run returns status %d", status);
+}
+
+void llvm_jit_free(LlvmJit *j) {
+  if (!j)
+    return;
+  if (j->jit) {
+    LLVMErrorRef e = LLVMOrcDisposeLLJIT(j->jit);
+    if (e)
+      LLVMConsumeError(e);
+  }
+  free(j);
+}

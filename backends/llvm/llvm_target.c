@@ -1,0 +1,180 @@
+/* Target machines: which triple, CPU and features, and what they can do. */
+#include "backends/llvm/llvm_impl.h"
+
+#include <assert.h>
+#include <llvm-c/IRReader.h>
+#include <llvm-c/Target.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef struct FeatureRow { const char *name, *arch, *needle, *reg, *ir; } FeatureRow;
+static const FeatureRow feature_rows[FEATURE_COUNT] = {
+#define FEATURE(ID, name, arch, needle, reg, ir) [FT_##ID] = {name, arch, needle, reg, ir},
+#include "backends/llvm/features.def"
+#undef FEATURE
+};
+
+bool llvm_fail(Ctx *ctx, const char *what, char *message) {
+  for (char *c = message; c && *c; c++)
+    if (*c == '\n')
+      *c = c[1] ? ' ' : 0;
+  diag(ctx, E0307, NULL, "%s: %s", what, message ? message : "no message");
+  LLVMDisposeMessage(message);
+  return false;
+}
+
+/* LLVM has no way to ask whether a CPU or feature name is known: it writes a complaint to the standard error and goes on
+ * with a generic machine. So the descriptor is turned to a temporary file while the machine is made, and the complaint is
+ * what was written. NULL where there was none, else malloc'd by LLVM's rules. */
+static char *complaint_of(LLVMTargetRef t, const char *triple, const char *cpu, const char *features,
+                          LLVMCodeGenOptLevel level, LLVMTargetMachineRef *tm) {
+  char text[512];
+  size_t n = 0;
+  FILE *trap = tmpfile();
+  fflush(stderr);
+  int saved = trap ? dup(2) : -1;
+  if (saved >= 0)
+    dup2(fileno(trap), 2);
+  *tm = LLVMCreateTargetMachine(t, triple, cpu, features, level, LLVMRelocPIC, LLVMCodeModelDefault);
+  if (saved >= 0) {
+    dup2(saved, 2);
+    close(saved);
+    rewind(trap);
+    n = fread(text, 1, sizeof text - 1, trap);
+  }
+  if (trap)
+    fclose(trap);
+  text[n] = 0;
+  char *end = strstr(text, " (ignoring"); /* one line, and what LLVM would have done is not what we do */
+  if (end)
+    *end = 0;
+  return n ? LLVMCreateMessage(text) : NULL;
+}
+
+/* The floats of 32-bit x86 are exact with SSE2 only; GPUs and the like have no plain functions with pointers. */
+static bool check_arch(Ctx *ctx, const char *triple) {
+  static const char *const no[] = {"amdgcn", "r600", "nvptx", "spirv", "bpf", "dxil", "ve-"};
+  for (size_t i = 0; i < sizeof no / sizeof *no; i++)
+    if (!strncmp(triple, no[i], strlen(no[i])))
+      return diag(ctx, E0307, NULL, "target %s does not run programs of plain functions", triple);
+  return true;
+}
+
+static const char *default_cpu(const char *triple) {
+  if (!strncmp(triple, "x86_64", 6))
+    return "x86-64";
+  if (triple[0] == 'i' && !strncmp(triple + 2, "86", 2))
+    return "pentium4";
+  return "generic";
+}
+
+static void choose_cpu(const LlvmOptions *o, bool jit, LlvmTarget *t) {
+  bool host = jit && !o->cpu;
+  t->cpu = host ? LLVMGetHostCPUName() : LLVMCreateMessage(o->cpu ? o->cpu : default_cpu(t->triple));
+  if (!host || !o->features) {
+    t->features = host ? LLVMGetHostCPUFeatures() : LLVMCreateMessage(o->features ? o->features : "");
+    return;
+  }
+  Str s = {.ctx = t->ctx};
+  char *base = LLVMGetHostCPUFeatures();
+  str_printf(&s, "%s,%s", base, o->features);
+  t->features = LLVMCreateMessage(s.p);
+  str_free(&s);
+  LLVMDisposeMessage(base);
+}
+
+static bool asks_for_help(const char *text) { return strstr(text, "help") != NULL; } /* LLVM would print its manual */
+
+bool llvm_target_open(Ctx *ctx, const LlvmOptions *o, bool jit, LlvmTarget *t) {
+  static const LLVMCodeGenOptLevel levels[] = {LLVMCodeGenLevelNone, LLVMCodeGenLevelLess, LLVMCodeGenLevelDefault,
+                                               LLVMCodeGenLevelAggressive};
+  *t = (LlvmTarget){.ctx = ctx};
+  memset(t->has, -1, sizeof t->has);
+  assert(o->opt >= 0 && o->opt <= 3);
+  LLVMInitializeAllTargetInfos();
+  LLVMInitializeAllTargets();
+  LLVMInitializeAllTargetMCs();
+  LLVMInitializeAllAsmPrinters();
+  LLVMInitializeAllAsmParsers();
+  t->triple = o->triple ? LLVMNormalizeTargetTriple(o->triple) : LLVMGetDefaultTargetTriple();
+  LLVMTargetRef target;
+  char *message = NULL;
+  if (LLVMGetTargetFromTriple(t->triple, &target, &message))
+    return llvm_fail(ctx, "target", message);
+  if (!check_arch(ctx, t->triple))
+    return false;
+  if (!LLVMTargetHasTargetMachine(target) || !LLVMTargetHasAsmBackend(target))
+    return diag(ctx, E0307, NULL, "LLVM cannot emit code for %s", t->triple);
+  choose_cpu(o, jit, t);
+  if (asks_for_help(t->cpu) || asks_for_help(t->features))
+    return diag(ctx, E0307, NULL, "target %s: '%s' is not a CPU or feature", t->triple, "help");
+  message = complaint_of(target, t->triple, t->cpu, t->features, levels[o->opt], &t->tm);
+  if (message)
+    return llvm_fail(ctx, t->triple, message);
+  if (!t->tm)
+    return diag(ctx, E0307, NULL, "LLVM has no machine for %s", t->triple);
+  t->layout = LLVMCreateTargetDataLayout(t->tm);
+  t->big_endian = LLVMByteOrder(t->layout) == LLVMBigEndian;
+  LLVMSetTargetMachineAsmVerbosity(t->tm, 0);
+  return true;
+}
+
+void llvm_target_close(LlvmTarget *t) {
+  if (t->layout)
+    LLVMDisposeTargetData(t->layout);
+  if (t->tm)
+    LLVMDisposeTargetMachine(t->tm);
+  LLVMDisposeMessage(t->triple);
+  LLVMDisposeMessage(t->cpu);
+  LLVMDisposeMessage(t->features);
+}
+
+static bool line_has(const char *text, const char *needle, const char *reg) {
+  for (const char *p = text; (p = strstr(p, needle)) != NULL; p += strlen(needle)) {
+    const char *end = strchr(p, '\n'), *r = strstr(p, reg);
+    if (r && (!end || r < end))
+      return true;
+  }
+  return false;
+}
+
+static bool probe(LlvmTarget *t, const FeatureRow *f) {
+  Str s = {.ctx = t->ctx};
+  str_printf(&s, "target triple = \"%s\"\ndefine void @p(ptr %%a, ptr %%b, ptr %%c) { %s ret void }\n", t->triple, f->ir);
+  LLVMContextRef c = LLVMContextCreate();
+  LLVMModuleRef m = NULL;
+  LLVMMemoryBufferRef asm_text = NULL;
+  char *message = NULL;
+  bool failed = LLVMParseIRInContext(c, LLVMCreateMemoryBufferWithMemoryRangeCopy(s.p, s.n, "probe"), &m, &message);
+  assert(!failed && "features.def: ir does not parse");
+  bool found = false;
+  if (!failed && !LLVMTargetMachineEmitToMemoryBuffer(t->tm, m, LLVMAssemblyFile, &message, &asm_text)) {
+    const char *text = LLVMGetBufferStart(asm_text);
+    Str copy = {.ctx = t->ctx};
+    str_putn(&copy, text, LLVMGetBufferSize(asm_text));
+    found = line_has(copy.p, f->needle, f->reg);
+    str_free(&copy);
+    LLVMDisposeMemoryBuffer(asm_text);
+  }
+  if (message)
+    LLVMDisposeMessage(message);
+  if (m)
+    LLVMDisposeModule(m);
+  LLVMContextDispose(c);
+  str_free(&s);
+  return found;
+}
+
+bool llvm_target_has(LlvmTarget *t, Feature f) {
+  const FeatureRow *row = &feature_rows[f];
+  if (t->has[f] < 0)
+    t->has[f] = !strncmp(t->triple, row->arch, strlen(row->arch)) && probe(t, row);
+  return t->has[f] == 1;
+}
+
+bool llvm_target_has_named(LlvmTarget *t, const char *feature) {
+  for (int f = 0; f < FEATURE_COUNT; f++)
+    if (!strcmp(feature_rows[f].name, feature))
+      return llvm_target_has(t, (Feature)f);
+  return false;
+}
