@@ -29,7 +29,7 @@ void program_free(Program *p) {
 
 int program_buf(Program *p, const char *name, Elem e, Space sp, int64_t n, const void *rom) {
   assert(nest_name_ok(name) && n >= 0 && (sp == SP_ROM) == (rom != NULL));
-  Buf b = {.name = nest_name_global(p, name), .e = e, .sp = sp, .n = n, .off = -1, .rom = rom};
+  Buf b = {.name = name_take(p, name, p->n_bufs), .e = e, .sp = sp, .n = n, .off = -1, .rom = rom};
   VEC(Buf) v = {p->bufs, p->n_bufs, p->cap_bufs};
   vec_push(p->arena, &v, b);
   p->bufs = v.p; p->n_bufs = v.n; p->cap_bufs = v.cap;
@@ -44,7 +44,7 @@ void block_init(Block *b) {
 Nest *program_nest(Program *p, const char *name, const Loc *loc, const char *note) {
   assert(nest_name_ok(name));
   Nest *n = NEW(p->arena, Nest);
-  n->name = nest_name_global(p, name);
+  n->name = name_take(p, name, NEST_ID + p->n_nests);
   n->loc = LOC_NONE;
   if (loc) {
     n->loc = *loc;
@@ -64,7 +64,7 @@ Nest *program_nest(Program *p, const char *name, const Loc *loc, const char *not
 }
 
 int nest_var(Program *p, Nest *n, const char *name, NType t, bool is_loop) {
-  Var var = {.name = nest_name_var(p, n->name, name), .t = t, .is_loop = is_loop};
+  Var var = {.name = name_take_var(p, n->name, name, n->n_vars), .t = t, .is_loop = is_loop};
   VEC(Var) v = {n->vars, n->n_vars, n->cap_vars};
   vec_push(p->arena, &v, var);
   n->vars = v.p; n->n_vars = v.n; n->cap_vars = v.cap;
@@ -73,7 +73,7 @@ int nest_var(Program *p, Nest *n, const char *name, NType t, bool is_loop) {
 
 /* Expressions */
 
-static Expr *expr(Program *p, ExprKind kind, NType t, int n, Expr *a, Expr *b, Expr *c) {
+Expr *expr_new(Program *p, ExprKind kind, NType t, int n, Expr *a, Expr *b, Expr *c) {
   Expr *x = NEW(p->arena, Expr);
   x->kind = kind; x->t = t; x->n = n;
   x->a[0] = a; x->a[1] = b; x->a[2] = c;
@@ -81,10 +81,8 @@ static Expr *expr(Program *p, ExprKind kind, NType t, int n, Expr *a, Expr *b, E
   return x;
 }
 
-static bool nt_eq(NType a, NType b) { return elem_eq(a.e, b.e) && a.lanes == b.lanes; }
-
 Expr *nx_const_i(Program *p, NType t, int64_t v) {
-  Expr *x = expr(p, EX_CONST, t, 0, NULL, NULL, NULL);
+  Expr *x = expr_new(p, EX_CONST, t, 0, NULL, NULL, NULL);
   if (elem_is_float(t.e)) x->value.f = t.e.bits == 32 ? (double)(float)v : (double)v;
   else x->value.i = code_wrap(t.e, v);
   return x;
@@ -92,7 +90,7 @@ Expr *nx_const_i(Program *p, NType t, int64_t v) {
 
 Expr *nx_const_f(Program *p, NType t, double v) {
   assert(t.e.kind == EK_FLOAT);
-  Expr *x = expr(p, EX_CONST, t, 0, NULL, NULL, NULL);
+  Expr *x = expr_new(p, EX_CONST, t, 0, NULL, NULL, NULL);
   x->value.f = t.e.bits == 32 ? (double)(float)v : v;
   return x;
 }
@@ -104,14 +102,14 @@ Expr *nx_idx(Program *p, int64_t v) {
 
 Expr *nx_var(Program *p, const Nest *n, int var) {
   assert(var >= 0 && var < n->n_vars);
-  Expr *x = expr(p, EX_VAR, n->vars[var].t, 0, NULL, NULL, NULL);
+  Expr *x = expr_new(p, EX_VAR, n->vars[var].t, 0, NULL, NULL, NULL);
   x->var = var;
   return x;
 }
 
 Expr *nx_load(Program *p, int buf, Expr *index, int lanes) {
-  assert(buf >= 0 && buf < p->n_bufs && nt_eq(index->t, nt(p->index)));
-  Expr *x = expr(p, EX_LOAD, ntv(p->bufs[buf].e, lanes), 1, index, NULL, NULL);
+  assert(buf >= 0 && buf < p->n_bufs && nt_same(index->t, nt(p->index)));
+  Expr *x = expr_new(p, EX_LOAD, ntv(p->bufs[buf].e, lanes), 1, index, NULL, NULL);
   x->buf = buf;
   return x;
 }
@@ -137,7 +135,7 @@ static NType scalar_type(Scalar s, const Expr *a, const Expr *b) {
 
 static Expr *scalar(Program *p, Scalar s, int n, Expr *a, Expr *b, Expr *c) {
   assert(scalar_info[s].arity == n);
-  Expr *x = expr(p, EX_SCALAR, scalar_type(s, a, b), n, a, b, c);
+  Expr *x = expr_new(p, EX_SCALAR, scalar_type(s, a, b), n, a, b, c);
   x->s = s;
   return x;
 }
@@ -180,7 +178,7 @@ Expr *nx1(Program *p, Scalar s, Expr *a) {
 }
 
 Expr *nx2(Program *p, Scalar s, Expr *a, Expr *b) {
-  assert(nt_eq(a->t, b->t));
+  assert(nt_same(a->t, b->t));
   int64_t va, vb;
   bool ca = code_const(a, &va), cb = code_const(b, &vb);
   if (ca && cb) {
@@ -196,7 +194,7 @@ Expr *nx2(Program *p, Scalar s, Expr *a, Expr *b) {
 }
 
 Expr *nx3(Program *p, Scalar s, Expr *a, Expr *b, Expr *c) {
-  assert(nt_eq(b->t, c->t) && a->t.lanes == b->t.lanes);
+  assert(nt_same(b->t, c->t) && a->t.lanes == b->t.lanes);
   int64_t v;
   if (s == S_SELECT && code_const(a, &v)) return v ? b : c;
   return scalar(p, s, 3, a, b, c);
@@ -208,7 +206,7 @@ static Expr *convert(Program *p, Scalar s, Expr *a, Elem e) {
   if (elem_eq(a->t.e, e)) return a;
   NType t = ntv(e, a->t.lanes);
   if (code_const(a, &v) && !elem_is_float(e)) return nx_const_i(p, t, scalar_eval(s, a->t.e, e, (Val[]){{.i = v}}).i);
-  Expr *x = expr(p, EX_SCALAR, t, 1, a, NULL, NULL);
+  Expr *x = expr_new(p, EX_SCALAR, t, 1, a, NULL, NULL);
   x->s = s;
   return x;
 }
@@ -217,47 +215,47 @@ Expr *nx_cast(Program *p, Expr *a, Elem e) { return convert(p, S_CAST, a, e); }
 Expr *nx_bits(Program *p, Expr *a, Elem e) { return convert(p, S_BITS, a, e); }
 
 Expr *nx_cond(Program *p, Expr *c, Expr *yes, Expr *no) {
-  assert(nt_eq(c->t, nt(BOOL)) && nt_eq(yes->t, no->t));
+  assert(nt_same(c->t, nt(BOOL)) && nt_same(yes->t, no->t));
   int64_t v;
   if (nx_is_const(c, &v)) return v ? yes : no;
-  return expr(p, EX_COND, yes->t, 3, c, yes, no);
+  return expr_new(p, EX_COND, yes->t, 3, c, yes, no);
 }
 
 Expr *nx_splat(Program *p, Expr *a, int lanes) {
   assert(a->t.lanes == 1);
   if (lanes == 1) return a;
   if (a->kind == EX_CONST) {
-    Expr *x = expr(p, EX_CONST, ntv(a->t.e, lanes), 0, NULL, NULL, NULL);
+    Expr *x = expr_new(p, EX_CONST, ntv(a->t.e, lanes), 0, NULL, NULL, NULL);
     x->value = a->value;
     return x;
   }
-  return expr(p, EX_SPLAT, ntv(a->t.e, lanes), 1, a, NULL, NULL);
+  return expr_new(p, EX_SPLAT, ntv(a->t.e, lanes), 1, a, NULL, NULL);
 }
 
 Expr *nx_hred(Program *p, Expr *a) {
-  return a->t.lanes == 1 ? a : expr(p, EX_HRED, nt(a->t.e), 1, a, NULL, NULL);
+  return a->t.lanes == 1 ? a : expr_new(p, EX_HRED, nt(a->t.e), 1, a, NULL, NULL);
 }
 
 Expr *nx_dot(Program *p, Expr *acc, Expr *a, Expr *b) {
   assert(a->t.lanes == b->t.lanes && a->t.e.bits == b->t.e.bits);
   assert(a->t.lanes == acc->t.lanes * (a->t.e.bits == 8 ? 4 : 2));
-  return expr(p, EX_DOT, acc->t, 3, acc, a, b);
+  return expr_new(p, EX_DOT, acc->t, 3, acc, a, b);
 }
 
 Expr *nx_lut3(Program *p, int imm, Expr *a, Expr *b, Expr *c) {
-  assert(nt_eq(a->t, b->t) && nt_eq(b->t, c->t) && imm >= 0 && imm < 256);
-  Expr *x = expr(p, EX_LUT3, a->t, 3, a, b, c);
+  assert(nt_same(a->t, b->t) && nt_same(b->t, c->t) && imm >= 0 && imm < 256);
+  Expr *x = expr_new(p, EX_LUT3, a->t, 3, a, b, c);
   x->imm = imm;
   return x;
 }
 
 Expr *nx_shuf(Program *p, Expr *table, Expr *index) {
-  assert(nt_eq(table->t, index->t));
-  return expr(p, EX_SHUF, table->t, 2, table, index, NULL);
+  assert(nt_same(table->t, index->t));
+  return expr_new(p, EX_SHUF, table->t, 2, table, index, NULL);
 }
 
 Expr *nx_perm(Program *p, Expr *a, const uint8_t *perm, int lanes) {
-  Expr *x = expr(p, EX_PERM, ntv(a->t.e, lanes), 1, a, NULL, NULL);
+  Expr *x = expr_new(p, EX_PERM, ntv(a->t.e, lanes), 1, a, NULL, NULL);
   uint8_t *copy = NEWN(p->arena, uint8_t, lanes);
   memcpy(copy, perm, (size_t)lanes);
   x->perm = copy;
@@ -266,9 +264,9 @@ Expr *nx_perm(Program *p, Expr *a, const uint8_t *perm, int lanes) {
 
 Expr *nx_intrin(Program *p, int row, int n, Expr *const *args) {
   assert(row >= 0 && row < n_intrins && n == intrins[row].n);
-  Expr *x = expr(p, EX_INTRIN, intrins[row].result, n, NULL, NULL, NULL);
+  Expr *x = expr_new(p, EX_INTRIN, intrins[row].result, n, NULL, NULL, NULL);
   for (int i = 0; i < n; i++) {
-    assert(nt_eq(args[i]->t, intrins[row].arg[i]));
+    assert(nt_same(args[i]->t, intrins[row].arg[i]));
     x->a[i] = args[i];
   }
   x->imm = row;
@@ -277,7 +275,7 @@ Expr *nx_intrin(Program *p, int row, int n, Expr *const *args) {
 
 /* Statements */
 
-static Stmt *stmt(Program *p, Block *into, StmtKind kind, int var, int buf, Expr *e, Expr *e2) {
+Stmt *stmt_new(Program *p, Block *into, StmtKind kind, int var, int buf, Expr *e, Expr *e2) {
   Stmt *s = NEW(p->arena, Stmt);
   s->kind = kind; s->var = var; s->buf = buf; s->e = e; s->e2 = e2;
   s->max = -1;
@@ -296,16 +294,16 @@ Stmt *ns_for(Program *p, Block *into, int var, Expr *lo, Expr *hi, int64_t step,
     assert(known);
     max = known && b > a ? (b - a - 1) / step + 1 : 0;
   }
-  Stmt *s = stmt(p, into, ST_FOR, var, -1, lo, hi);
+  Stmt *s = stmt_new(p, into, ST_FOR, var, -1, lo, hi);
   s->step = step;
   s->max = max;
   return s;
 }
 
-Stmt *ns_if(Program *p, Block *into, Expr *cond) { return stmt(p, into, ST_IF, -1, -1, cond, NULL); }
-void ns_let(Program *p, Block *into, int var, Expr *e) { stmt(p, into, ST_LET, var, -1, e, NULL); }
-void ns_vardef(Program *p, Block *into, int var, Expr *e) { stmt(p, into, ST_VARDEF, var, -1, e, NULL); }
-void ns_set(Program *p, Block *into, int var, Expr *e) { stmt(p, into, ST_SET, var, -1, e, NULL); }
+Stmt *ns_if(Program *p, Block *into, Expr *cond) { return stmt_new(p, into, ST_IF, -1, -1, cond, NULL); }
+void ns_let(Program *p, Block *into, int var, Expr *e) { stmt_new(p, into, ST_LET, var, -1, e, NULL); }
+void ns_vardef(Program *p, Block *into, int var, Expr *e) { stmt_new(p, into, ST_VARDEF, var, -1, e, NULL); }
+void ns_set(Program *p, Block *into, int var, Expr *e) { stmt_new(p, into, ST_SET, var, -1, e, NULL); }
 
 Expr *ns_name(Program *p, Nest *n, Block *into, const char *name, Expr *e) {
   if (e->kind == EX_CONST || e->kind == EX_VAR) return e;
@@ -315,8 +313,8 @@ Expr *ns_name(Program *p, Nest *n, Block *into, const char *name, Expr *e) {
 }
 
 void ns_store(Program *p, Block *into, int buf, Expr *index, Expr *value) {
-  assert(buf >= 0 && buf < p->n_bufs && elem_eq(value->t.e, p->bufs[buf].e) && nt_eq(index->t, nt(p->index)));
-  stmt(p, into, ST_STORE, -1, buf, value, index);
+  assert(buf >= 0 && buf < p->n_bufs && elem_eq(value->t.e, p->bufs[buf].e) && nt_same(index->t, nt(p->index)));
+  stmt_new(p, into, ST_STORE, -1, buf, value, index);
 }
 
 /* Visitors */

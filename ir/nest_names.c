@@ -57,7 +57,7 @@ bool nest_name_ok(const char *name) {
 
 /* The set of taken names: open addressing, grown at half full. A key is a name, or `nest/variable`. */
 enum { TAKEN_GLOBAL = 1, TAKEN_VAR = 2 };
-typedef struct Entry { const char *key; int taken, next; } Entry; /* next: suffix to try */
+typedef struct Entry { const char *key; int taken, next, id; } Entry; /* next: suffix to try; id: see name_find */
 typedef struct NameSet { Entry *p; uint32_t n, cap; } NameSet;
 
 static Entry *slot(const NameSet *s, const char *key) {
@@ -129,15 +129,24 @@ const char *nest_name(Program *p, const char *prefix, const char *text) {
   return e->key;
 }
 
-const char *nest_name_global(Program *p, const char *name) {
+const char *name_take(Program *p, const char *name, int id) {
   Entry *e = entry(p, name);
   e->taken |= TAKEN_GLOBAL;
+  e->id = id + 1;
   return e->key;
 }
 
-const char *nest_name_var(Program *p, const char *nest, const char *text) {
-  char base[NAME_MAX_LEN + 1], name[NAME_MAX_LEN + 1], key[2 * NAME_MAX_LEN + 80];
-  assert(strlen(nest) < 80);
+int name_find(const Program *p, const Nest *n, const char *name) {
+  char key[2 * NAME_MAX_LEN + 2];
+  if (!p->names || strlen(name) > NAME_MAX_LEN) return -1;
+  snprintf(key, sizeof key, n ? "%s/%s" : "%s%s", n ? n->name : "", name);
+  const Entry *e = slot(p->names, key);
+  return e->key ? e->id - 1 : -1;
+}
+
+const char *name_take_var(Program *p, const char *nest, const char *text, int id) {
+  char base[NAME_MAX_LEN + 1], name[NAME_MAX_LEN + 1], key[2 * NAME_MAX_LEN + 2];
+  assert(nest_name_ok(nest));
   sanitize(base, NULL, text);
   snprintf(key, sizeof key, "%s/%s", nest, base);
   int k = entry(p, key)->next;
@@ -147,7 +156,9 @@ const char *nest_name_var(Program *p, const char *nest, const char *text) {
     snprintf(key, sizeof key, "%s/%s", nest, name);
     if (!entry(p, key)->taken) break;
   }
-  entry(p, key)->taken = TAKEN_VAR;
+  Entry *own = entry(p, key);
+  own->taken = TAKEN_VAR;
+  own->id = id + 1;
   snprintf(key, sizeof key, "%s/%s", nest, base);
   entry(p, key)->next = k + 1;
   Entry *e = entry(p, name);
