@@ -3,6 +3,7 @@
 
 #include <assert.h>
 
+/* In this table types are initializers of constants, which compound literals are not. */
 #undef I8
 #undef I32
 #undef U8

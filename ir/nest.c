@@ -273,6 +273,45 @@ Expr *nx_intrin(Program *p, int row, int n, Expr *const *args) {
   return x;
 }
 
+/* Rounding to 16-bit floats */
+
+typedef struct Word { Program *p; int lanes; } Word; /* u32 arithmetic on the bits of an f32 */
+
+static Expr *word(const Word *w, int64_t v) { return nx_const_i(w->p, ntv(UINTK(32), w->lanes), v); }
+static Expr *wadd(const Word *w, Expr *a, Expr *b) { return nx2(w->p, S_ADD, a, b); }
+static Expr *wand(const Word *w, Expr *a, int64_t mask) { return nx2(w->p, S_AND, a, word(w, mask)); }
+
+/* The word rounded at bit k, ties to even; the carry runs into the exponent. */
+static Expr *round_at(const Word *w, Expr *u, int k) {
+  Expr *odd = wand(w, nx2(w->p, S_SHR, u, word(w, k)), 1);
+  return wand(w, wadd(w, wadd(w, u, word(w, (1 << (k - 1)) - 1)), odd), (int64_t)(UINT32_MAX >> k << k));
+}
+
+/* NaNs are made quiet and lose the low bits of their payload; everything else is y. */
+static Expr *unless_nan(const Word *w, Expr *x, Expr *u, Expr *y, int k) {
+  Expr *quiet = wand(w, nx2(w->p, S_OR, u, word(w, 0x00400000)), (int64_t)(UINT32_MAX >> k << k));
+  return nx_bits(w->p, nx3(w->p, S_SELECT, nx1(w->p, S_ISNAN, x), quiet, y), F32);
+}
+
+Expr *nx_round_bf16(Program *p, Expr *x) {
+  Word w = {p, x->t.lanes};
+  Expr *u = nx_bits(p, x, UINTK(32));
+  return unless_nan(&w, x, u, round_at(&w, u, 16), 16);
+}
+
+Expr *nx_round_f16(Program *p, Expr *x) {
+  Word w = {p, x->t.lanes};
+  Expr *u = nx_bits(p, x, UINTK(32)), *a = wand(&w, u, 0x7fffffff), *sign = wand(&w, u, INT64_C(0x80000000));
+  Expr *normal = round_at(&w, a, 13);
+  Expr *large = nx2(p, S_LE, word(&w, 0x47800000), normal); /* 2^16 and above: infinity */
+  /* Below 2^-14 the unit is 2^-24, which is that of a binary32 in 0.5 .. 1: adding 0.5 rounds, taking it away is exact. */
+  Expr *half = nx_const_f(p, ntv(F32, w.lanes), 0.5);
+  Expr *small = nx_bits(p, nx2(p, S_SUB, nx2(p, S_ADD, nx_bits(p, a, F32), half), half), UINTK(32));
+  Expr *is_small = nx2(p, S_LT, a, word(&w, 0x38800000));
+  Expr *y = nx3(p, S_SELECT, is_small, small, nx3(p, S_SELECT, large, word(&w, 0x7f800000), normal));
+  return unless_nan(&w, x, u, nx2(p, S_OR, y, sign), 13);
+}
+
 /* Statements */
 
 Stmt *stmt_new(Program *p, Block *into, StmtKind kind, int var, int buf, Expr *e, Expr *e2) {

@@ -23,6 +23,7 @@ typedef union Slot { int64_t i; uint64_t u; double d; float f; } Slot;
   R(MIN_##K, d->m = a->m < b->m ? a->m : b->m) \
   R(LT_##K, d->i = a->m < b->m) \
   R(LE_##K, d->i = a->m <= b->m) \
+  R(POP_##K, d->m = W(__builtin_popcountll(WU(a->u)))) \
   R(WRAP_##K, d->m = W(a->u))
 #define CODE_FLOAT(R, K, m, T, FLOOR, CEIL, TRUNC, RINT, SQRT, ABS) \
   R(ADD_##K, d->m = a->m + b->m) \
@@ -60,7 +61,6 @@ typedef union Slot { int64_t i; uint64_t u; double d; float f; } Slot;
   R(ABS_S, d->i = a->i < 0 ? WS(0 - a->u) : a->i) \
   R(SHR_S, d->i = WU(b->u) < 64u - s ? a->i >> b->u : a->i >> 63) \
   R(SHR_U, d->u = b->u < 64u - s ? a->u >> b->u : 0) \
-  R(POP_X, d->i = __builtin_popcountll(WU(a->u))) \
   R(AND_X, d->u = a->u & b->u) \
   R(OR_X, d->u = a->u | b->u) \
   R(XOR_X, d->u = a->u ^ b->u) \
