@@ -33,7 +33,7 @@ static bool fail(Parse *s, const char *what) {
   Loc loc = LOC_NONE;
   loc.file = s->file;
   loc.line = s->line;
-  return diag(s->ctx, E0103, &loc, "%s, found `%s`", what, s->at < s->end ? found : "end of text");
+  return diag(s->ctx, E0103, &loc, "%s, found `%s`", what, s->at >= s->end ? "end of text" : k ? found : "end of line");
 }
 
 static char peek(Parse *s) {

@@ -138,7 +138,7 @@ static void expr_print(const Out *o, const Expr *x, NType want) {
 
 int64_t const_trips(const Stmt *s) {
   int64_t lo, hi;
-  if (!nx_is_const(s->e, &lo) || !nx_is_const(s->e2, &hi)) return -1;
+  if (s->step < 1 || !nx_is_const(s->e, &lo) || !nx_is_const(s->e2, &hi)) return -1;
   return hi > lo ? (hi - lo - 1) / s->step + 1 : 0;
 }
 
