@@ -298,7 +298,7 @@ static bool read_element(Parser *p, Tensor *x, int64_t i) {
 /* The size of a constant in elements; false where it is not static or takes more than `room` elements of text. */
 static bool const_count(Parser *p, const Type *t, size_t room, int64_t *n) {
   if (!type_static(t)) return fail(p, "a constant needs known dimensions");
-  if (!type_count(t, n) || (uint64_t)*n > room) return fail(p, "the constant's shape has more elements than the text");
+  if (!type_count(t, n) || (uint64_t)*n > room) return fail(p, "the constant's shape has more elements than there is text for");
   return true;
 }
 
