@@ -1,0 +1,368 @@
+/* recognize fixes the meaning (docs/ARCHITECTURE.md): one quant/dequant vocabulary, and exact integers for contractions of codes.
+ *   spelling   clip of codes after quant narrows its bounds (QCDQ); quant of its own dequant vanishes; a float zero point of 0 vanishes
+ *   movement   dequant moves below reshape, view, gather, concat, max and min pools, where bits stay (dequant_below)
+ *   contract   contract(dequant(a, sa, za), dequant(w, sw, zw)) = dequant(sum (a-za)(w-zw), sa*sw): the sum in i32, or i64 where
+ *              i32 may not hold it, the product of the scales in binary64, one rounding to the result
+ *   reduce     an add-reduce of dequantized codes likewise (average pools)
+ * Zero points: a constant operand takes its own in (w - zw); that of codes times a constant is a constant correction
+ * -za * sum_r w, the padding being za, the code of zero; else it is subtracted from the codes first. */
+#include "passes/recognize.h"
+
+#include "passes/access.h"
+#include "passes/pass.h"
+
+#include <assert.h>
+#include <math.h>
+
+__extension__ typedef __int128 wide;
+
+/* Spelling */
+
+static bool same_const(const Node *a, const Node *b) {
+  if (a == b) return true;
+  return a && b && node_is_const(a) && node_is_const(b) && tensor_eq(a->a.value, b->a.value);
+}
+
+/* Bounds of a code value, cheaply: quant's own, else the type's. */
+static void code_bounds(const Node *q, int64_t *lo, int64_t *hi) {
+  *lo = elem_lo(q->t.e), *hi = elem_hi(q->t.e);
+  if (q->op == OP_QUANT && q->t.e.kind != EK_BASES) *lo = q->a.lo, *hi = q->a.hi;
+  if (node_is_map(q, S_CAST) && elem_is_code(q->in[0]->t.e)) {
+    int64_t l, h;
+    code_bounds(q->in[0], &l, &h);
+    if (l >= *lo && h <= *hi) *lo = l, *hi = h;
+  }
+  if (!node_is_const(q) || !q->a.value->n) return;
+  *lo = *hi = tensor_i(q->a.value, 0);
+  for (int64_t i = 1; i < q->a.value->n; i++) {
+    int64_t v = tensor_i(q->a.value, i);
+    if (v < *lo) *lo = v;
+    if (v > *hi) *hi = v;
+  }
+}
+
+/* quant(dequant(q, s, z), s, z) is q: |q - z| < 2^20 leaves the two roundings far from a tie. */
+static Node *quant_of_dequant(Rewrite *rw, const Node *old, Node *const *in) {
+  Node *d = in[0];
+  int64_t lo, hi, z = 0, z2 = 0;
+  if (d->op != OP_DEQUANT || !elem_eq(d->t.e, F32) || !elem_eq(in[1]->t.e, F32) || !same_const(d->in[1], in[1])) return NULL;
+  if (old->t.e.kind == EK_BASES || (old->n_in > 2 && elem_is_float(in[2]->t.e))) return NULL;
+  if (!zp_uniform(d->n_in > 2 ? d->in[2] : NULL, &z) || !zp_uniform(old->n_in > 2 ? in[2] : NULL, &z2) || z != z2) return NULL;
+  if (!node_is_const(in[1])) return NULL;
+  for (int64_t i = 0; i < in[1]->a.value->n; i++) {
+    double s = fabs(tensor_f(in[1]->a.value, i));
+    if (!(s > 1e-30 && s < 1e30)) return NULL;
+  }
+  Node *q = d->in[0];
+  code_bounds(q, &lo, &hi);
+  if (lo < old->a.lo || hi > old->a.hi || lo - z < -(1 << 20) || hi - z > 1 << 20) return NULL;
+  for (int i = 0; i < old->t.rank; i++)
+    if (q->t.rank != old->t.rank || !dim_eq(q->t.d[i], old->t.d[i])) return NULL;
+  rw->changes++;
+  return node_cast(rw->g, q, old->t.e);
+}
+
+static Node *spell_quant(Rewrite *rw, const Node *old, Node *const *in) {
+  int64_t z;
+  if (old->n_in > 2 && elem_is_float(in[2]->t.e) && zp_uniform(in[2], &z) && z == 0 && old->t.e.kind != EK_BASES) {
+    rw->changes++; /* round(x/s + 0) = round(x/s) */
+    return node_quant(rw->g, in[0], in[1], NULL, old->t.e, old->a.lo, old->a.hi, old->a.round);
+  }
+  return quant_of_dequant(rw, old, in);
+}
+
+/* max or min of a quant's codes with a constant: its bounds narrow. */
+static Node *spell_clip(Rewrite *rw, const Node *old, Node *const *in) {
+  Node *q = in[0];
+  double v;
+  if ((old->a.scalar != S_MAX && old->a.scalar != S_MIN) || q->op != OP_QUANT || q->t.e.kind == EK_BASES) return NULL;
+  if (rw->uses[old->in[0]->id] != 1 || !type_eq(&q->t, &old->t) || !node_uniform(in[1], &v)) return NULL;
+  int64_t lo = q->a.lo, hi = q->a.hi, c = (int64_t)v;
+  if (old->a.scalar == S_MAX) lo = c > lo ? c : lo;
+  else hi = c < hi ? c : hi;
+  if (lo > hi) return NULL;
+  rw->changes++;
+  return node_quant(rw->g, q->in[0], q->in[1], q->n_in > 2 ? q->in[2] : NULL, q->t.e, lo, hi, q->a.round);
+}
+
+/* Float zero points that are integers become code zero points, those of 0 vanish; casts that only widen codes vanish. */
+static Node *spell_dequant(Rewrite *rw, const Node *old, Node *const *in) {
+  int64_t z = 0, lo, hi;
+  Node *q = in[0], *zp = old->n_in > 2 ? in[2] : NULL;
+  for (int i = 0; i < old->t.rank; i++)
+    if (q->t.rank != old->t.rank || !dim_eq(q->t.d[i], old->t.d[i])) return NULL;
+  bool uniform = zp_uniform(zp, &z), floats = zp && elem_is_float(zp->t.e);
+  code_bounds(q, &lo, &hi);
+  if (zp && uniform && z == 0) zp = NULL;
+  else if (floats && uniform && lo - z > -(1 << 24) && hi - z < 1 << 24) zp = node_const_i(rw->g, code_fits(q->t.e, z) ? q->t.e : I32, z);
+  bool changed = zp != (old->n_in > 2 ? in[2] : NULL);
+  while (!zp && node_is_map(q, S_CAST) && elem_is_code(q->in[0]->t.e) && q->in[0]->t.e.kind != EK_BOOL &&
+         elem_lo(q->in[0]->t.e) >= elem_lo(q->t.e) && elem_hi(q->in[0]->t.e) <= elem_hi(q->t.e)) {
+    q = q->in[0];
+    changed = true;
+  }
+  if (!changed) return NULL;
+  rw->changes++;
+  return node_dequant(rw->g, q, in[1], zp, old->t.e);
+}
+
+/* Contractions */
+
+typedef struct Operand { Node *q, *s, *z; int64_t zu; bool z_const; } Operand; /* zu: the uniform zero point where z_const */
+
+static bool operand_of(const Node *n, Operand *o) {
+  if (n->op != OP_DEQUANT || !elem_is_float(n->t.e)) return false;
+  *o = (Operand){.q = n->in[0], .s = n->in[1], .z = n->n_in > 2 ? n->in[2] : NULL};
+  Elem e = o->q->t.e;
+  if ((e.kind == EK_BASES && e.bits > 1) || e.bits > 32) return false;
+  if (o->s->t.e.bits > 32) return false; /* a product of binary64 scales would round */
+  if (o->z && elem_is_float(o->z->t.e) && !zp_uniform(o->z, &o->zu)) return false;
+  o->z_const = zp_uniform(o->z, &o->zu);
+  for (int i = 0; i < n->t.rank; i++)
+    if (o->q->t.rank != n->t.rank || !dim_eq(o->q->t.d[i], n->t.d[i])) return false;
+  return true;
+}
+
+/* Operand k's scale depends on output iterators only, and is known, or has one element. */
+static bool scale_outside(const Node *c, int k, const Node *s, const Type *x) {
+  const Iters *it = c->a.iters;
+  int64_t n;
+  if (type_count(&s->t, &n) && n == 1) return true;
+  if (!node_is_const(s)) return false;
+  uint32_t varies = const_varies(s->a.value, x->rank);
+  for (int d = 0; d < x->rank; d++) {
+    if (!(varies >> d & 1)) continue;
+    for (int r = 0; r < it->n_red; r++)
+      if (it->acc[k][d].coef[it->n_out + r]) return false;
+  }
+  return true;
+}
+
+bool contract_recognizable(const Node *n, Node *const *in) {
+  Operand a, w;
+  if (n->op != OP_CONTRACT || n->n_in != 2 || n->a.scalar != S_MUL || !elem_is_float(n->t.e) || !type_static(&n->t)) return false;
+  if (!operand_of(in[0], &a) || !operand_of(in[1], &w)) return false;
+  if (!access_inside(n, 1) || (n->a.fill != 0 && !access_inside(n, 0))) return false;
+  return scale_outside(n, 0, a.s, &in[0]->t) && scale_outside(n, 1, w.s, &in[1]->t);
+}
+
+/* q - z as codes of their own. */
+static Node *without_zero(Graph *g, const Operand *o) {
+  int64_t qlo, qhi, zlo, zhi;
+  if (!o->z || (o->z_const && o->zu == 0)) return o->q;
+  code_bounds(o->q, &qlo, &qhi);
+  if (o->z_const) zlo = zhi = o->zu;
+  else code_bounds(o->z, &zlo, &zhi);
+  Elem e = elem_for_range(qlo - zhi, qhi - zlo);
+  Elem wide_e = elem_for_range(qlo - zhi < qlo ? qlo - zhi : qlo, INT32_MAX); /* holds q, z and the difference */
+  if (wide_e.bits < 32) wide_e = I32;
+  Node *z = o->z_const ? node_const_i(g, wide_e, o->zu) : node_cast(g, o->z, wide_e);
+  Node *d = node_map_as(g, S_SUB, wide_e, 2, (Node *[]){node_cast(g, o->q, wide_e), z});
+  if (!node_is_const(o->q) || (o->z && !node_is_const(o->z))) return node_cast(g, d, e);
+  Tensor *v[2] = {0}, *c = NULL; /* a constant: evaluated here, so that the sums below can be */
+  Node *cast_q = d->in[0], *cast_z = d->in[1];
+  Tensor *raw = (Tensor *)(uintptr_t)o->q->a.value;
+  v[0] = node_is_const(cast_q) ? (Tensor *)(uintptr_t)cast_q->a.value : node_eval(g->ctx, cast_q, &raw);
+  Tensor *raw_z = (Tensor *)(uintptr_t)(o->z ? o->z->a.value : NULL);
+  v[1] = node_is_const(cast_z) ? (Tensor *)(uintptr_t)cast_z->a.value : node_eval(g->ctx, cast_z, &raw_z);
+  if (v[0] && v[1]) c = node_eval(g->ctx, d, v);
+  if (!c) return NULL;
+  Type t = c->t;
+  t.e = e;
+  Tensor *y = tensor_new(g->ctx, &t);
+  for (int64_t i = 0; y && i < y->n; i++) tensor_set_i(y, i, tensor_i(c, i));
+  return y ? node_const(g, y) : NULL;
+}
+
+/* Output iterators that operand k's dimensions in `dims` read: the result's shape with other dimensions 1. */
+static void read_dims(const Node *c, int k, uint32_t dims, int64_t out[MAX_RANK]) {
+  for (int d = 0; d < c->in[k]->t.rank; d++)
+    for (int i = 0; i < c->t.rank; i++)
+      if (dims >> d & 1 && c->a.iters->acc[k][d].coef[i] && c->t.d[i].n > 1) out[i] = c->t.d[i].n;
+}
+
+/* Index of operand k's dimension d at these iterators, clamped inside (fill positions: any value serves). */
+static int64_t access_at(const Node *c, int k, int d, const int64_t *iter, int n_iters) {
+  const Affine *a = &c->a.iters->acc[k][d];
+  int64_t v = a->base;
+  for (int i = 0; i < n_iters; i++) v += a->coef[i] * iter[i];
+  v /= a->div;
+  return v < 0 ? 0 : v >= c->in[k]->t.d[d].n ? c->in[k]->t.d[d].n - 1 : v;
+}
+
+static double scale_at(const Node *c, int k, const Node *s, const int64_t *o) {
+  int64_t idx[MAX_RANK];
+  for (int d = 0; d < c->in[k]->t.rank; d++) idx[d] = access_at(c, k, d, o, c->t.rank);
+  return tensor_f(s->a.value, bcast_index(&s->t, c->in[k]->t.rank, idx));
+}
+
+/* Operand k's scale in binary64, broadcasting against the result. */
+static Node *scale_side(Graph *g, const Node *c, int k, Node *s) {
+  int64_t dims[MAX_RANK], o[MAX_ITERS] = {0};
+  if (!node_is_const(s)) {
+    s = operand_scalar(g, s);
+    return s ? node_cast(g, s, F64) : NULL;
+  }
+  for (int i = 0; i < c->t.rank; i++) dims[i] = 1;
+  read_dims(c, k, const_varies(s->a.value, c->in[k]->t.rank), dims);
+  bool one = true;
+  for (int i = 0; i < c->t.rank; i++) one = one && dims[i] == 1;
+  Type t = type_make(F64, one ? 0 : c->t.rank, dims);
+  Tensor *y = tensor_new(g->ctx, &t);
+  if (!y) return NULL;
+  for (int64_t i = 0; i < y->n; i++) {
+    tensor_set_f(y, i, scale_at(c, k, s, o));
+    for (int d = c->t.rank - 1; d >= 0 && ++o[d] == dims[d]; d--) o[d] = 0;
+  }
+  return node_const(g, y);
+}
+
+/* sa * sw in binary64: exact, both have at most 24 bits. */
+static Node *scale_product(Graph *g, const Node *c, const Operand *a, const Operand *w) {
+  Node *sa = scale_side(g, c, 0, a->s), *sw = scale_side(g, c, 1, w->s);
+  if (!sa || !sw) return NULL;
+  Node *p = node_map2(g, S_MUL, sa, sw);
+  if (!node_is_const(sa) || !node_is_const(sw)) return p;
+  Tensor *y = node_eval(g->ctx, p, (Tensor *[]){(Tensor *)(uintptr_t)sa->a.value, (Tensor *)(uintptr_t)sw->a.value});
+  return y ? node_const(g, y) : NULL;
+}
+
+/* For every combination of the output iterators that constant operand 1 reads: sum of w and of |w| over the reduction. */
+typedef struct WeightSums { int64_t dims[MAX_RANK], n; wide *sum, *abs; } WeightSums;
+
+static bool weight_sums(Arena *arena, const Node *c, const Tensor *w, WeightSums *s) {
+  int64_t ext[MAX_ITERS], idx[MAX_ITERS] = {0}, inner = 1;
+  int total = iters_extents(c, ext), rank = c->in[1]->t.rank;
+  s->n = 1;
+  for (int i = 0; i < c->t.rank; i++) s->dims[i] = 1;
+  read_dims(c, 1, UINT32_MAX, s->dims);
+  for (int i = 0; i < c->t.rank; i++) s->n *= ext[i] = s->dims[i];
+  for (int i = c->t.rank; i < total; i++) inner *= ext[i];
+  if (s->n > INT32_MAX || s->n < 1) return false;
+  s->sum = arena_alloc(arena, sizeof(wide) * (size_t)s->n);
+  s->abs = arena_alloc(arena, sizeof(wide) * (size_t)s->n);
+  for (int64_t r = 0; r < s->n; r++)
+    for (int64_t q = 0; q < inner; q++) {
+      int64_t at[MAX_RANK];
+      for (int d = 0; d < rank; d++) at[d] = access_at(c, 1, d, idx, total);
+      int64_t v = tensor_i(w, bcast_index(&w->t, rank, at));
+      s->sum[r] += v;
+      s->abs[r] += v < 0 ? -v : v;
+      for (int i = total - 1; i >= 0 && ++idx[i] == ext[i]; i--) idx[i] = 0;
+    }
+  return true;
+}
+
+static wide wabs(wide v) { return v < 0 ? -v : v; }
+static wide wmax(wide a, wide b) { return a > b ? a : b; }
+
+static wide terms_of(const Iters *it) {
+  wide n = 1;
+  for (int i = 0; i < it->n_red; i++) n *= it->red[i].n;
+  return n;
+}
+
+static Node *int_contract(Graph *g, const Node *old, Node *qa, Node *qw, Elem acc, int64_t fill) {
+  Type t = old->t;
+  t.e = acc;
+  if (qa->t.e.kind == EK_BASES && !access_inside(old, 0)) qa = node_cast(g, qa, INTK(2)); /* 0 is no code of +-1 */
+  return node_contract(g, S_MUL, &t, 2, (Node *[]){qa, qw}, old->a.iters, (double)fill);
+}
+
+/* acc - za * sum_r w, with the padding at za. */
+static Node *corrected(Graph *g, const Node *old, Node *qa, Node *qw, Elem acc, int64_t za, const WeightSums *s) {
+  Type t = type_make(acc, old->t.rank, s->dims);
+  Tensor *k = tensor_new(g->ctx, &t);
+  if (!k) return NULL;
+  for (int64_t i = 0; i < k->n; i++) tensor_set_i(k, i, (int64_t)(-(wide)za * s->sum[i]));
+  Node *c = int_contract(g, old, qa, qw, acc, za);
+  return node_map2(g, S_ADD, c, node_const(g, k));
+}
+
+static Node *recognize_contract(Rewrite *rw, const Node *old, Node *const *in) {
+  Graph *g = rw->g;
+  Operand a, w;
+  WeightSums s = {.n = 0};
+  int64_t lo, hi, wlo, whi;
+  if (!contract_recognizable(old, in)) return NULL;
+  operand_of(in[0], &a);
+  operand_of(in[1], &w);
+  Node *scale = scale_product(g, old, &a, &w), *qw = without_zero(g, &w), *y;
+  if (!scale || !qw) return NULL;
+  Arena *scratch = arena_new(g->ctx);
+  bool sums = node_is_const(qw) && weight_sums(scratch, old, qw->a.value, &s);
+  bool correct = sums && a.z_const && a.zu != 0 && code_fits(a.q->t.e, a.zu) && !node_is_const(a.q);
+  Node *qa = correct ? a.q : without_zero(g, &a);
+  if (!qa) return NULL;
+  code_bounds(qa, &lo, &hi);
+  wide most = wmax(wabs(lo), wabs(hi)), bound = 0;
+  if (correct) most += wabs(a.zu); /* the sum and its correction both fit */
+  if (sums)
+    for (int64_t i = 0; i < s.n; i++) bound = wmax(bound, most * s.abs[i]);
+  else {
+    code_bounds(qw, &wlo, &whi);
+    bound = most * wmax(wabs(wlo), wabs(whi)) * terms_of(old->a.iters);
+  }
+  /* reductions that the weights do not read repeat their sums */
+  y = correct ? corrected(g, old, qa, qw, bound <= INT32_MAX ? I32 : I64, a.zu, &s)
+              : int_contract(g, old, qa, qw, bound <= INT32_MAX ? I32 : I64, 0);
+  arena_free(scratch);
+  if (!y) return NULL;
+  rw->changes++;
+  return node_dequant(g, y, scale, NULL, old->t.e);
+}
+
+/* Sum of dequantized codes of one scale per result element. */
+static Node *recognize_sum(Rewrite *rw, const Node *old, Node *const *in) {
+  Graph *g = rw->g;
+  Operand a;
+  int64_t lo, hi;
+  if (old->a.scalar != S_ADD || !elem_is_float(old->t.e) || !type_static(&old->t) || !operand_of(in[0], &a)) return NULL;
+  if (!scale_outside(old, 0, a.s, &in[0]->t)) return NULL;
+  Node *s = operand_below(g, old, a.s), *q = without_zero(g, &a);
+  if (!s || !q) return NULL;
+  code_bounds(q, &lo, &hi);
+  Elem acc = wmax(wabs(lo), wabs(hi)) * terms_of(old->a.iters) <= INT32_MAX ? I32 : I64;
+  Type t = old->t;
+  t.e = acc;
+  Node *y = node_reduce(g, S_ADD, node_cast(g, q, acc), &t, old->a.iters);
+  if (node_is_const(s)) {
+    Tensor *f = (Tensor *)(uintptr_t)s->a.value;
+    Type wide_t = f->t;
+    wide_t.e = F64;
+    Tensor *d = tensor_new(g->ctx, &wide_t);
+    for (int64_t i = 0; d && i < d->n; i++) tensor_set_f(d, i, tensor_f(f, i));
+    if (!d) return NULL;
+    s = node_const(g, d);
+  } else
+    s = node_cast(g, s, F64);
+  rw->changes++;
+  return node_dequant(g, y, s, NULL, old->t.e);
+}
+
+static Node *recognize_rule(Rewrite *rw, const Node *old, Node *const *in) {
+  switch (old->op) {
+  case OP_QUANT: return spell_quant(rw, old, in);
+  case OP_DEQUANT: return spell_dequant(rw, old, in);
+  case OP_MAP: return spell_clip(rw, old, in);
+  case OP_CONTRACT: return recognize_contract(rw, old, in);
+  case OP_REDUCE: {
+    Node *y = recognize_sum(rw, old, in);
+    return y ? y : dequant_below(rw, old, in);
+  }
+  case OP_VIEW: case OP_RESHAPE: case OP_GATHER: case OP_CONCAT: return dequant_below(rw, old, in);
+  default: return NULL;
+  }
+}
+
+Graph *pass_recognize(Graph *g, const PassOptions *opt) {
+  enum { ROUNDS = 8 };
+  (void)opt;
+  for (int round = 0, changes = 1; g && changes && round < ROUNDS; round++) {
+    Graph *old = g;
+    changes = 0;
+    g = graph_rewrite(old, recognize_rule, NULL, &changes);
+    graph_free(old);
+  }
+  return g;
+}

@@ -1,0 +1,272 @@
+#include "passes/region.h"
+
+#include "passes/access.h"
+
+#include <math.h>
+#include <string.h>
+
+__extension__ typedef __int128 wide;
+
+static bool same_shape(const Type *a, const Type *b) {
+  if (a->rank != b->rank) return false;
+  for (int i = 0; i < a->rank; i++)
+    if (!dim_eq(a->d[i], b->d[i])) return false;
+  return true;
+}
+
+static bool plain_code(Elem e) { return elem_is_code(e) && !(e.kind == EK_BASES && e.bits > 1) && !(e.kind == EK_UINT && e.bits == 64); }
+
+static bool zp_plain(const Node *n) { return n->n_in < 3 || elem_is_code(n->in[2]->t.e) || n->op == OP_QUANT; }
+
+/* A step computes its elements one by one from its non-constant operands. */
+static bool is_step(const Node *n) {
+  switch (n->op) {
+  case OP_MAP: return n->a.scalar != S_BITS;
+  case OP_QUANT: return node_is_const(n->in[1]) && (n->n_in < 3 || node_is_const(n->in[2]));
+  case OP_DEQUANT: return plain_code(n->in[0]->t.e) && node_is_const(n->in[1]) && (n->n_in < 3 || node_is_const(n->in[2])) && zp_plain(n);
+  case OP_THRESHOLDS: return node_is_const(n->in[1]) && node_is_const(n->in[2]) && node_is_const(n->in[3]);
+  case OP_REQUANT: return node_is_const(n->in[1]) && node_is_const(n->in[2]);
+  default: return false;
+  }
+}
+
+typedef struct Walk {
+  Arena *a;
+  const Node *stop;      /* fixed base, or NULL */
+  uint32_t above;        /* code values with an id below this are leaves; those from it on are steps */
+  VEC(const Node *) found;
+  const Node *leaf;
+  bool ok;
+} Walk;
+
+static void walk_add(Walk *w, const Node *n) {
+  for (int i = 0; i < w->found.n; i++)
+    if (w->found.p[i] == n) return;
+  vec_push(w->a, &w->found, n);
+}
+
+/* Collects the steps above `top`; found is its own work list. */
+static void walk(Walk *w, const Node *top) {
+  enum { STEPS_MAX = 64 };
+  walk_add(w, top);
+  for (int i = 0; i < w->found.n && w->ok; i++) {
+    const Node *n = w->found.p[i];
+    for (int k = 0; k < n->n_in && w->ok; k++) {
+      const Node *x = n->in[k];
+      if (node_is_const(x)) continue;
+      bool leaf = w->stop ? x == w->stop : elem_is_code(x->t.e) && x->t.e.kind != EK_BOOL && x->id < w->above;
+      if (leaf) {
+        w->ok = (!w->leaf || w->leaf == x) && same_shape(&x->t, &top->t) && (w->stop || plain_code(x->t.e));
+        w->leaf = x;
+      } else {
+        w->ok = is_step(x) && same_shape(&x->t, &top->t) && w->found.n < STEPS_MAX;
+        if (w->ok) walk_add(w, x);
+      }
+    }
+  }
+  w->ok = w->ok && w->leaf;
+}
+
+/* Position of the axis along which a constant operand of n varies; false where it varies along two. rows of thresholds, requant. */
+static bool operand_axis(const Node *n, int k, int *axis, int64_t *rows) {
+  const Tensor *t = n->in[k]->a.value;
+  int own = -1;
+  if (n->op == OP_THRESHOLDS || n->op == OP_REQUANT) {
+    if (t->t.rank == 0 || t->t.d[0].n == 1) return true;
+    own = n->a.axis;
+  } else {
+    uint32_t set = const_varies(t, n->t.rank);
+    if (set == 0) return t->n > 0;
+    if (set & (set - 1)) return false;
+    own = __builtin_ctz(set);
+  }
+  if (*axis >= 0 && *axis != own) return false;
+  *axis = own;
+  *rows = n->t.d[own].n;
+  return !n->t.d[own].sym;
+}
+
+static bool region_make(Walk *w, Region *r) {
+  int axis = -1;
+  *r = (Region){.base = w->leaf, .rows = 1, .row = -1};
+  r->n = w->found.n + 1;
+  r->step = NEWN(w->a, RegionStep, r->n);
+  r->k = arena_alloc(w->a, sizeof *r->k * (size_t)r->n);
+  r->v = NEWN(w->a, Val, r->n);
+  for (int i = 1; i < w->found.n; i++) /* into the order of computing: by id */
+    for (int j = i; j > 0 && w->found.p[j]->id < w->found.p[j - 1]->id; j--) {
+      const Node *t = w->found.p[j];
+      w->found.p[j] = w->found.p[j - 1];
+      w->found.p[j - 1] = t;
+    }
+  r->step[0].n = w->leaf;
+  for (int i = 1; i < r->n; i++) {
+    RegionStep *s = &r->step[i];
+    s->n = w->found.p[i - 1];
+    for (int k = 0; k < s->n->n_in && k < 3; k++) {
+      s->in[k] = -1;
+      for (int j = 0; j < i; j++)
+        if (s->n->in[k] == r->step[j].n) s->in[k] = j;
+      if (s->in[k] < 0 && !operand_axis(s->n, k, &axis, &r->rows)) return false;
+    }
+  }
+  r->axis = axis < 0 ? 0 : axis;
+  return true;
+}
+
+bool region_find(Arena *a, const Node *top, const Node *base, Region *r) {
+  Walk w = {.a = a, .stop = base, .above = top->id, .ok = true};
+  if (!is_step(top)) return false;
+  walk(&w, top);
+  return w.ok && region_make(&w, r);
+}
+
+bool region_extend(Arena *a, const Region *r, const int *uses, Region *higher) {
+  const Node *top = r->step[r->n - 1].n;
+  Walk w = {.a = a, .above = r->base->id, .ok = true};
+  int inside = 0;
+  if (!is_step(r->base)) return false;
+  for (int i = 1; i < r->n; i++)
+    for (int k = 0; k < r->step[i].n->n_in; k++) inside += r->step[i].n->in[k] == r->base;
+  if (uses[r->base->id] != inside) return false;
+  walk(&w, top);
+  return w.ok && region_make(&w, higher);
+}
+
+static Val tensor_val(const Tensor *t, int64_t i) {
+  Val v;
+  if (elem_is_float(t->t.e)) v.f = tensor_f(t, i);
+  else v.i = tensor_i(t, i);
+  return v;
+}
+
+static void load_row(Region *r, int64_t row) {
+  int64_t idx[MAX_RANK] = {0};
+  idx[r->axis] = r->rows > 1 ? row : 0;
+  for (int i = 1; i < r->n; i++) {
+    const Node *n = r->step[i].n;
+    if (n->op == OP_THRESHOLDS || n->op == OP_REQUANT) continue;
+    for (int k = 0; k < n->n_in; k++)
+      if (r->step[i].in[k] < 0) r->k[i][k] = tensor_val(n->in[k]->a.value, bcast_index(&n->in[k]->t, n->t.rank, idx));
+  }
+  r->row = row;
+}
+
+static int64_t row_of(const Tensor *t, int64_t row) { return t->n == 1 || t->t.d[0].n == 1 ? 0 : row; }
+
+static Val thresholds_val(const Node *n, int64_t row, Val x) {
+  const Tensor *t = n->in[1]->a.value, *base = n->in[2]->a.value, *step = n->in[3]->a.value;
+  int64_t levels = t->t.d[1].n, at = (t->t.d[0].n == 1 ? 0 : row) * levels, count = 0;
+  bool floats = elem_is_float(n->in[0]->t.e);
+  for (int64_t j = 0; j < levels; j++) count += floats ? tensor_f(t, at + j) <= x.f : tensor_i(t, at + j) <= x.i;
+  return (Val){.i = tensor_i(base, row_of(base, row)) + tensor_i(step, row_of(step, row)) * count};
+}
+
+static Val requant_val(const Node *n, int64_t row, Val x) {
+  const Tensor *m = n->in[1]->a.value, *b = n->in[2]->a.value;
+  uint64_t p = (uint64_t)x.i * (uint64_t)tensor_i(m, row_of(m, row)) + (uint64_t)tensor_i(b, row_of(b, row));
+  int64_t y = (int64_t)p >> n->a.shift;
+  return (Val){.i = y < n->a.lo ? n->a.lo : y > n->a.hi ? n->a.hi : y};
+}
+
+static Val step_val(const Region *r, int i) {
+  const RegionStep *s = &r->step[i];
+  const Node *n = s->n;
+  Val a[3] = {{0}, {0}, {0}};
+  if (n->op == OP_THRESHOLDS) return thresholds_val(n, r->row, r->v[s->in[0]]);
+  if (n->op == OP_REQUANT) return requant_val(n, r->row, r->v[s->in[0]]);
+  for (int k = 0; k < n->n_in; k++) a[k] = s->in[k] < 0 ? r->k[i][k] : r->v[s->in[k]];
+  if (n->op == OP_MAP) return scalar_eval(n->a.scalar, n->in[n->a.scalar == S_SELECT ? 1 : 0]->t.e, n->t.e, a);
+  if (n->op == OP_QUANT)
+    return quant_eval(a[0].f, a[1].f, n->n_in > 2 ? &a[2] : NULL, n->n_in > 2 ? n->in[2]->t.e : n->t.e, n->in[1]->t.e, &n->a, n->t.e);
+  return (Val){.f = dequant_eval(a[0].i, a[1].f, n->n_in > 2 ? a[2].i : 0, n->in[1]->t.e, n->t.e)};
+}
+
+Val region_eval(Region *r, int64_t row, Val x) {
+  if (r->row != row) load_row(r, row);
+  r->v[0] = x;
+  for (int i = 1; i < r->n; i++) r->v[i] = step_val(r, i);
+  return r->v[r->n - 1];
+}
+
+static int sign_of(double v) { return v > 0 ? 1 : v < 0 ? -1 : 0; }
+
+/* Direction of step i from those of its operands, given finite constants: 1, -1; 0 unknown; 2 constant. */
+static int step_direction(const Region *r, int i, const int *dir) {
+  const RegionStep *s = &r->step[i];
+  const Node *n = s->n;
+  bool floats = elem_is_float(n->in[0]->t.e);
+  int d[3] = {2, 2, 2};
+  double k[3] = {0};
+  for (int j = 0; j < n->n_in && j < 3; j++) {
+    if (s->in[j] >= 0) d[j] = dir[s->in[j]];
+    else if (n->op == OP_MAP || n->op == OP_QUANT || n->op == OP_DEQUANT)
+      k[j] = elem_is_float(n->in[j]->t.e) ? r->k[i][j].f : (double)r->k[i][j].i;
+    if (d[j] == 0) return 0;
+    if (!isfinite(k[j]) && !(n->op == OP_MAP && !isnan(k[j]) && (n->a.scalar == S_MAX || n->a.scalar == S_MIN))) return 0;
+  }
+  if (n->op == OP_QUANT || n->op == OP_DEQUANT) { /* infinite or zero scales were refused, or give a constant */
+    int g = sign_of(k[1]);
+    return s->in[1] >= 0 || s->in[2] > 0 || (n->op == OP_QUANT && g == 0) ? 0 : g == 0 || d[0] == 2 ? 2 : g * d[0];
+  }
+  if (n->op == OP_THRESHOLDS) {
+    int g = sign_of((double)tensor_i(n->in[3]->a.value, row_of(n->in[3]->a.value, r->row)));
+    return g == 0 || d[0] == 2 ? 2 : g * d[0];
+  }
+  if (n->op == OP_REQUANT) {
+    int g = sign_of((double)tensor_i(n->in[1]->a.value, row_of(n->in[1]->a.value, r->row)));
+    return g == 0 || d[0] == 2 ? 2 : g * d[0];
+  }
+  bool both = d[0] != 2 && d[1] != 2 && n->n_in > 1;
+  int one = d[0] != 2 ? d[0] : d[1];
+  double other = d[0] != 2 ? k[1] : k[0];
+  switch (n->a.scalar) {
+  case S_ADD: case S_MAX: case S_MIN: return both && d[0] != d[1] ? 0 : one;
+  case S_SUB: return both ? (d[0] == -d[1] ? d[0] : 0) : d[0] != 2 ? d[0] : d[1] == 2 ? 2 : -d[1];
+  case S_MUL: return both ? 0 : sign_of(other) == 0 || one == 2 ? 2 : one * sign_of(other);
+  case S_DIV: return both || d[1] != 2 || k[1] == 0 ? 0 : d[0] == 2 ? 2 : d[0] * sign_of(k[1]);
+  case S_NEG: return d[0] == 2 ? 2 : -d[0];
+  case S_FLOOR: case S_CEIL: case S_TRUNC: case S_ROUND: case S_SQRT: case S_SIGN: return d[0];
+  case S_CAST: return n->t.e.kind == EK_BOOL || n->t.e.kind == EK_SHIFT || n->t.e.kind == EK_BASES ? 0 : d[0];
+  case S_SHR: return floats || both || d[0] == 2 || k[1] < 0 ? 0 : d[0];
+  default: return 0;
+  }
+}
+
+/* At one end of the base's range: finite (then all between is, by monotony), and integer steps that did not wrap. */
+static bool end_sound(const Region *r) {
+  for (int i = 1; i < r->n; i++) {
+    const RegionStep *s = &r->step[i];
+    const Node *n = s->n;
+    if (elem_is_float(n->t.e)) {
+      if (!isfinite(r->v[i].f)) return false;
+      continue;
+    }
+    if (n->op != OP_MAP || elem_is_float(n->in[0]->t.e)) continue;
+    wide a[3] = {0}, y;
+    for (int k = 0; k < n->n_in; k++) a[k] = s->in[k] < 0 ? r->k[i][k].i : r->v[s->in[k]].i;
+    switch (n->a.scalar) {
+    case S_ADD: y = a[0] + a[1]; break;
+    case S_SUB: y = a[0] - a[1]; break;
+    case S_MUL: y = a[0] * a[1]; break;
+    case S_NEG: y = -a[0]; break;
+    case S_CAST: y = a[0]; break;
+    case S_DIV: y = a[1] ? a[0] / a[1] : 0; break;
+    default: continue;
+    }
+    if (y != r->v[i].i) return false;
+  }
+  return true;
+}
+
+int region_direction(Region *r, int64_t row, Val lo, Val hi) {
+  int dir[65 + 1], y = 1;
+  region_eval(r, row, lo);
+  if (!end_sound(r)) return 0;
+  region_eval(r, row, hi);
+  if (!end_sound(r)) return 0;
+  dir[0] = 1;
+  for (int i = 1; i < r->n; i++)
+    if ((y = dir[i] = step_direction(r, i, dir)) == 0) return 0;
+  return y == 2 ? 1 : y;
+}

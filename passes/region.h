@@ -1,0 +1,34 @@
+/* Element-wise functions of one value: the steps between a value and a node below it, every other operand constant.
+ * They are evaluated with eval's own scalar meaning. Internal to passes/. */
+#ifndef POPSHIFT_PASSES_REGION_H
+#define POPSHIFT_PASSES_REGION_H
+
+#include "ir/graph.h"
+
+typedef struct RegionStep {
+  const Node *n;
+  int in[3];             /* of each operand: the step that computes it, -1: constant */
+} RegionStep;
+
+/* step[0] stands for the base itself; step[n-1] is the top. All have the shape of the top. */
+typedef struct Region {
+  const Node *base;
+  RegionStep *step;
+  int n;
+  int axis;              /* constants vary along this dimension of the top; 0 where rows is 1 */
+  int64_t rows;          /* different functions: 1, or the extent of axis */
+  int64_t row;           /* whose constants are loaded, -1: none */
+  Val (*k)[3], *v;       /* constants of the row; values of the last evaluation */
+} Region;
+
+/* The region between base and top; with base NULL, up to the nearest single code value. False where there is none. */
+bool region_find(Arena *, const Node *top, const Node *base, Region *);
+/* The same from one code value higher up: r's base joins the region. `uses` counts those of each node; every use of a code
+ * value that joins must lie inside the region. */
+bool region_extend(Arena *, const Region *r, const int *uses, Region *higher);
+/* The top's value where the base is x, in row `row`. */
+Val region_eval(Region *, int64_t row, Val x);
+/* +1 (rising) or -1 (falling) where every step is monotone for x in lo..hi, with no NaN and no wrapping; 0: not proven. */
+int region_direction(Region *, int64_t row, Val lo, Val hi);
+
+#endif

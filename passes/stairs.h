@@ -1,0 +1,18 @@
+/* Staircases: a monotone code-valued function of an integer, as thresholds, and as a line rounded down. Internal to passes/. */
+#ifndef POPSHIFT_PASSES_STAIRS_H
+#define POPSHIFT_PASSES_STAIRS_H
+
+#include "ir/base.h"
+
+/* f on lo..hi: y0 = f(lo), then n steps of `step` (+-unit): at[j] is the least x where j+1 steps are done; at rises. */
+typedef struct Stairs { int64_t lo, hi, y0, step; int64_t n, *at; } Stairs;
+
+typedef int64_t StairsFn(void *user, int64_t x);
+/* By bisection of a monotone f; unit: distance of neighbouring codes. False where a value is no multiple, or n > max. */
+bool stairs_find(Arena *, StairsFn *, void *user, int64_t lo, int64_t hi, int64_t unit, int64_t max, Stairs *);
+
+/* m[i], b[i] and one shift such that clamp(floor((x*m + b) / 2^shift), ylo, yhi) is each staircase, on its whole range, without
+ * overflow of i64. False where no such line was found; the least shift that serves all rows is taken. Steps must be +-1. */
+bool stairs_lines(Arena *, const Stairs *rows, int64_t n, int64_t ylo, int64_t yhi, int64_t *m, int64_t *b, int *shift);
+
+#endif
