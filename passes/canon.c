@@ -3,6 +3,8 @@
  *   shapes   reshape of reshape, view of view compose; what changes nothing vanishes
  *   access   a view feeding a contract, reduce or view joins its access; a permutation of their result joins their iterators;
  *            so do dimensions of 1 */
+#include "passes/canon.h"
+
 #include "passes/access.h"
 #include "passes/pass.h"
 
@@ -229,4 +231,11 @@ Graph *pass_canon(Graph *g, const PassOptions *opt) {
     graph_free(old);
   }
   return g;
+}
+
+bool graph_is_canon(const Graph *g) {
+  int changes = 0;
+  Graph *again = graph_rewrite((Graph *)(uintptr_t)g, canon_rule, NULL, &changes);
+  graph_free(again);
+  return again && changes == 0;
 }

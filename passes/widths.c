@@ -125,7 +125,7 @@ static Node *narrow_map(Rewrite *rw, const Node *old, Node *const *in) {
   if (old->a.scalar == S_CAST && is_word(old->t.e) && elem_is_code(in[0]->t.e)) {
     Widths *w = rw->user;
     int64_t lo, hi; /* a cast that keeps every number is not needed */
-    bool keeps = range_hull(w->ranges, old->in[0], &lo, &hi) && lo >= elem_lo(old->t.e) && hi <= elem_hi(old->t.e);
+    bool keeps = is_word(in[0]->t.e) && range_hull(w->ranges, old->in[0], &lo, &hi) && lo >= elem_lo(old->t.e) && hi <= elem_hi(old->t.e);
     return keeps && !w->is_out[old->id] ? in[0] : node_cast(rw->g, in[0], old->t.e);
   }
   bool closed = !is_word(old->t.e) && old->t.e.kind != EK_BOOL; /* shift, bases: the types must agree */

@@ -1,0 +1,112 @@
+#include "passes/compare.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+/* Element operations of one evaluation. */
+static double graph_work(const Graph *g) {
+  double sum = 0;
+  for (int i = 0; i < g->n_nodes; i++) {
+    const Node *n = g->nodes[i];
+    double w = 1;
+    for (int d = 0; d < n->t.rank; d++) w *= (double)n->t.d[d].n;
+    for (int k = 0; n->a.iters && k < n->a.iters->n_red; k++) w *= (double)n->a.iters->red[k].n;
+    sum += w;
+  }
+  return sum;
+}
+
+static uint64_t random_bits(uint64_t counter) { /* splitmix64's finalizer: S. Vigna, 2015 */
+  uint64_t z = counter * UINT64_C(0x9E3779B97F4A7C15);
+  z = (z ^ z >> 30) * UINT64_C(0xBF58476D1CE4E5B9);
+  z = (z ^ z >> 27) * UINT64_C(0x94D049BB133111EB);
+  return z ^ z >> 31;
+}
+
+static void fill_random(Tensor *t, uint64_t seed) {
+  Elem e = t->t.e;
+  for (int64_t i = 0; i < t->n; i++) {
+    uint64_t r = random_bits(seed + (uint64_t)i + 1);
+    if (elem_is_float(e)) { /* near enough to normal: a sum of four uniform numbers, variance 1 */
+      double v = 0;
+      for (int k = 0; k < 4; k++) v += (double)(r >> 16 * k & 0xffff) / 65536 - 0.5;
+      tensor_set_f(t, i, v * 1.7320508);
+    } else if (e.kind == EK_BASES && e.bits == 1)
+      tensor_set_i(t, i, r & 1 ? 1 : -1);
+    else if (e.kind == EK_SHIFT) {
+      int64_t hi = elem_hi(e), v = r & 1 ? 1 : -1;
+      while (r >>= 1, r & 1 && 2 * (v < 0 ? -v : v) <= hi) v *= 2;
+      tensor_set_i(t, i, r & 2 ? v : 0);
+    } else {
+      uint64_t span = (uint64_t)elem_hi(e) - (uint64_t)elem_lo(e) + 1;
+      tensor_set_i(t, i, (int64_t)((uint64_t)elem_lo(e) + (span ? r % span : r)));
+    }
+  }
+}
+
+void compare_init(Compare *c, Ctx *ctx, const Graph *g, int64_t max_work) {
+  *c = (Compare){.ctx = ctx, .a = arena_new(ctx), .on = true, .n_in = g->n_args, .n_out = g->n_outs};
+  for (int i = 0; i < g->n_nodes; i++) c->on = c->on && type_static(&g->nodes[i]->t);
+  c->on = c->on && (max_work == 0 || graph_work(g) <= (double)max_work);
+  for (int s = 0; c->on && s < COMPARE_SETS; s++) {
+    c->in[s] = NEWN(c->a, Tensor *, c->n_in + 1);
+    c->out[s] = NEWN(c->a, Tensor *, c->n_out + 1);
+    for (int i = 0; i < c->n_in; i++) {
+      if (!(c->in[s][i] = tensor_new(ctx, &g->args[i]->t))) ctx_fatal(ctx);
+      fill_random(c->in[s][i], (uint64_t)(s * 64 + i + 1) << 40);
+    }
+  }
+}
+
+void compare_free(Compare *c) {
+  for (int s = 0; s < COMPARE_SETS; s++) {
+    for (int i = 0; c->in[s] && i < c->n_in; i++) tensor_free(c->in[s][i]);
+    for (int i = 0; c->out[s] && i < c->n_out; i++) tensor_free(c->out[s][i]);
+  }
+  arena_free(c->a);
+}
+
+static bool run_program(Compare *c, const Program *p, Tensor *const *in, Tensor **out) {
+  const void **pi = NEWN(c->a, const void *, c->n_in + 1);
+  void **po = NEWN(c->a, void *, c->n_out + 1);
+  for (int i = 0; i < c->n_in; i++) pi[i] = in[i]->data;
+  for (int i = 0; i < c->n_out; i++) {
+    if (!(out[i] = tensor_new(c->ctx, &p->outs[i].t))) ctx_fatal(c->ctx);
+    po[i] = out[i]->data;
+  }
+  return program_run(c->ctx, p, pi, po);
+}
+
+static bool same_outputs(Compare *c, int set, Tensor *const *now, const char **what) {
+  for (int i = 0; i < c->n_out; i++) {
+    const Tensor *a = c->out[set][i], *b = now[i];
+    if (!type_eq(&a->t, &b->t)) {
+      *what = arena_printf(c->a, "output %d has another type", i);
+      return false;
+    }
+    size_t size = store_size(a->st);
+    for (int64_t k = 0; k < a->n; k++) {
+      if (!memcmp((const char *)a->data + (size_t)k * size, (const char *)b->data + (size_t)k * size, size)) continue;
+      *what = arena_printf(c->a, "output %d, element %" PRId64 ": %.17g before, %.17g after (random input %d)", i, k, tensor_f(a, k), tensor_f(b, k), set);
+      return false;
+    }
+  }
+  return true;
+}
+
+bool compare_state(Compare *c, const Graph *g, const Program *p, bool check, const char **what) {
+  bool ok = true;
+  if (!c->on) return true;
+  for (int s = 0; ok && s < COMPARE_SETS; s++) {
+    Tensor **now = NEWN(c->a, Tensor *, c->n_out + 1);
+    ok = g ? graph_eval(c->ctx, g, c->in[s], now, NULL, NULL) : run_program(c, p, c->in[s], now);
+    if (!ok) *what = "it cannot be evaluated";
+    if (ok && check && c->out[s][0]) ok = same_outputs(c, s, now, what);
+    for (int i = 0; i < c->n_out; i++) {
+      tensor_free(c->out[s][i]);
+      c->out[s][i] = now[i];
+    }
+  }
+  return ok;
+}
