@@ -6,7 +6,7 @@
 
 /* Numbers that a contraction computes in: operands are converted first. Sums of codes wrap to the result type, which a
  * final wrap of 32- or 64-bit sums does as well. */
-typedef enum Kind { K_F32, K_F64, K_I32, K_I64, K_POP_I64, K_POP_F32, K_POP_F64 } Kind;
+typedef enum Kind { K_F32, K_F64, K_I32, K_I64, K_POP } Kind;
 
 /* acc[i*sacc] += a[i*sa] . b[i*sb] (. c[i*sc]) for i < n */
 typedef struct Terms {
@@ -47,24 +47,14 @@ typedef void TermsFn(const Terms *);
     for (int64_t i = 0; i < t->n; i++) acc[i * t->sacc] += OP(a[i * t->sa], b[i * t->sb]) * c[i * t->sc]; \
   }
 #define MUL(a, b) ((a) * (b))
-#define POP_AND(a, b) __builtin_popcountll((a) & (b))
-#define POP_XOR(a, b) __builtin_popcountll((a) ^ (b))
-#define AND_F32(a, b) (float)POP_AND(a, b)
-#define XOR_F32(a, b) (float)POP_XOR(a, b)
-#define AND_F64(a, b) (double)POP_AND(a, b)
-#define XOR_F64(a, b) (double)POP_XOR(a, b)
-#define AND_I64(a, b) (uint64_t)POP_AND(a, b)
-#define XOR_I64(a, b) (uint64_t)POP_XOR(a, b)
+#define POP_AND(a, b) (uint64_t)__builtin_popcountll((a) & (b))
+#define POP_XOR(a, b) (uint64_t)__builtin_popcountll((a) ^ (b))
 KERNELS(mul_f32, float, float, MUL)
 KERNELS(mul_f64, double, double, MUL)
 KERNELS(mul_i32, uint32_t, uint32_t, MUL)
 KERNELS(mul_i64, uint64_t, uint64_t, MUL)
-KERNELS(and_i64, uint64_t, uint64_t, AND_I64)
-KERNELS(xor_i64, uint64_t, uint64_t, XOR_I64)
-KERNELS(and_f32, uint64_t, float, AND_F32)
-KERNELS(xor_f32, uint64_t, float, XOR_F32)
-KERNELS(and_f64, uint64_t, double, AND_F64)
-KERNELS(xor_f64, uint64_t, double, XOR_F64)
+KERNELS(and_pop, uint64_t, uint64_t, POP_AND)
+KERNELS(xor_pop, uint64_t, uint64_t, POP_XOR)
 
 static const struct {
   Elem word, num;
@@ -74,9 +64,7 @@ static const struct {
   [K_F64] = {{EK_FLOAT, 64}, {EK_FLOAT, 64}, .mul = {mul_f64, mul_f64_c}},
   [K_I32] = {{EK_INT, 32}, {EK_INT, 32}, .mul = {mul_i32, mul_i32_c}},
   [K_I64] = {{EK_INT, 64}, {EK_INT, 64}, .mul = {mul_i64, mul_i64_c}},
-  [K_POP_I64] = {{EK_UINT, 64}, {EK_INT, 64}, .and = {and_i64, and_i64_c}, .xor = {xor_i64, xor_i64_c}},
-  [K_POP_F32] = {{EK_UINT, 64}, {EK_FLOAT, 32}, .and = {and_f32, and_f32_c}, .xor = {xor_f32, xor_f32_c}},
-  [K_POP_F64] = {{EK_UINT, 64}, {EK_FLOAT, 64}, .and = {and_f64, and_f64_c}, .xor = {xor_f64, xor_f64_c}},
+  [K_POP] = {{EK_UINT, 64}, {EK_INT, 64}, .and = {and_pop, and_pop_c}, .xor = {xor_pop, xor_pop_c}},
 };
 
 typedef struct Contract {
@@ -93,14 +81,9 @@ typedef struct Contract {
 
 static Kind choose_kind(const Eval *e) {
   const Node *n = e->n;
-  bool wide = n->t.e.bits == 64;
-  if (n->a.scalar != S_MUL)
-    return elem_is_code(n->t.e) ? K_POP_I64 : wide ? K_POP_F64 : K_POP_F32;
-  if (elem_is_float(n->t.e)) {
-    for (int k = 0; k < n->n_in; k++) wide |= elem_is_float(n->in[k]->t.e) && n->in[k]->t.e.bits == 64;
-    return wide ? K_F64 : K_F32;
-  }
-  wide |= n->t.e.bits > 32;
+  if (n->a.scalar != S_MUL) return K_POP;
+  if (elem_is_float(n->t.e)) return n->t.e.bits == 64 ? K_F64 : K_F32;
+  bool wide = n->t.e.bits > 32;
   for (int k = 0; k < n->n_in; k++) wide |= store_size(e->in[k]->st) > 4;
   return wide ? K_I64 : K_I32;
 }

@@ -130,20 +130,26 @@ static Val channel(const Tensor *t, int64_t c) {
   return v;
 }
 
-/* Levels as numbers, and whether each row ascends. */
-typedef struct Levels { int64_t n; bool is_float, sorted; const double *f; const int64_t *i; } Levels;
+/* Thresholds as comparable numbers, and whether each row ascends. */
+typedef struct Levels { int64_t n; bool is_float, sorted; const Val *t; } Levels;
+
+/* u64 in the order of int64. */
+static Val ordered(Elem e, Val v) {
+  if (elem_is_u64(e)) v.i ^= INT64_MIN;
+  return v;
+}
+static bool reached(const Levels *l, Val t, Val x) { return l->is_float ? t.f <= x.f : t.i <= x.i; }
 
 static int64_t count_levels(const Levels *l, int64_t row, Val x) {
   int64_t lo = 0, n = 0;
-  const double *f = l->f + row * l->n;
-  const int64_t *t = l->i + row * l->n;
+  const Val *t = l->t + row * l->n;
   if (!l->sorted) {
-    for (int64_t j = 0; j < l->n; j++) n += l->is_float ? f[j] <= x.f : t[j] <= x.i;
+    for (int64_t j = 0; j < l->n; j++) n += reached(l, t[j], x);
     return n;
   }
   for (int64_t hi = l->n; lo < hi;) {
     int64_t mid = lo + (hi - lo) / 2;
-    if (l->is_float ? f[mid] <= x.f : t[mid] <= x.i) lo = mid + 1;
+    if (reached(l, t[mid], x)) lo = mid + 1;
     else hi = mid;
   }
   return lo;
@@ -151,30 +157,26 @@ static int64_t count_levels(const Levels *l, int64_t row, Val x) {
 
 static void thresholds_run(const Eval *e, const void *user, int64_t c, const Val *x, Val *y, int n) {
   const Levels *l = user;
-  Elem from = e->n->in[0]->t.e, to = e->n->t.e;
-  Val base = channel(e->in[2], c), step = channel(e->in[3], c);
+  uint64_t base = (uint64_t)channel(e->in[2], c).i, step = (uint64_t)channel(e->in[3], c).i;
   int64_t row = e->in[1]->t.d[0].n == 1 ? 0 : c;
   for (int i = 0; i < n; i++) {
-    int64_t count = count_levels(l, row, l->is_float ? (Val){.f = val_f(from, x[i])} : x[i]);
-    if (elem_is_float(to)) y[i].f = elem_round(to, base.f + elem_round(to, step.f * code_to_float(I64, to, count)));
-    else y[i].i = elem_wrap(to, (int64_t)((uint64_t)base.i + (uint64_t)step.i * (uint64_t)count));
+    uint64_t count = (uint64_t)count_levels(l, row, ordered(e->n->in[0]->t.e, x[i]));
+    y[i].i = elem_wrap(e->n->t.e, (int64_t)(base + step * count));
   }
 }
 
 bool eval_thresholds(const Eval *e) {
   const Tensor *t = e->in[1];
-  bool is_float = elem_is_float(e->n->in[0]->t.e) || elem_is_float(t->t.e);
   Type type = t->t;
-  type.e = is_float ? F64 : I64;
+  type.e = elem_is_float(t->t.e) ? F64 : I64; /* lies as Val does */
   Tensor *copy = eval_tensor(e->ctx, e->n, &type);
   if (!copy) return false;
-  Levels l = {.n = t->t.d[1].n, .is_float = is_float, .sorted = true, .f = copy->data, .i = copy->data};
+  Val *v = copy->data;
+  Levels l = {.n = t->t.d[1].n, .is_float = elem_is_float(t->t.e), .sorted = true, .t = v};
   for (int64_t i = 0; i < t->n; i++) {
-    Val v;
-    vals_load(t, i, 1, &v, 1);
-    if (is_float) ((double *)copy->data)[i] = val_f(t->t.e, v);
-    else ((int64_t *)copy->data)[i] = v.i;
-    if (i % l.n) l.sorted = l.sorted && (is_float ? l.f[i - 1] <= l.f[i] : l.i[i - 1] <= l.i[i]);
+    vals_load(t, i, 1, &v[i], 1);
+    v[i] = ordered(t->t.e, v[i]);
+    if (i % l.n) l.sorted = l.sorted && reached(&l, v[i - 1], v[i]);
   }
   bool ok = eval_channels(e, thresholds_run, &l);
   tensor_free(copy);

@@ -106,13 +106,13 @@ static Val neutral(Scalar s, Elem e) {
   }
 }
 
-static Kind choose_kind(const Tensor *x) {
+static Kind choose_kind(const Tensor *x, Elem result) {
   switch (x->st) {
   case ST_F32: return K_F32;
   case ST_F64: return K_F64;
   case ST_U64: return K_U64;
   case ST_I64: case ST_U32: return K_I64;
-  default: return K_I32;
+  default: return result.bits > 32 ? K_I64 : K_I32; /* sums wrap to the result's type */
   }
 }
 
@@ -162,7 +162,7 @@ static bool fold_all(Reduce *r, bool empty) {
 }
 
 bool eval_reduce(const Eval *e) {
-  Kind kind = choose_kind(e->in[0]);
+  Kind kind = choose_kind(e->in[0], e->n->t.e);
   Reduce r = {.fold = folds[e->n->a.scalar][kind], .start = neutral(e->n->a.scalar, e->n->t.e)};
   assert(r.fold && elem_is_float(e->n->t.e) == elem_is_float(e->in[0]->t.e));
   if (!loops_init(&r.l, e)) return false;
