@@ -1,0 +1,142 @@
+/* lower: Graph -> Program. Every node that keeps a buffer becomes one nest; see lower.h. */
+#include "passes/lower.h"
+
+#include <assert.h>
+#include <string.h>
+
+static bool has_element(const Node *n) { return n->op != OP_CONCAT && n->op != OP_CUM && n->op != OP_PACK; }
+
+static void element_body(Lower *l, const Node *n) {
+  int64_t ext[MAX_RANK];
+  Lin idx[MAX_RANK];
+  for (int d = 0; d < n->t.rank; d++) ext[d] = n->t.d[d].n;
+  Scope outer = loops_open(l, NULL, n->t.rank, ext, idx, NULL, NULL);
+  Expr *e = compute(l, n, idx);
+  ns_store(l->p, l->at, l->buf[n->id], lin_expr(l, lin_flat(l, &n->t, idx)), e);
+  block_leave(l, outer);
+}
+
+/* An output that another output, an input or a constant already is. */
+static void copy_body(Lower *l, const Node *n) {
+  int64_t count;
+  Lin idx[MAX_RANK], flat;
+  if (!type_count(&n->t, &count)) return;
+  Scope outer = loops_open(l, NULL, 1, &count, &flat, NULL, NULL);
+  lin_unflat(l, flat, &n->t, idx);
+  Expr *e = value(l, n, idx);
+  ns_store(l->p, l->at, l->copy_to, lin_expr(l, flat), e);
+  block_leave(l, outer);
+}
+
+/* "contract, map add, quant": what a nest computes, its own operator last. */
+static void describe(const Lower *l, Str *s, const Node *n, int *room) {
+  for (int k = 0; k < n->n_in && *room > 0; k++) {
+    const Node *x = n->in[k];
+    if (x->op != OP_CONST && x->op != OP_VIEW && x->op != OP_RESHAPE && l->buf[x->id] < 0) describe(l, s, x, room);
+  }
+  if (--*room < 0) return;
+  if (s->n) str_put(s, ", ");
+  str_put(s, n->op == OP_MAP ? scalar_info[n->a.scalar].name : op_info[n->op].name);
+  if (n->op == OP_CONTRACT && n->a.kernel != KERNEL_AUTO) str_printf(s, " %s", kernel_names[n->a.kernel]);
+}
+
+static void lower_node(Lower *l, const Node *n, const char *label) {
+  int64_t count;
+  if (!type_count(&n->t, &count) || count == 0) return;
+  int room = 8;
+  Str note = {.ctx = l->p->ctx};
+  describe(l, &note, n, &room);
+  const char *name = nest_name(l->p, op_info[n->op].name, label);
+  nest_build(l, name, n, note.p, n->op == OP_CONCAT ? concat_body : n->op == OP_CUM ? cum_body : n->op == OP_PACK ? pack_body : element_body);
+  str_free(&note);
+}
+
+/* Buffers of inputs, outputs and all nodes that keep one. */
+static void make_buffers(Lower *l, const bool *live) {
+  const Graph *g = l->g;
+  Program *p = l->p;
+  p->n_ins = g->n_args;
+  p->n_outs = g->n_outs;
+  p->ins = NEWN(p->arena, Port, p->n_ins + 1);
+  p->outs = NEWN(p->arena, Port, p->n_outs + 1);
+  for (int i = 0; i < g->n_nodes; i++) l->buf[i] = -1;
+  for (int i = 0; i < g->n_args; i++) {
+    const Node *a = g->args[i];
+    int64_t n = 0;
+    type_count(&a->t, &n);
+    l->buf[a->id] = program_buf(p, nest_name(p, "", g->arg_names[i]), lower_elem(l, a->t.e), SP_IN, n, NULL);
+    p->ins[i] = (Port){arena_strdup(p->arena, g->arg_names[i]), l->buf[a->id], a->t};
+  }
+  for (int i = 0; i < g->n_outs; i++) {
+    const Node *v = g->outs[i].v;
+    int64_t n = 0;
+    type_count(&v->t, &n);
+    int b = program_buf(p, nest_name(p, "", g->outs[i].name), lower_elem(l, v->t.e), SP_OUT, n, NULL);
+    p->outs[i] = (Port){arena_strdup(p->arena, g->outs[i].name), b, v->t};
+    if (v->op != OP_CONST && l->buf[v->id] < 0) l->buf[v->id] = b;
+  }
+  for (int i = 0; i < g->n_nodes; i++) {
+    const Node *n = g->nodes[i];
+    int64_t count = 0;
+    type_count(&n->t, &count);
+    if (!live[i] || n->op == OP_CONST || l->buf[i] >= 0 || (n->a.fused && has_element(n))) continue;
+    l->buf[i] = program_buf(p, nest_name(p, "t", n->loc.name ? n->loc.name : ""), lower_elem(l, n->t.e), SP_ARENA, count, NULL);
+  }
+}
+
+static void build(Lower *l, const bool *live) {
+  const Graph *g = l->g;
+  Program *p = l->p;
+  make_buffers(l, live);
+  for (int i = 0; i < g->n_nodes; i++) {
+    const Node *n = g->nodes[i];
+    if (live[i] && n->op != OP_CONST && n->op != OP_ARG && l->buf[i] >= 0) lower_node(l, n, n->loc.name ? n->loc.name : "");
+  }
+  for (int i = 0; i < g->n_outs; i++) {
+    const Node *v = g->outs[i].v;
+    if (l->buf[v->id] == p->outs[i].buf || p->bufs[p->outs[i].buf].n == 0) continue;
+    l->copy_to = p->outs[i].buf;
+    nest_build(l, nest_name(p, "copy", p->bufs[l->copy_to].name), v, "copy", copy_body);
+  }
+}
+
+/* HLS: the innermost loops start an iteration every cycle. True where the block has a loop. */
+static bool pipeline_innermost(Block *b) {
+  bool any = false;
+  for (Stmt *s = b->first; s; s = s->next) {
+    bool inner = pipeline_innermost(&s->body);
+    inner = pipeline_innermost(&s->other) || inner;
+    if (s->kind == ST_FOR && !inner) s->mark = MARK_PIPELINE, s->ii = 1;
+    any = any || inner || s->kind == ST_FOR;
+  }
+  return any;
+}
+
+static Program *lower_with(Graph *g, const PassOptions *opt, Arena *tmp, const bool *live, const int *uses, Elem index, bool *wide) {
+  Lower l = {.g = g, .opt = opt, .tmp = tmp, .uses = uses, .buf = NEWN(tmp, int, g->n_nodes + 1)};
+  l.p = program_new(g->ctx, nest_name_ok(g->name) ? g->name : "model");
+  l.p->index = index;
+  l.p->exact = opt->hls;
+  build(&l, live);
+  *wide = l.wide;
+  if (opt->hls)
+    for (int i = 0; i < l.p->n_nests; i++) pipeline_innermost(&l.p->nests[i]->body);
+  return l.p;
+}
+
+Program *pass_lower(Graph *g, const PassOptions *opt) {
+  Arena *tmp = arena_new(g->ctx);
+  bool *live = NEWN(tmp, bool, g->n_nodes + 1), wide = false;
+  int *uses = NEWN(tmp, int, g->n_nodes + 1);
+  for (int i = 0; i < g->n_outs; i++) live[g->outs[i].v->id] = true, uses[g->outs[i].v->id]++;
+  for (int i = g->n_nodes - 1; i >= 0; i--)
+    for (int k = 0; live[i] && k < g->nodes[i]->n_in; k++) live[g->nodes[i]->in[k]->id] = true, uses[g->nodes[i]->in[k]->id]++;
+  Program *p = lower_with(g, opt, tmp, live, uses, I32, &wide);
+  if (wide) {
+    program_free(p);
+    p = lower_with(g, opt, tmp, live, uses, I64, &wide);
+  }
+  arena_free(tmp);
+  graph_free(g);
+  return p;
+}

@@ -1,0 +1,106 @@
+/* Inside of the lower pass: Graph -> Program by pull. A node that keeps a buffer becomes one nest: loops over its
+ * dimensions around the expression of one element; a fused producer is computed in place, a kept one is loaded.
+ * Index arithmetic is done on linear forms and becomes expressions only where a load, a bound or a test needs them. */
+#ifndef POPSHIFT_PASSES_LOWER_H
+#define POPSHIFT_PASSES_LOWER_H
+
+#include "ir/math.h"
+#include "passes/pass.h"
+
+/* A linear form c + sum k*atom of the index type, and what is known of its values: lo <= form <= hi. Terms are sorted by
+ * atom, no k is 0. Lives in the pass's scratch arena. */
+typedef struct Term { int atom; int64_t k; } Term;
+typedef struct Lin { int64_t c, lo, hi; int n; const Term *t; } Lin;
+
+/* What a linear form is made of: a loop variable, any other expression, or the quotient or remainder of a form by d. */
+typedef struct Atom {
+  enum { ATOM_EXPR, ATOM_DIV, ATOM_MOD } kind;
+  Expr *e;                 /* ATOM_EXPR */
+  Lin of; int64_t d;       /* ATOM_DIV, ATOM_MOD: of >= 0, d > 0 */
+  int64_t lo, hi;
+} Atom;
+
+/* Loops over adjacent dimensions become one where every index used inside steps alike. The dry run of a nest notes its
+ * loops and indices; the second run builds it with what was found. */
+typedef struct Loops {
+  const void *key;         /* whose loops: a node; NULL: the nest's own */
+  int nd, atom[MAX_ITERS]; /* dimensions of extent 1 have no loop and are not counted */
+  int64_t ext[MAX_ITERS];
+  uint32_t apart;          /* bit i: loop i does not join i+1 */
+} Loops;
+
+/* A value computed once in this block and used again: node and index to its variable. */
+typedef struct Memo { const Node *n; const Lin *idx; Expr *e; } Memo;
+
+typedef struct Lower {
+  Graph *g;
+  Program *p;
+  const PassOptions *opt;
+  Arena *tmp;
+  int *buf;                /* by node id: its buffer, -1 without one */
+  const int *uses;         /* by node id */
+  int copy_to;             /* output that copy_body writes */
+  Nest *nest;
+  Block *at;               /* where statements go */
+  VEC(Atom) atoms;
+  VEC(Lin) used;           /* of the dry run: forms that became expressions */
+  VEC(Loops) loops;
+  VEC(Memo) memo;          /* innermost last; block_leave drops what is no longer visible */
+  bool dry;
+  bool wide;               /* an index may need 64 bits */
+  const Node *tiled;       /* contract whose accumulators lie in tile_buf, */
+  int tile_buf, tile_dim;  /* at its index along tile_dim minus tile_base */
+  Lin tile_base;
+} Lower;
+
+/* lower_lin.c: linear forms. */
+Lin lin_c(int64_t c);
+Lin lin_atom(Lower *, Expr *, int64_t lo, int64_t hi);
+Lin lin_mad(Lower *, Lin x, Lin y, int64_t k);          /* x + k*y */
+Lin lin_div(Lower *, Lin, int64_t d);                   /* x / d and x mod d, x >= 0 where it is evaluated */
+Lin lin_mod(Lower *, Lin, int64_t d);
+Lin lin_within(Lin, int64_t lo, int64_t hi);            /* the caller knows lo <= x <= hi */
+bool lin_eq(Lin, Lin);
+Expr *lin_expr(Lower *, Lin);
+Lin lin_flat(Lower *, const Type *, const Lin *idx);    /* row-major position */
+void lin_unflat(Lower *, Lin flat, const Type *, Lin *idx);
+Lin lin_access(Lower *, const Affine *, const Lin *iters, int n); /* numerator: base + sum coef*iter, not divided */
+
+/* lower_loop.c: blocks and loops. */
+typedef struct Scope { Block *at; int memo; } Scope;
+Scope block_enter(Lower *, Block *);
+void block_leave(Lower *, Scope);
+/* Loops over nd extents; idx receives the forms of all dimensions. lo and hi, where not NULL, bound dimension i where
+ * lo[i] is not NULL. */
+Scope loops_open(Lower *, const void *key, int nd, const int64_t *ext, Lin *idx, Expr *const *lo, Expr *const *hi);
+void nest_build(Lower *, const char *name, const Node *, const char *note, void (*body)(Lower *, const Node *));
+
+/* lower_expr.c: the expression of one element. */
+Expr *value(Lower *, const Node *, const Lin *idx);     /* loaded, or computed where the node has no buffer */
+Expr *compute(Lower *, const Node *, const Lin *idx);   /* computed */
+Expr *let(Lower *, const char *name, Expr *);           /* its value in a variable of this block */
+Expr *load(Lower *, int buf, const Type *, const Lin *idx);
+Expr *choose(Lower *, Expr *cond, const Node *, const Lin *idx, Expr *otherwise); /* cond ? value : otherwise, NULL cond: value */
+Expr *in_range(Lower *, Lin x, int64_t div, int64_t extent, Lin *index, bool *never); /* test of one access; NULL: always inside */
+int rom_buf(Lower *, const Node *);                     /* buffer of a constant, made on demand */
+
+/* lower_scalar.c: types and element-wise operations. */
+Elem lower_elem(const Lower *, Elem);                   /* type of a Nest value that holds such an element */
+Elem common_elem(const Lower *, Elem a, Elem b);          /* narrowest that holds the numbers of both */
+Expr *wrap_to(Lower *, Expr *, Elem, int64_t lo, int64_t hi); /* an exact result in lo..hi, wrapped to a code type */
+Expr *round_to(Lower *, Expr *, Elem);                  /* f32 to a 16-bit float type's value */
+Expr *map_expr(Lower *, const Node *, Expr **args);
+Expr *quant_expr(Lower *, const Node *, Expr *x, Expr *scale, Expr *zp);
+Expr *dequant_expr(Lower *, const Node *, Expr *x, Expr *scale, Expr *zp);
+
+/* lower_reduce.c, lower_table.c: operators with loops or tables of their own. */
+Expr *contract_expr(Lower *, const Node *, const Lin *idx);
+Expr *reduce_expr(Lower *, const Node *, const Lin *idx);
+Expr *argreduce_expr(Lower *, const Node *, const Lin *idx);
+Expr *thresholds_expr(Lower *, const Node *, const Lin *idx, Expr *x);
+Expr *requant_expr(Lower *, const Node *, const Lin *idx, Expr *x);
+void cum_body(Lower *, const Node *);
+void concat_body(Lower *, const Node *);
+void pack_body(Lower *, const Node *);
+
+#endif

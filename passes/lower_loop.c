@@ -1,0 +1,104 @@
+/* Blocks, loops and the two runs of a nest: the first finds which dimensions can be walked by one loop. */
+#include "passes/lower.h"
+
+#include <assert.h>
+
+Scope block_enter(Lower *l, Block *b) {
+  Scope s = {l->at, l->memo.n};
+  l->at = b;
+  return s;
+}
+
+void block_leave(Lower *l, Scope s) {
+  l->at = s.at;
+  l->memo.n = s.memo;
+}
+
+static Loops *loops_find(Lower *l, const void *key) {
+  for (int i = 0; i < l->loops.n; i++)
+    if (l->loops.p[i].key == key) return &l->loops.p[i];
+  return NULL;
+}
+
+/* One loop, entered. */
+static Expr *loop_open(Lower *l, const char *name, Expr *lo, Expr *hi, int64_t ext) {
+  if (ext > INT32_MAX && l->p->index.bits < 64) l->wide = true, ext = 0;
+  int var = nest_var(l->p, l->nest, name, nt(l->p->index), true);
+  Stmt *s = ns_for(l->p, l->at, var, lo ? lo : nx_idx(l->p, 0), hi ? hi : nx_idx(l->p, ext), 1, ext);
+  l->at = &s->body;
+  return nx_var(l->p, l->nest, var);
+}
+
+/* Live dimensions first..last-1 as one loop; returns the atom of its variable. */
+static int run_open(Lower *l, const char *name, const Loops *note, int first, int last, Lin *idx, Expr *lo, Expr *hi) {
+  Type run = {.rank = (uint8_t)(last - first)};
+  int64_t n = 1;
+  for (int i = first; i < last; i++) run.d[i - first] = dim_c(note->ext[i]), n *= note->ext[i];
+  Expr *v = loop_open(l, name, lo, hi, n);
+  idx[0] = lin_atom(l, v, 0, n - 1);
+  int atom = l->atoms.n - 1;
+  if (last - first > 1) lin_unflat(l, idx[0], &run, idx);
+  return atom;
+}
+
+Scope loops_open(Lower *l, const void *key, int nd, const int64_t *ext, Lin *idx, Expr *const *lo, Expr *const *hi) {
+  Scope scope = {l->at, l->memo.n};
+  const char *name = key ? "r" : "i";
+  const Loops *found = l->dry ? NULL : loops_find(l, key);
+  Loops note = {.key = key};
+  int dim[MAX_ITERS]; /* live dimensions: those that need a loop */
+  assert(nd <= MAX_ITERS);
+  for (int i = 0; i < nd; i++) {
+    bool bound = lo && (lo[i] || hi[i]);
+    if (ext[i] == 1 && !bound) {
+      idx[i] = lin_c(0);
+      continue;
+    }
+    if (bound) note.apart |= 1u << note.nd | (note.nd ? 1u << (note.nd - 1) : 0);
+    note.ext[note.nd] = ext[i];
+    dim[note.nd++] = i;
+  }
+  if (found) note.apart |= found->apart;
+  for (int i = 0, last; i < note.nd; i = last) {
+    Lin part[MAX_ITERS];
+    last = i + 1;
+    while (found && last < note.nd && !(note.apart >> (last - 1) & 1)) last++;
+    int d = dim[i];
+    note.atom[i] = run_open(l, name, &note, i, last, part, lo ? lo[d] : NULL, lo ? hi[d] : NULL);
+    for (int j = i; j < last; j++) idx[dim[j]] = part[j - i];
+  }
+  if (l->dry) vec_push(l->tmp, &l->loops, note);
+  return scope;
+}
+
+static int64_t coef_of(Lin x, int atom) {
+  for (int i = 0; i < x.n; i++)
+    if (x.t[i].atom == atom) return x.t[i].k;
+  return 0;
+}
+
+/* Dimensions i and i+1 join where every index steps as much from one row of i+1 to the next as within a row. */
+static void loops_decide(Lower *l) {
+  for (int g = 0; g < l->loops.n; g++) {
+    Loops *a = &l->loops.p[g];
+    for (int i = 0; i + 1 < a->nd; i++)
+      for (int u = 0; u < l->used.n; u++)
+        if (coef_of(l->used.p[u], a->atom[i]) != a->ext[i + 1] * coef_of(l->used.p[u], a->atom[i + 1])) a->apart |= 1u << i;
+    loops_find(l, a->key)->apart |= a->apart;
+  }
+}
+
+void nest_build(Lower *l, const char *name, const Node *n, const char *note, void (*body)(Lower *, const Node *)) {
+  Nest *probe = NEW(l->tmp, Nest);
+  probe->name = "probe";
+  block_init(&probe->body);
+  l->used.n = l->loops.n = 0;
+  for (int run = 0; run < 2; run++) {
+    l->dry = run == 0;
+    l->nest = l->dry ? probe : program_nest(l->p, name, &n->loc, note);
+    l->at = &l->nest->body;
+    l->atoms.n = l->memo.n = 0;
+    body(l, n);
+    if (l->dry) loops_decide(l);
+  }
+}
