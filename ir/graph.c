@@ -418,15 +418,18 @@ static bool iters_eq(const Node *a, const Node *b) {
   if (x->n_out != y->n_out || x->n_red != y->n_red) return false;
   for (int i = 0; i < x->n_red; i++) if (!dim_eq(x->red[i], y->red[i])) return false;
   for (int k = 0; k < a->n_in && k < 3; k++)
-    if (a->in[k]->t.rank != b->in[k]->t.rank || (a->in[k]->t.rank && memcmp(x->acc[k], y->acc[k], sizeof(Affine) * a->in[k]->t.rank))) return false;
+    if (a->in[k]->t.rank != b->in[k]->t.rank ||
+        (a->in[k]->t.rank && memcmp(x->acc[k], y->acc[k], sizeof(Affine) * a->in[k]->t.rank)))
+      return false;
   return true;
 }
 
 bool attr_eq(const Node *a, const Node *b) {
   const Attr *x = &a->a, *y = &b->a;
   if (a->op != b->op || a->n_in != b->n_in || !type_eq(&a->t, &b->t)) return false;
-  if (x->scalar != y->scalar || x->axis != y->axis || x->index != y->index || x->flag != y->flag || x->shift != y->shift || x->round != y->round ||
-      x->kernel != y->kernel || x->lo != y->lo || x->hi != y->hi || memcmp(&x->fill, &y->fill, sizeof x->fill) || x->fused != y->fused)
+  if (x->scalar != y->scalar || x->axis != y->axis || x->index != y->index || x->flag != y->flag || x->shift != y->shift ||
+      x->round != y->round || x->kernel != y->kernel || x->lo != y->lo || x->hi != y->hi || x->fused != y->fused ||
+      memcmp(&x->fill, &y->fill, sizeof x->fill))
     return false;
   if (x->value != y->value && (!x->value || !y->value || !tensor_eq(x->value, y->value))) return false;
   return iters_eq(a, b);

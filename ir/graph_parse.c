@@ -108,7 +108,8 @@ static int hex_digit(char c) {
 static bool read_string(Parser *p, const char **out) {
   if (!expect(p, "\"")) return false;
   const char *close = p->at;
-  while (close < p->end && *close != '"' && *close != '\n') close += *close == '\\' && close + 1 < p->end && close[1] != '\n' ? 2 : 1;
+  while (close < p->end && *close != '"' && *close != '\n')
+    close += *close == '\\' && close + 1 < p->end && close[1] != '\n' ? 2 : 1;
   if (close >= p->end || *close != '"') return fail(p, "string without its closing quote");
   if (close - p->at > 4 * p->ctx->limits.name) return fail(p, "name longer than %" PRId64 " bytes", p->ctx->limits.name);
   char *text = arena_alloc(p->scratch, (size_t)(close - p->at) + 1), *to = text;
@@ -119,7 +120,8 @@ static bool read_string(Parser *p, const char **out) {
     if (c == 'n') *to++ = '\n';
     else if (c == 't') *to++ = '\t';
     else if (c == '"' || c == '\\') *to++ = c;
-    else if (c == 'x' && close - p->at > 2 && hex_digit(p->at[1]) >= 0 && hex_digit(p->at[2]) >= 0 && (p->at[1] != '0' || p->at[2] != '0')) {
+    else if (c == 'x' && close - p->at > 2 && hex_digit(p->at[1]) >= 0 && hex_digit(p->at[2]) >= 0 &&
+             (p->at[1] != '0' || p->at[2] != '0')) {
       *to++ = (char)(hex_digit(p->at[1]) << 4 | hex_digit(p->at[2]));
       p->at += 2;
     } else {
@@ -566,7 +568,8 @@ static bool read_node(Parser *p) {
   }
   if (!read_fields(p, op, &a) || !read_loc(p, &loc)) return false;
   if (p->at < p->end && peek(p) != '\n' && peek(p) != ';') return fail(p, "end of the line expected");
-  if (p->g->n_nodes >= p->ctx->limits.nodes) return diag(p->ctx, E0402, &loc, "more than %" PRId64 " nodes (--limit nodes=N)", p->ctx->limits.nodes);
+  int64_t most = p->ctx->limits.nodes;
+  if (p->g->n_nodes >= most) return diag(p->ctx, E0402, &loc, "more than %" PRId64 " nodes (--limit nodes=N)", most);
   return define(p, key, node_new(p->g, op, &t, p->values.n, p->values.p, &a, &loc));
 }
 
@@ -606,7 +609,8 @@ static bool read_return(Parser *p) {
   for (int i = 0; i < p->outs.n; i++) {
     Node *n;
     if ((i && !expect(p, ",")) || !read_value(p, &n)) return false;
-    if (!type_eq(&n->t, &p->outs.p[i].t)) return fail(p, "output %.100s has another type in the graph's first line", p->outs.p[i].name);
+    if (!type_eq(&n->t, &p->outs.p[i].t))
+      return fail(p, "output %.100s has another type in the graph's first line", p->outs.p[i].name);
     graph_out(p->g, p->outs.p[i].name, n);
   }
   return true;
@@ -614,9 +618,11 @@ static bool read_return(Parser *p) {
 
 static bool read_graph(Parser *p) {
   const char *name;
-  if (!expect(p, "popshift.graph") || !expect(p, "1") || !expect(p, "graph") || !expect(p, "@") || !read_name(p, &name)) return false;
+  if (!expect(p, "popshift.graph") || !expect(p, "1") || !expect(p, "graph") || !expect(p, "@") || !read_name(p, &name))
+    return false;
   p->g->name = arena_strdup(p->g->arena, name);
-  if (!read_ports(p, false) || !expect(p, "->") || !read_ports(p, true) || !expect(p, "{") || !read_props(p)) return false;
+  if (!read_ports(p, false) || !expect(p, "->") || !read_ports(p, true) || !expect(p, "{") || !read_props(p))
+    return false;
   while (!accept(p, "return")) {
     skip(p);
     if (peek(p) != '%') return fail(p, "a node or 'return' expected");

@@ -65,19 +65,26 @@ static bool axis_rule(const Verify *v, const Node *n) {
   return (n->a.axis >= 0 && n->a.axis < rank) || bad(v, n, "axis %d of rank %d", n->a.axis, rank);
 }
 
+/* Along axis of x; a scalar's only axis is 0. */
+static bool channel_rule(const Verify *v, const Node *n) {
+  return (n->in[0]->t.rank == 0 && n->a.axis == 0) || axis_rule(v, n);
+}
+
 /* Operand k is a table of 1 row, or one row per index at axis of x; of the given rank, or rank 0 where that is 1. */
 static bool rows_rule(const Verify *v, const Node *n, int k, int rank) {
   const Type *t = &n->in[k]->t;
   if (t->rank == 0 && rank == 1) return true;
   if (t->rank != rank) return bad(v, n, "operand %d has rank %d, not %d", k, t->rank, rank);
-  if (dim_eq(t->d[0], dim_c(1)) || dim_eq(t->d[0], n->in[0]->t.d[n->a.axis])) return true;
-  return bad(v, n, "operand %d is %s: one row, or as many as axis %d of %s", k, show(v, t), n->a.axis, show(v, &n->in[0]->t));
+  const Type *x = &n->in[0]->t;
+  if (dim_eq(t->d[0], dim_c(1)) || (x->rank && dim_eq(t->d[0], x->d[n->a.axis]))) return true;
+  return bad(v, n, "operand %d is %s: one row, or as many as axis %d of %s", k, show(v, t), n->a.axis, show(v, x));
 }
 
 static bool range_rule(const Verify *v, const Node *n) {
   int64_t least = elem_lo(n->t.e), most = elem_hi(n->t.e);
   if (n->a.lo <= n->a.hi && n->a.lo >= least && n->a.hi <= most) return true;
-  return bad(v, n, "lo=%" PRId64 " hi=%" PRId64 " do not lie in order within %" PRId64 "..%" PRId64, n->a.lo, n->a.hi, least, most);
+  return bad(v, n, "lo=%" PRId64 " hi=%" PRId64 " do not lie in order within %" PRId64 "..%" PRId64, n->a.lo, n->a.hi, least,
+             most);
 }
 
 static bool type_rule(const Verify *v, const Node *n, const Type *t) {
@@ -117,14 +124,16 @@ static bool const_rule(const Verify *v, const Node *n) {
   int64_t count;
   if (!x) return bad(v, n, "no value");
   if (!type_eq(&x->t, &n->t)) return bad(v, n, "type %s with a value of type %s", show(v, &n->t), show(v, &x->t));
-  if (!type_count(&x->t, &count) || count != x->n || x->st != elem_store(x->t.e)) return bad(v, n, "a tensor that contradicts its type");
+  if (!type_count(&x->t, &count) || count != x->n || x->st != elem_store(x->t.e))
+    return bad(v, n, "a tensor that contradicts its type");
   for (int64_t i = 0; i < x->n; i++)
     if (!element_fits(x, i)) return bad(v, n, "element %" PRId64 " is not a number of %s", i, show(v, &n->t));
   return true;
 }
 
 static bool arg_rule(const Verify *v, const Node *n) {
-  return (n->a.index >= 0 && n->a.index < v->g->n_args && v->g->args[n->a.index] == n) || bad(v, n, "not the graph's argument %d", n->a.index);
+  int i = n->a.index;
+  return (i >= 0 && i < v->g->n_args && v->g->args[i] == n) || bad(v, n, "not the graph's argument %d", i);
 }
 
 /* Element by element */
@@ -186,7 +195,7 @@ static bool quant_rule(const Verify *v, const Node *n) {
   Elem y = n->t.e, scale = n->in[1]->t.e;
   if (!broadcast_rule(v, n)) return false;
   if (!elem_is_float(n->in[0]->t.e) || !elem_is_float(scale)) return bad(v, n, "x and scale are floats");
-  if (n->n_in == 3 && !is_number(n->in[2]->t.e) && !elem_is_float(n->in[2]->t.e)) return bad(v, n, "zero point %s", show(v, &n->in[2]->t));
+  if (n->n_in == 3 && is_planes(n->in[2]->t.e)) return bad(v, n, "zero point %s", show(v, &n->in[2]->t));
   if (!is_word(y) && !elem_eq(y, BIPOLAR)) return bad(v, n, "result %s", show(v, &n->t));
   if ((unsigned)n->a.round >= RND_COUNT) return bad(v, n, "no such rounding");
   return range_rule(v, n);
@@ -201,17 +210,19 @@ static bool dequant_rule(const Verify *v, const Node *n) {
 
 static bool thresholds_rule(const Verify *v, const Node *n) {
   Elem x = n->in[0]->t.e, t = n->in[1]->t.e;
-  if (!want_shape(v, n, &n->in[0]->t) || !axis_rule(v, n)) return false;
+  if (!want_shape(v, n, &n->in[0]->t) || !channel_rule(v, n)) return false;
   if (is_planes(x) || is_planes(t) || elem_is_float(x) != elem_is_float(t) || is_u64(x) != is_u64(t))
     return bad(v, n, "x %s does not compare with t %s", show(v, &n->in[0]->t), show(v, &n->in[1]->t));
-  if (!is_number(n->t.e) || !is_number(n->in[2]->t.e) || !is_number(n->in[3]->t.e)) return bad(v, n, "base, step and result are codes");
+  if (!is_number(n->t.e) || !is_number(n->in[2]->t.e) || !is_number(n->in[3]->t.e))
+    return bad(v, n, "base, step and result are codes");
   return rows_rule(v, n, 1, 2) && rows_rule(v, n, 2, 1) && rows_rule(v, n, 3, 1);
 }
 
 static bool requant_rule(const Verify *v, const Node *n) {
-  if (!want_shape(v, n, &n->in[0]->t) || !axis_rule(v, n)) return false;
+  if (!want_shape(v, n, &n->in[0]->t) || !channel_rule(v, n)) return false;
   for (int i = 0; i < 3; i++)
-    if (!is_number(n->in[i]->t.e) || is_u64(n->in[i]->t.e)) return bad(v, n, "operand %d is %s, not a code in i64", i, show(v, &n->in[i]->t));
+    if (!is_number(n->in[i]->t.e) || is_u64(n->in[i]->t.e))
+      return bad(v, n, "operand %d is %s, not a code in i64", i, show(v, &n->in[i]->t));
   if (!is_word(n->t.e)) return bad(v, n, "result %s", show(v, &n->t));
   if (n->a.shift < 0 || n->a.shift > 63) return bad(v, n, "shift=%d", n->a.shift);
   return range_rule(v, n) && rows_rule(v, n, 1, 1) && rows_rule(v, n, 2, 1);
@@ -276,7 +287,8 @@ static bool view_rule(const Verify *v, const Node *n) {
 static bool reduce_rule(const Verify *v, const Node *n) {
   Scalar k = n->a.scalar;
   Elem x = n->in[0]->t.e;
-  bool sums = k == S_ADD || k == S_MUL, picks = k == S_MAX || k == S_MIN, bits = k == S_AND || k == S_OR, same = elem_eq(n->t.e, x);
+  bool sums = k == S_ADD || k == S_MUL, picks = k == S_MAX || k == S_MIN, bits = k == S_AND || k == S_OR;
+  bool same = elem_eq(n->t.e, x);
   if (!sums && !picks && !bits) return bad(v, n, "does not reduce");
   if (bits && !is_word(x)) return bad(v, n, "takes words, not %s", show(v, &n->in[0]->t));
   if (is_planes(x)) return bad(v, n, "%s is not a number without its alphas", show(v, &n->in[0]->t));
@@ -378,7 +390,8 @@ static bool cum_rule(const Verify *v, const Node *n) {
   Elem x = n->in[0]->t.e;
   if (!axis_rule(v, n)) return false;
   if (n->a.scalar != S_ADD && n->a.scalar != S_MUL) return bad(v, n, "is add or mul");
-  if (!elem_eq(n->t.e, x) || (elem_is_code(x) && !is_int(x))) return bad(v, n, "result %s of %s", show(v, &n->t), show(v, &n->in[0]->t));
+  if (!elem_eq(n->t.e, x) || (elem_is_code(x) && !is_int(x)))
+    return bad(v, n, "result %s of %s", show(v, &n->t), show(v, &n->in[0]->t));
   if (n->a.flag < 0 || n->a.flag > 3) return bad(v, n, "flag=%d", n->a.flag);
   return want_shape(v, n, &n->in[0]->t);
 }
@@ -410,8 +423,10 @@ static bool attrs_rule(const Verify *v, const Node *n) {
   uint32_t has = op_info[n->op].attrs;
   const Attr *a = &n->a;
   for (int i = 0; i < ATTR_FIELDS; i++)
-    if (!(has & attr_fields[i].mask) && !field_is_zero(&attr_fields[i], a)) return bad(v, n, "has no attribute %s", attr_fields[i].name);
-  if (has & AT_SCALAR ? a->scalar <= S_NONE || a->scalar >= SCALAR_COUNT : a->scalar != S_NONE) return bad(v, n, "scalar operation %d", (int)a->scalar);
+    if (!(has & attr_fields[i].mask) && !field_is_zero(&attr_fields[i], a))
+      return bad(v, n, "has no attribute %s", attr_fields[i].name);
+  if (has & AT_SCALAR ? a->scalar <= S_NONE || a->scalar >= SCALAR_COUNT : a->scalar != S_NONE)
+    return bad(v, n, "scalar operation %d", (int)a->scalar);
   if (!(has & AT_ITERS) != !a->iters || !(has & AT_VALUE) != !a->value || (!(has & AT_INDEX) && a->index))
     return bad(v, n, "an attribute is missing or too many");
   return true;

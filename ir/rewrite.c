@@ -11,7 +11,9 @@ static void count_uses(const Graph *g, int *uses) {
 Graph *graph_rewrite(Graph *old, RewriteRule *rule, void *user, int *changes) {
   Graph *g = graph_new(old->ctx, old->name, old->file);
   Arena *scratch = arena_new(old->ctx);
-  Rewrite rw = {.old = old, .g = g, .map = NEWN(scratch, Node *, old->n_nodes + 1), .uses = NEWN(scratch, int, old->n_nodes + 1), .user = user};
+  Rewrite rw = {.old = old, .g = g, .user = user};
+  rw.map = NEWN(scratch, Node *, old->n_nodes + 1);
+  rw.uses = NEWN(scratch, int, old->n_nodes + 1);
   int errors = old->ctx->n_errors;
   count_uses(old, rw.uses);
   g->props = old->props;

@@ -10,7 +10,7 @@ static void teardown(void) { ctx_free(ctx); }
 /* A node over these arguments; the rest of its text follows `%0: `. */
 #define ARGS "%x: f32[2,3], %s: f32, %c: u8[2,3], %i: i8[3], %l: i64[3], %b: bool[2,3], %p: bases<1>[2,3], %p2: bases<2>[2,3], %h: shift<3>[2,3], " \
   "%w: u32[2,3], %v: u32[4,3], %q: u64[2,3], %n: f32[N,3], %m: f32[M,3], %k: f32[N<=9,3], %d: f64[2,3], %half: f16[2,3], %z: f32[0,3], " \
-  "%r: i8[2], %t: i8[2,7], %wt: i8[4,3], %f: f32[4,3], %long: f32[1,1,1,1,1,1,1,1,1,2]"
+  "%r: i8[2], %t: i8[2,7], %wt: i8[4,3], %f: f32[4,3], %long: f32[1,1,1,1,1,1,1,1,1,2], %one: i8"
 
 static bool verifies(const char *node) {
   Str s = {.ctx = ctx};
@@ -40,7 +40,7 @@ static const char *const right[] = {
   "i32[2,4] = contract mul %p, %wt [n m | c:3](n, c+1)(m, c)", "f32[N,4] = contract mul %n, %f [n m | c:3](n, c)(m, c)", "i32[4] = contract mul %h, %wt [n | c:3](0, c)(n, c) fill=4",
   "u8[2,3] = quant %x, %s, %c round=even lo=0 hi=255", "bases<1>[2,3] = quant %x, %s round=floor lo=-1 hi=1", "i4[2,3] = quant %x, %s, %s round=even lo=-7 hi=7",
   "f32[2,3] = dequant %c, %s", "f32[2,3] = dequant %c, %s, %i", "f32[2,3] = dequant %p, %d", "f16[2,3] = dequant %h, %s",
-  "u3[2,3] = thresholds %c, %t, %r, %r axis=0", "u8[2,3] = requant %c, %i, %l axis=1 shift=20 lo=0 hi=255",
+  "u3[2,3] = thresholds %c, %t, %r, %r axis=0", "u8[2,3] = requant %c, %one, %one axis=0 shift=0 lo=0 hi=9", "u8 = requant %one, %one, %one axis=0 shift=1 lo=0 hi=9", "u8[2,3] = requant %c, %i, %l axis=1 shift=20 lo=0 hi=255",
   "u32[2,8,1] = pack %c axis=1", "u64[2,1,1] = pack %p axis=1", "u32[2,2,1] = pack %p2 axis=1",
   "i3[2] = const [-4, 3]", "u64 = const 18446744073709551615", "shift<3>[3] = const [-4, 0, 1]", "bases<1>[2] = const [-1, 1]", "bases<2>[2] = const [0, 3]",
 };
