@@ -317,10 +317,9 @@ static Node *concat_below(Graph *g, const Node *old, Node *const *in) {
  * or of the greatest or least, which a positive scale keeps in order (rounding is monotone). */
 Node *dequant_below(Rewrite *rw, const Node *old, Node *const *in) {
   Graph *g = rw->g;
-  Node *d = in[0], *x;
   int64_t fill = 0;
-  if (old->n_in < 1 || d->op != OP_DEQUANT) return NULL;
-  Node *q = d->in[0], *z = d->n_in > 2 ? d->in[2] : NULL;
+  if (old->n_in < 1 || in[0]->op != OP_DEQUANT) return NULL;
+  Node *d = in[0], *x, *q = d->in[0], *z = d->n_in > 2 ? d->in[2] : NULL;
   if (z && elem_is_float(z->t.e)) return NULL;
   if (old->op == OP_CONCAT) return concat_below(g, old, in);
   if (old->op == OP_VIEW) {

@@ -137,6 +137,10 @@ static Node *canon_operands(Rewrite *rw, const Node *old, Node *const *in) {
     it.acc[k] = acc[k];
     any = true;
   }
+  if (fill != 0 && old->op != OP_REDUCE && access_inside(old, 0) && !any) { /* never read */
+    fill = 0;
+    any = true;
+  }
   if (!any) return NULL;
   rw->changes++;
   return with_access(rw->g, old, x, &it, &old->t, fill);

@@ -266,7 +266,7 @@ static Node *int_contract(Graph *g, const Node *old, Node *qa, Node *qw, Elem ac
   Type t = old->t;
   t.e = acc;
   if (qa->t.e.kind == EK_BASES && !access_inside(old, 0)) qa = node_cast(g, qa, INTK(2)); /* 0 is no code of +-1 */
-  return node_contract(g, S_MUL, &t, 2, (Node *[]){qa, qw}, old->a.iters, (double)fill);
+  return node_contract(g, S_MUL, &t, 2, (Node *[]){qa, qw}, old->a.iters, access_inside(old, 0) ? 0 : (double)fill);
 }
 
 /* acc - za * sum_r w, with the padding at za. */

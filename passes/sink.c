@@ -45,13 +45,14 @@ static bool find_chain(const Rewrite *rw, const Node *quant, Chain *c) {
 }
 
 /* The steps applied to x, an input of the movement; NULL where a constant does not move. */
-static Node *steps_above(Graph *g, const Chain *c, Node *x) {
+static Node *steps_above(Rewrite *rw, const Chain *c, Node *x) {
+  Graph *g = rw->g;
   for (int i = 0; i < c->n; i++) {
     const Node *s = c->step[i];
     Node *in[3] = {x};
     Type t = x->t;
     for (int k = 1; k < s->n_in; k++) {
-      if (!(in[k] = operand_above(g, c->move, s->in[k]))) return NULL;
+      if (!(in[k] = operand_above(g, c->move, rw->map[s->in[k]->id]))) return NULL;
       if (!type_broadcast(&t, &in[k]->t, &t) || t.rank != x->t.rank) return NULL;
     }
     t.e = s->t.e;
@@ -107,11 +108,11 @@ static Node *quant_above(Rewrite *rw, const Node *old) {
   if (c.move->op == OP_CONCAT) {
     Node **q = NEWN(g->arena, Node *, c.move->n_in);
     for (int i = 0; i < c.move->n_in; i++)
-      if (!(q[i] = steps_above(g, &c, rw->map[c.move->in[i]->id]))) return NULL;
+      if (!(q[i] = steps_above(rw, &c, rw->map[c.move->in[i]->id]))) return NULL;
     rw->changes++;
     return node_concat(g, c.move->n_in, q, c.move->a.axis);
   }
-  Node *x = rw->map[c.move->in[0]->id], *q = node_is_const(x) ? NULL : steps_above(g, &c, x), *y;
+  Node *x = rw->map[c.move->in[0]->id], *q = node_is_const(x) ? NULL : steps_above(rw, &c, x), *y;
   double fill = 0;
   if (!q) return NULL;
   if (c.move->op == OP_REDUCE) {

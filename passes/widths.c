@@ -41,7 +41,7 @@ static Node *strict(Rewrite *rw, const Node *old, Node *const *in, Elem e) {
 
 static bool fill_fits(const Node *old, Elem e) {
   double f = old->a.fill;
-  return f == 0 || access_inside(old, 0) || (f == (double)(int64_t)f && code_fits(e, (int64_t)f));
+  return f == 0 || (f == (double)(int64_t)f && code_fits(e, (int64_t)f));
 }
 
 /* A value whose type is its inputs': of the narrowest type that all of them fit, restored for outputs. */
