@@ -165,20 +165,20 @@ END_TEST
 
 /* In-place updates, shared and hoisted values. */
 START_TEST(updates) {
-  int32_t y[16];
+  int32_t y[16], x[4] = {5, -3, 40, 1};
   bool ok = run_text(HEAD
-    " out y : i32[16] port 0 \"y\" i32[16]\n"
+    " in x : i32[4] port 0 \"x\" i32[4]\n out y : i32[16] port 0 \"y\" i32[16]\n"
     " nest a {\n"
-    "  var v: i32x4 = 0\n"
+    "  var v: i32x4 = x[0:4]\n"
     "  for i 0..4 {\n"
     "   let w: i32 = mul(i, i)\n"
     "   for k 0..3 { v := add(v, splat<4>(add(mul(i, 10), w))) v := perm<1,2,3,0>(v) v := select(lt(v, splat<4>(k)), v, add(v, 1)) }\n"
     "   y[mul(i, 4):4] := v\n"
     "  }\n"
-    " }\n run a\n}\n", NULL, (void *[]){y});
+    " }\n run a\n}\n", (const void *[]){x}, (void *[]){y});
   if (!ok) diag_print(ctx, stderr, false);
   ck_assert(ok);
-  int32_t v[4] = {0};
+  int32_t v[4] = {5, -3, 40, 1};
   for (int i = 0; i < 4; i++) {
     for (int k = 0; k < 3; k++) {
       for (int l = 0; l < 4; l++) v[l] += 10 * i + i * i;
