@@ -6,7 +6,9 @@
 
 typedef struct DimBind { const char *name; int64_t lo, hi; } DimBind;           /* --dim NAME=N (lo = hi) or LO..HI */
 typedef struct ShapeBind { const char *input; int rank; int64_t dim[MAX_RANK]; } ShapeBind;
-typedef struct InputBind { const char *input; const Tensor *value; } InputBind; /* --bind: the input becomes a constant */
+/* --bind: the input becomes a constant. if_needed: it stays an argument, and its value is used only where an operator needs
+ * a constant (a shape, axes): the graph is then right for that value only. */
+typedef struct InputBind { const char *input; const Tensor *value; bool if_needed; } InputBind;
 
 typedef struct ImportOptions {
   const DimBind *dims; int n_dims;
