@@ -223,6 +223,23 @@ START_TEST(random_accesses) {
 }
 END_TEST
 
+/* Two divisors of one iterator: x[i/2, i/3] is inside for every sixth i only. */
+START_TEST(two_divisors) {
+  Affine a[2] = {affine_iter(0, 1, 0), affine_iter(0, 1, 0)}, b[1] = {affine_iter(0, 1, 0)};
+  Node *x = random_const(F32, DIMS(20, 13)), *w = random_const(F32, DIMS(40)), *in[2] = {x, w};
+  Type t = type_make(F32, DIMS(40)), one = type_scalar(F32);
+  a[0].div = 2;
+  a[1].div = 3;
+  Iters reduce = {.n_out = 1, .acc = {a, b}}, sum = {.n_red = 1, .red = {dim_c(40)}, .acc = {a, b}};
+  check_affine(node_view(g, x, &t, a, 9));
+  check_affine(node_reduce(g, S_MAX, x, &t, &reduce));
+  check_affine(node_reduce(g, S_ADD, x, &one, &sum));
+  check_affine(node_contract(g, S_MUL, &t, 2, in, &reduce, 3));
+  check_affine(node_contract(g, S_MUL, &one, 2, in, &sum, 3));
+  check_affine(node_contract(g, S_MUL, &one, 2, in, &sum, 0));
+}
+END_TEST
+
 /* y[n, m, oy, ox] of x[n, c, h, w], one loop per letter. */
 static double conv_at(const Tensor *x, const Tensor *w, int groups, int64_t n, int64_t m, int64_t oy, int64_t ox, const int64_t *stride,
                       const int64_t *dilation, const int64_t *pad, bool is_float) {
@@ -588,7 +605,8 @@ int main(void) {
   TCase *t = tcase_create("all");
   tcase_set_timeout(t, 120);
   tcase_add_checked_fixture(t, setup, teardown);
-  tcase_add_loop_test(t, random_accesses, 0, 40);
+  tcase_add_loop_test(t, random_accesses, 0, 25);
+  tcase_add_test(t, two_divisors);
   tcase_add_test(t, convolutions);
   tcase_add_test(t, transposed_convolution);
   tcase_add_test(t, matrix_products);
