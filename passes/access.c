@@ -275,7 +275,14 @@ Node *move_clone(Graph *g, const Node *m, Node *x, double fill) {
   return node_reshape(g, x, t.rank, t.d);
 }
 
-/* Smallest code whose dequantized value has fill's bits. */
+static bool scale_positive(const Node *s) {
+  if (!node_is_const(s)) return false;
+  for (int64_t i = 0; i < s->a.value->n; i++)
+    if (!(tensor_f(s->a.value, i) > 0) || isinf(tensor_f(s->a.value, i))) return false;
+  return true;
+}
+
+/* The code whose dequantized value has fill's bits. */
 static bool fill_code(const Node *dq, double fill, int64_t *code) {
   double s;
   int64_t z;
@@ -285,13 +292,6 @@ static bool fill_code(const Node *dq, double fill, int64_t *code) {
   double back = dequant_eval((int64_t)q, s, z, dq->in[1]->t.e, dq->t.e);
   *code = (int64_t)q;
   return memcmp(&back, &fill, sizeof back) == 0;
-}
-
-static bool scale_positive(const Node *s) {
-  if (!node_is_const(s)) return false;
-  for (int64_t i = 0; i < s->a.value->n; i++)
-    if (!(tensor_f(s->a.value, i) > 0) || isinf(tensor_f(s->a.value, i))) return false;
-  return true;
 }
 
 static bool same_value(const Node *a, const Node *b) {
@@ -323,7 +323,10 @@ Node *dequant_below(Rewrite *rw, const Node *old, Node *const *in) {
   if (z && elem_is_float(z->t.e)) return NULL;
   if (old->op == OP_CONCAT) return concat_below(g, old, in);
   if (old->op == OP_VIEW) {
-    if (!access_inside(old, 0) && !fill_code(d, old->a.fill, &fill)) return NULL;
+    if (!access_inside(old, 0) && elem_eq(q->t.e, BIPOLAR) && !z && scale_positive(d->in[1]) && old->a.fill == 0 && !signbit(old->a.fill))
+      q = node_cast(g, q, INTK(2)); /* 0 is no sign, but a number of i2 */
+    else if (!access_inside(old, 0) && !fill_code(d, old->a.fill, &fill))
+      return NULL;
   } else if (old->op == OP_REDUCE) {
     if (old->a.scalar != S_MAX && old->a.scalar != S_MIN) return NULL;
     if (!scale_positive(d->in[1]) || (q->t.e.kind == EK_BASES && q->t.e.bits > 1)) return NULL;

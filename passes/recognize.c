@@ -154,24 +154,11 @@ static Node *without_zero(Graph *g, const Operand *o) {
   if (o->z_const) zlo = zhi = o->zu;
   else code_bounds(o->z, &zlo, &zhi);
   Elem e = elem_for_range(qlo - zhi, qhi - zlo);
-  Elem wide_e = elem_for_range(qlo - zhi < qlo ? qlo - zhi : qlo, INT32_MAX); /* holds q, z and the difference */
-  if (wide_e.bits < 32) wide_e = I32;
-  Node *z = o->z_const ? node_const_i(g, wide_e, o->zu) : node_cast(g, o->z, wide_e);
-  Node *d = node_map_as(g, S_SUB, wide_e, 2, (Node *[]){node_cast(g, o->q, wide_e), z});
-  if (!node_is_const(o->q) || (o->z && !node_is_const(o->z))) return node_cast(g, d, e);
-  Tensor *v[2] = {0}, *c = NULL; /* a constant: evaluated here, so that the sums below can be */
-  Node *cast_q = d->in[0], *cast_z = d->in[1];
-  Tensor *raw = (Tensor *)(uintptr_t)o->q->a.value;
-  v[0] = node_is_const(cast_q) ? (Tensor *)(uintptr_t)cast_q->a.value : node_eval(g->ctx, cast_q, &raw);
-  Tensor *raw_z = (Tensor *)(uintptr_t)(o->z ? o->z->a.value : NULL);
-  v[1] = node_is_const(cast_z) ? (Tensor *)(uintptr_t)cast_z->a.value : node_eval(g->ctx, cast_z, &raw_z);
-  if (v[0] && v[1]) c = node_eval(g->ctx, d, v);
-  if (!c) return NULL;
-  Type t = c->t;
-  t.e = e;
-  Tensor *y = tensor_new(g->ctx, &t);
-  for (int64_t i = 0; y && i < y->n; i++) tensor_set_i(y, i, tensor_i(c, i));
-  return y ? node_const(g, y) : NULL;
+  Node *z = o->z_const ? node_const_i(g, elem_for_range(zlo, zhi), o->zu) : o->z;
+  Node *d = node_map_as(g, S_SUB, e, 2, (Node *[]){o->q, z});
+  if (!node_is_const(o->q) || !node_is_const(z)) return d;
+  Tensor *y = node_eval(g->ctx, d, (Tensor *[]){(Tensor *)(uintptr_t)o->q->a.value, (Tensor *)(uintptr_t)z->a.value});
+  return y ? node_const(g, y) : NULL; /* a constant at once: the sums below read it */
 }
 
 /* Output iterators that operand k's dimensions in `dims` read: the result's shape with other dimensions 1. */
@@ -325,7 +312,7 @@ static Node *recognize_sum(Rewrite *rw, const Node *old, Node *const *in) {
   Elem acc = wmax(wabs(lo), wabs(hi)) * terms_of(old->a.iters) <= INT32_MAX ? I32 : I64;
   Type t = old->t;
   t.e = acc;
-  Node *y = node_reduce(g, S_ADD, node_cast(g, q, acc), &t, old->a.iters);
+  Node *y = node_reduce(g, S_ADD, q, &t, old->a.iters);
   if (node_is_const(s)) {
     Tensor *f = (Tensor *)(uintptr_t)s->a.value;
     Type wide_t = f->t;

@@ -119,9 +119,11 @@ static Node *emit_thresholds(Graph *g, const Plan *p, Node *x) {
     if (p->hi[i] > most) most = p->hi[i];
     if (p->lo[i] < least) least = p->lo[i];
   }
+  bool unused = false;
+  for (int64_t i = 0; i < rows; i++) unused = unused || p->row[i].n < levels;
   if (most == INT64_MAX) return NULL;
   Elem e = x->t.e.kind == EK_INT || x->t.e.kind == EK_UINT ? x->t.e : I32;
-  if (most >= elem_hi(e) || least < elem_lo(e)) e = elem_for_range(least, most + 1);
+  if (most + unused > elem_hi(e) || least < elem_lo(e)) e = elem_for_range(least, most + unused);
   Elem ye = elem_for_range(-2, 1);
   for (int64_t i = 0; i < rows; i++) {
     int64_t lo = elem_lo(ye), hi = elem_hi(ye);
