@@ -53,10 +53,19 @@ static Fate fate_of(const Ctx *ctx) {
 
 enum { MAX_IO = 32 };
 
+/* Vectors of other runtimes that differ by more than the order of sums: by name, what is allowed, and why. */
+static const struct { const char *name; double atol, rtol; } wide[] = {
+  {"micro_kws_m_qdq", 1.01 / 255, 0},    /* one step of the last quantizer: a tie */
+  {"squeezenet_fp16", 2e-5, 5e-3},       /* f16 rounded at every value here; the runtime keeps f32 inside fused nodes */
+};
+
 /* The graph on the inputs against the outputs there are. */
-static Fate evaluate(Ctx *ctx, const Graph *g, Tensor *const *in, int n_in, const char *dir, char *why, size_t n) {
+static Fate evaluate(Ctx *ctx, const Graph *g, Tensor *const *in, int n_in, const char *dir, double atol, char *why, size_t n) {
   Tensor *args[MAX_IO], *out[MAX_IO];
   Fate fate = PASSED;
+  double rtol = 1e-3;
+  for (size_t i = 0; i < sizeof wide / sizeof wide[0]; i++)
+    if (strstr(dir, wide[i].name)) { atol = wide[i].atol; rtol = wide[i].rtol; }
   if (g->n_args > n_in || g->n_outs > MAX_IO) { snprintf(why, n, "%d arguments, %d inputs", g->n_args, n_in); return BROKEN; }
   for (int i = 0; i < g->n_args; i++) {
     args[i] = as_bf16(in[i], &g->args[i]->t);
@@ -80,7 +89,7 @@ static Fate evaluate(Ctx *ctx, const Graph *g, Tensor *const *in, int n_in, cons
       str_free(&a);
       str_free(&b);
       fate = FAILED;
-    } else if (tensor_diff(out[i], want, 1e-7, 1e-3, &first, &worst)) {
+    } else if (tensor_diff(out[i], want, atol, rtol, &first, &worst)) {
       snprintf(why, n, "output %d at %lld: %g, should be %g", i, (long long)first, tensor_f(out[i], first), tensor_f(want, first));
       fate = FAILED;
     }
@@ -89,24 +98,27 @@ static Fate evaluate(Ctx *ctx, const Graph *g, Tensor *const *in, int n_in, cons
 }
 
 /* Inputs come in the order of the graph's inputs that have no initializer; shapes and axes among them are bound. */
-static Fate run_set(const char *model, const char *dir, char *why, size_t n) {
+static Fate run_set(const char *model, const char *dir, double atol, char *why, size_t n) {
   Ctx *ctx = ctx_new();
   Tensor *in[MAX_IO];
   char *names[MAX_IO] = {NULL}, *bytes = NULL;
   InputBind binds[MAX_IO];
+  ShapeBind shapes[MAX_IO];
   size_t size = 0;
   int n_in = 0;
   bool there = true;
   Fate fate = BROKEN;
   while (n_in < MAX_IO && (in[n_in] = read_pb(ctx, dir, "input", n_in, &names[n_in], &there)) != NULL) {
     binds[n_in] = (InputBind){names[n_in], in[n_in], true};
+    shapes[n_in] = (ShapeBind){.input = names[n_in], .rank = in[n_in]->t.rank};
+    for (int i = 0; i < in[n_in]->t.rank; i++) shapes[n_in].dim[i] = in[n_in]->t.d[i].n;
     n_in++;
   }
   if (there) { say(ctx, why, n); fate = UNSUPPORTED; }
   else if (file_read(ctx, model, &bytes, &size)) {
-    ImportOptions opt = {.binds = binds, .n_binds = n_in, .batch_one = true};
+    ImportOptions opt = {.binds = binds, .n_binds = n_in, .shapes = shapes, .n_shapes = n_in, .batch_one = true};
     Graph *g = onnx_import(ctx, model, bytes, size, &opt);
-    if (g) fate = evaluate(ctx, g, in, n_in, dir, why, n);
+    if (g) fate = evaluate(ctx, g, in, n_in, dir, atol, why, n);
     else { say(ctx, why, n); fate = fate_of(ctx); }
     graph_free(g);
   }
@@ -116,7 +128,7 @@ static Fate run_set(const char *model, const char *dir, char *why, size_t n) {
   return fate;
 }
 
-static Fate run_folder(const char *dir, char *why, size_t n) {
+static Fate run_folder(const char *dir, double atol, char *why, size_t n) {
   char model[2048], set[2048];
   struct stat st;
   Fate worst = PASSED;
@@ -125,7 +137,7 @@ static Fate run_folder(const char *dir, char *why, size_t n) {
   for (int i = 0; i < 20 && worst == PASSED; i++) {
     snprintf(set, sizeof set, "%s/test_data_set_%d", dir, i);
     if (stat(set, &st)) break;
-    worst = run_set(model, set, why, n);
+    worst = run_set(model, set, atol, why, n);
   }
   return worst;
 }
@@ -143,7 +155,7 @@ static bool has_wrong_data(const char *name) {
 static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
 /* Runs every folder below dir; verbose: a line for each that did not pass. */
-static void run_suite(const char *dir, bool verbose, int count[FATES]) {
+static void run_suite(const char *dir, bool verbose, double atol, int count[FATES]) {
   DIR *d = opendir(dir);
   char *name[4096], why[1024], path[1280];
   int n = 0;
@@ -153,34 +165,37 @@ static void run_suite(const char *dir, bool verbose, int count[FATES]) {
   for (int i = 0; i < n; i++) {
     snprintf(path, sizeof path, "%s/%s", dir, name[i]);
     why[0] = 0;
-    Fate f = has_wrong_data(name[i]) ? FATES : run_folder(path, why, sizeof why);
+    Fate f = has_wrong_data(name[i]) ? FATES : run_folder(path, atol, why, sizeof why);
     if (f < FATES) count[f]++;
     if (f < FATES && (verbose ? f != PASSED : f == FAILED || f == BROKEN)) printf("%s %s: %s\n", fate_names[f], name[i], why);
     free(name[i]);
   }
 }
 
-static void suite_passes(const char *dir, int least) {
+static void suite_passes(const char *dir, double atol, int least) {
   int count[FATES] = {0};
   struct stat st;
   if (stat(dir, &st)) { printf("skipped: %s is not there\n", dir); return; }
-  run_suite(dir, false, count);
+  run_suite(dir, false, atol, count);
   printf("%s: %d passed, %d failed, %d unsupported, %d broken\n", dir, count[PASSED], count[FAILED], count[UNSUPPORTED], count[BROKEN]);
+  fflush(stdout);
   ck_assert_int_eq(count[FAILED], 0);
   ck_assert_int_eq(count[BROKEN], 0);
   ck_assert_int_ge(count[PASSED], least);
 }
 
-START_TEST(node_tests) { suite_passes(DEBIAN "node", 1); } END_TEST
-START_TEST(operator_tests) { suite_passes(DEBIAN "pytorch-operator", 1); } END_TEST
-START_TEST(converted_tests) { suite_passes(DEBIAN "pytorch-converted", 1); } END_TEST
-START_TEST(simple_tests) { suite_passes(DEBIAN "simple", 1); } END_TEST
+START_TEST(node_tests) { suite_passes(DEBIAN "node", 1e-7, 698); } END_TEST
+START_TEST(operator_tests) { suite_passes(DEBIAN "pytorch-operator", 1e-7, 24); } END_TEST
+START_TEST(converted_tests) { suite_passes(DEBIAN "pytorch-converted", 1e-7, 59); } END_TEST
+START_TEST(simple_tests) { suite_passes(DEBIAN "simple", 1e-7, 7); } END_TEST
+/* Sums of thousands of products in another order than the runtime that made the vectors: values near 0 differ by 1e-5. */
+START_TEST(shared_models) { suite_passes(SHARED_DIR "/data/models", 2e-5, 24); } END_TEST
 
 int main(int argc, char **argv) {
   if (argc > 1) {
     int count[FATES] = {0}, i = 1;
     bool verbose = !strcmp(argv[1], "-v");
-    for (i += verbose; i < argc; i++) run_suite(argv[i], verbose, count);
+    for (i += verbose; i < argc; i++) run_suite(argv[i], verbose, 1e-7, count);
     for (int f = 0; f < FATES; f++) printf("%d %s\n", count[f], fate_names[f]);
     return count[FAILED] + count[BROKEN] ? 1 : 0;
   }
@@ -191,6 +206,7 @@ int main(int argc, char **argv) {
   tcase_add_test(t, operator_tests);
   tcase_add_test(t, converted_tests);
   tcase_add_test(t, simple_tests);
+  tcase_add_test(t, shared_models);
   suite_add_tcase(s, t);
   SRunner *r = srunner_create(s);
   srunner_run_all(r, CK_NORMAL);
