@@ -33,7 +33,7 @@ static Expr *fill_expr(Lower *l, const Node *n) {
 Expr *in_range(Lower *l, Lin x, int64_t div, int64_t extent, Lin *index, bool *never) {
   Expr *test = NULL, *zero = nx_idx(l->p, 0);
   *index = lin_c(0);
-  if (x.hi < 0 || x.lo > (extent - 1) * div) {
+  if (extent == 0 || x.hi < 0 || x.lo > (extent - 1) * div) {
     *never = true;
     return NULL;
   }

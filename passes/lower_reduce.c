@@ -48,6 +48,7 @@ static bool clip_operand(Lower *l, Clip *clip, const Node *n, int k, const Lin *
     const Affine *a = &its->acc[k][d];
     Lin rest = lin_access(l, a, it, its->n_out), index;
     int j = 0;
+    clip->never = clip->never || t->d[d].n == 0;
     while (j < its->n_red && !a->coef[its->n_out + j]) j++;
     if (j < its->n_red) clip_iter(l, clip, j, its->red[j].n, a->coef[its->n_out + j], rest, t->d[d].n);
     else clip->guard = both(l, clip->guard, in_range(l, rest, a->div, t->d[d].n, &index, &clip->never));

@@ -101,7 +101,11 @@ static Node *gen_map(Gen *r) {
     Elem to = rnd_elem(r);
     return is_word(to) || elem_is_float(to) ? node_cast(g, x, to) : x;
   }
-  if (rnd(r, 6) == 0) return node_map3(g, S_SELECT, partner(r, x, BOOL), x, partner(r, x, x->t.e));
+  if (rnd(r, 6) == 0) {
+    Node *c = partner(r, x, BOOL), *y = partner(r, x, x->t.e);
+    Type t = x->t;
+    return type_broadcast(&t, &c->t, &t) && type_broadcast(&t, &y->t, &t) ? node_map3(g, S_SELECT, c, x, y) : x;
+  }
   if (elem_is_float(x->t.e)) {
     if (rnd(r, 2)) return node_map1(g, PICK(r, unary_f), x);
     return node_map2(g, PICK(r, binary_f), x, partner(r, x, x->t.e));
