@@ -23,4 +23,9 @@ typedef struct BitPlan {
 /* False with a reason where the contraction cannot be bit-serial. */
 bool bitserial_plan(const Node *, const Target *, BitPlan *, const char **why);
 
+/* layout_dense.c: the contraction with its operands laid out anew; NULL where nothing moves. */
+Node *layout_dense(Graph *, const Node *, Node *const *in);
+/* True where operand k of a view, reduce or contract is never outside along its dimension d. */
+bool dim_inside(const Node *, int k, int d);
+
 #endif

@@ -2,7 +2,9 @@
  * only where no element is computed much more often than before:
  *   - a view or reshape is arithmetic on indices: always, unless it tests a border inside someone's reduction;
  *   - an element-wise node: where its consumers read each element at most once, or all are computed in one nest at the same index;
- *   - a contraction or reduction: where the one nest of its consumers takes its elements in order. */
+ *   - a contraction or reduction: where its consumers are element-wise in one nest, or its one consumer takes each element
+ *     once without a test.
+ * A view that scatters what a reduction reads again and again keeps a buffer: one copy is cheaper than strided loads. */
 #include "passes/pass.h"
 
 #include <math.h>
@@ -13,6 +15,7 @@ typedef struct Fuse {
   bool *mark;
   int *root;        /* node in whose nest this one is computed: itself or, fused, its consumers' */
   bool *aligned;    /* its index is its root's index, element by element */
+  bool *direct;     /* computed once per element of its root, on a path of element-wise operators and movements */
   double *visits;   /* how often an element is asked for in all, over the elements there are: at most 1 */
   int *size;        /* of roots: nodes computed in the nest */
   int **users; int *n_users;
@@ -77,16 +80,39 @@ static bool all_aligned(const Fuse *f, const Node *n) {
   return true;
 }
 
-/* A border test, or a division of indices, inside the inner loop of a reduction costs more than a buffer. */
+/* Steps through x one by one along its last dimension, if at all. */
+static bool keeps_rows(const Node *view) {
+  const Node *x = view->in[0];
+  int last = view->t.rank - 1;
+  while (last >= 0 && view->t.d[last].n == 1) last--;
+  if (last < 0 || view->op != OP_VIEW) return true;
+  for (int d = 0; d < x->t.rank; d++) {
+    const Affine *a = &view->a.iters->acc[0][d];
+    bool row = true;
+    for (int e = d + 1; e < x->t.rank; e++) row = row && x->t.d[e].n == 1;
+    if (a->coef[last] && (!row || a->coef[last] != 1 || a->div != 1)) return false;
+  }
+  return true;
+}
+
+static bool is_inside(const Node *n) { return n->op != OP_VIEW || access_inside(n, 0); }
+
+/* A border test, a division of indices or a stride in the inner loop of a reduction costs more than a buffer. */
 static bool movement_fits(const Fuse *f, const Node *n) {
-  bool inside = n->op != OP_VIEW || access_inside(n, 0);
   for (int i = 0; i < f->n_users[n->id]; i++) {
     const Node *u = f->g->nodes[f->users[n->id][i]];
     bool again = f->visits[u->id] * reads(u, n) > 2 * elements(&n->t);
-    if (!inside && again) return false;
+    if (again && (!is_inside(n) || !keeps_rows(n))) return false;
     if (n->op == OP_VIEW && u->op == OP_RESHAPE && f->visits[u->id] > 1) return false;
   }
   return true;
+}
+
+/* A contraction's or reduction's one consumer takes each element once; words are packed where codes fall out of them. */
+static bool heavy_fits(const Fuse *f, const Node *n, const Node *u) {
+  if (f->n_users[n->id] != 1 || !f->direct[u->id] || visits_by(f, n, u) > 1) return false;
+  const Node *root = f->g->nodes[f->root[u->id]];
+  return root->op != OP_PACK || n->a.kernel == KERNEL_BITSERIAL;
 }
 
 static bool fits(const Fuse *f, const Node *n) {
@@ -95,7 +121,7 @@ static bool fits(const Fuse *f, const Node *n) {
   if (f->size[f->root[first->id]] >= MOST_IN_NEST) return false;
   if (is_movement(n)) return movement_fits(f, n);
   if (is_elementwise(n) || n->op == OP_GATHER) return all_aligned(f, n) || (one && visits_by(f, n, first) <= 1);
-  if (n->op == OP_CONTRACT || n->op == OP_REDUCE || n->op == OP_ARGREDUCE) return all_aligned(f, n);
+  if (n->op == OP_CONTRACT || n->op == OP_REDUCE || n->op == OP_ARGREDUCE) return all_aligned(f, n) || heavy_fits(f, n, first);
   return false;
 }
 
@@ -106,11 +132,14 @@ static void consider(Fuse *f, const Node *n) {
   f->root[id] = id;
   f->aligned[id] = n->op != OP_CONCAT && n->op != OP_CUM && n->op != OP_PACK;
   f->visits[id] = 1;
+  bool heavy = n->op == OP_CONTRACT || n->op == OP_REDUCE || n->op == OP_ARGREDUCE || n->op == OP_CUM;
+  f->direct[id] = !heavy && is_inside(n);
   if (!f->mark[id]) return;
   const Node *first = f->g->nodes[f->users[id][0]];
   f->root[id] = f->root[first->id];
   f->size[f->root[id]]++;
   f->aligned[id] = all_aligned(f, n);
+  for (int i = 0; i < f->n_users[id]; i++) f->direct[id] = f->direct[id] && f->direct[f->users[id][i]];
   f->visits[id] = 0;
   if (f->aligned[id]) f->visits[id] = f->visits[first->id];
   else for (int i = 0; i < f->n_users[id]; i++) f->visits[id] += visits_by(f, n, f->g->nodes[f->users[id][i]]);
@@ -151,7 +180,7 @@ Graph *pass_fuse(Graph *g, const PassOptions *opt) {
   (void)opt;
   Arena *a = arena_new(g->ctx);
   int n = g->n_nodes + 1;
-  Fuse f = {.g = g, .uses = NEWN(a, int, n), .mark = NEWN(a, bool, n), .root = NEWN(a, int, n), .aligned = NEWN(a, bool, n),
+  Fuse f = {.g = g, .uses = NEWN(a, int, n), .mark = NEWN(a, bool, n), .root = NEWN(a, int, n), .aligned = NEWN(a, bool, n), .direct = NEWN(a, bool, n),
             .visits = NEWN(a, double, n), .size = NEWN(a, int, n), .users = NEWN(a, int *, n), .n_users = NEWN(a, int, n)};
   find_users(&f, a);
   for (int i = g->n_nodes - 1; i >= 0; i--) consider(&f, g->nodes[i]);

@@ -153,7 +153,7 @@ static Node *act_sum(const Build *b, Node *act) {
 
 /* Correction */
 
-static bool dim_inside(const Node *n, int operand, int d) {
+bool dim_inside(const Node *n, int operand, int d) {
   const Affine *a = &n->a.iters->acc[operand][d];
   int64_t lo = a->base, hi = a->base;
   bool divides = a->base % a->div == 0;
@@ -300,7 +300,8 @@ static Node *layout_rule(Rewrite *rw, const Node *n, Node *const *in) {
   const PassOptions *opt = rw->user;
   Build b = {.rw = rw, .g = rw->g, .n = n, .in = in, .target = opt->target};
   const char *why = "no target";
-  if (n->op != OP_CONTRACT || n->a.kernel != KERNEL_BITSERIAL || n->a.scalar != S_MUL) return NULL;
+  if (n->op != OP_CONTRACT || n->a.scalar != S_MUL) return NULL;
+  if (n->a.kernel != KERNEL_BITSERIAL) return opt->hls ? NULL : layout_dense(rw->g, n, in);
   if (!opt->target || !bitserial_plan(n, opt->target, &b.p, &why)) {
     diag(rw->g->ctx, E0308, &n->loc, "kernel bitserial is not possible here: %s", why);
     return NULL;

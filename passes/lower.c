@@ -6,7 +6,7 @@
 
 static bool has_element(const Node *n) { return n->op != OP_CONCAT && n->op != OP_CUM && n->op != OP_PACK; }
 
-static void element_body(Lower *l, const Node *n) {
+void element_body(Lower *l, const Node *n) {
   int64_t ext[MAX_RANK];
   Lin idx[MAX_RANK];
   for (int d = 0; d < n->t.rank; d++) ext[d] = n->t.d[d].n;

@@ -24,13 +24,26 @@ typedef struct Atom {
  * loops and indices; the second run builds it with what was found. */
 typedef struct Loops {
   const void *key;         /* whose loops: a node; NULL: the nest's own */
-  int nd, atom[MAX_ITERS]; /* dimensions of extent 1 have no loop and are not counted */
+  int nd, dim[MAX_ITERS], atom[MAX_ITERS]; /* dimensions of extent 1 have no loop and are not counted */
   int64_t ext[MAX_ITERS];
   uint32_t apart;          /* bit i: loop i does not join i+1 */
 } Loops;
 
 /* A value computed once in this block and used again: node and index to its variable. */
 typedef struct Memo { const Node *n; const Lin *idx; Expr *e; } Memo;
+
+/* A contraction computed for several neighbouring elements at once (lower_tile.c). */
+typedef struct Tile {
+  int seen;                /* contractions that the dry run met */
+  const Node *met; const Lin *idx; /* the last one and its index */
+  const Node *n;           /* the one to be tiled, or NULL */
+  Loops loops; Atom *atoms;/* of the nest, where idx was noted */
+  int dim, iter;           /* along this dimension of the nest's node, which is this output iterator of n */
+  int64_t size;
+  int buf;                 /* its accumulators, */
+  const Node *ready;       /* filled for this node from element base along iter on */
+  Lin base;
+} Tile;
 
 typedef struct Lower {
   Graph *g;
@@ -47,10 +60,9 @@ typedef struct Lower {
   VEC(Loops) loops;
   VEC(Memo) memo;          /* innermost last; block_leave drops what is no longer visible */
   bool dry;
+  int guarded;             /* tests around what is being computed */
   bool wide;               /* an index may need 64 bits */
-  const Node *tiled;       /* contract whose accumulators lie in tile_buf, */
-  int tile_buf, tile_dim;  /* at its index along tile_dim minus tile_base */
-  Lin tile_base;
+  Tile tile;
 } Lower;
 
 /* lower_lin.c: linear forms. */
@@ -73,7 +85,11 @@ void block_leave(Lower *, Scope);
 /* Loops over nd extents; idx receives the forms of all dimensions. lo and hi, where not NULL, bound dimension i where
  * lo[i] is not NULL. */
 Scope loops_open(Lower *, const void *key, int nd, const int64_t *ext, Lin *idx, Expr *const *lo, Expr *const *hi);
+Loops *loops_find(Lower *, const void *key);            /* as the dry run noted them; NULL where it did not */
 void nest_build(Lower *, const char *name, const Node *, const char *note, void (*body)(Lower *, const Node *));
+
+/* lower.c */
+void element_body(Lower *, const Node *);
 
 /* lower_expr.c: the expression of one element. */
 Expr *value(Lower *, const Node *, const Lin *idx);     /* loaded, or computed where the node has no buffer */
@@ -95,10 +111,22 @@ Expr *dequant_expr(Lower *, const Node *, Expr *x, Expr *scale, Expr *zp);
 
 /* lower_reduce.c, lower_table.c: operators with loops or tables of their own. */
 Expr *contract_expr(Lower *, const Node *, const Lin *idx);
+typedef void ContractBody(Lower *, const Node *, const Lin *it, bool skip, void *user);
+void contract_loops(Lower *, const Node *, Lin *it, ContractBody *, void *user); /* it: output iterators set, reductions are added */
+Elem contract_elem(const Lower *, const Node *);        /* of the accumulator */
+Expr *contract_zero(Lower *, Elem acc);
+Expr *contract_operand(Lower *, const Node *, int k, const Lin *it, bool skip);
+Expr *contract_product(Lower *, const Node *, Expr *const *x, Elem acc);
+Expr *contract_result(Lower *, const Node *, Expr *sum); /* rounded or wrapped to the node's type */
 Expr *reduce_expr(Lower *, const Node *, const Lin *idx);
 Expr *argreduce_expr(Lower *, const Node *, const Lin *idx);
 Expr *thresholds_expr(Lower *, const Node *, const Lin *idx, Expr *x);
 Expr *requant_expr(Lower *, const Node *, const Lin *idx, Expr *x);
+/* lower_tile.c */
+void tile_note(Lower *, const Node *, const Lin *idx);
+bool tile_decide(Lower *);                             /* after a dry run: whether the nest's contraction is to be tiled */
+void tile_body(Lower *, const Node *root);
+Expr *tile_value(Lower *, const Node *, const Lin *idx);
 void cum_body(Lower *, const Node *);
 void concat_body(Lower *, const Node *);
 void pack_body(Lower *, const Node *);

@@ -66,7 +66,9 @@ Expr *choose(Lower *l, Expr *cond, const Node *n, const Lin *idx, Expr *otherwis
   Block inside;
   block_init(&inside);
   Scope s = block_enter(l, &inside);
+  l->guarded++;
   Expr *e = value(l, n, idx);
+  l->guarded--;
   block_leave(l, s);
   if (!inside.first) return nx_cond(l->p, cond, e, otherwise);
   int var = nest_var(l->p, l->nest, "v", e->t, false);
@@ -165,10 +167,7 @@ Expr *value(Lower *l, const Node *n, const Lin *idx) {
     return load(l, rom_buf(l, n), &n->t, idx);
   }
   if (l->buf[n->id] >= 0) return load(l, l->buf[n->id], &n->t, idx);
-  if (n == l->tiled) {
-    Lin at = lin_mad(l, idx[l->tile_dim], l->tile_base, -1);
-    return nx_load(l->p, l->tile_buf, lin_expr(l, at), 1);
-  }
+  if (n == l->tile.ready) return tile_value(l, n, idx);
   for (int i = l->memo.n - 1; i >= 0; i--)
     if (memo_fits(l, &l->memo.p[i], n, idx)) return l->memo.p[i].e;
   Expr *e = compute(l, n, idx);

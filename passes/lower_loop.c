@@ -14,7 +14,7 @@ void block_leave(Lower *l, Scope s) {
   l->memo.n = s.memo;
 }
 
-static Loops *loops_find(Lower *l, const void *key) {
+Loops *loops_find(Lower *l, const void *key) {
   for (int i = 0; i < l->loops.n; i++)
     if (l->loops.p[i].key == key) return &l->loops.p[i];
   return NULL;
@@ -46,7 +46,7 @@ Scope loops_open(Lower *l, const void *key, int nd, const int64_t *ext, Lin *idx
   const char *name = key ? "r" : "i";
   const Loops *found = l->dry ? NULL : loops_find(l, key);
   Loops note = {.key = key};
-  int dim[MAX_ITERS]; /* live dimensions: those that need a loop */
+  int *dim = note.dim; /* live dimensions: those that need a loop */
   assert(nd <= MAX_ITERS);
   for (int i = 0; i < nd; i++) {
     bool bound = lo && (lo[i] || hi[i]);
@@ -88,17 +88,26 @@ static void loops_decide(Lower *l) {
   }
 }
 
+static void nest_run(Lower *l, Nest *nest, bool dry, const Node *n, void (*body)(Lower *, const Node *)) {
+  if (dry) l->used.n = l->loops.n = 0;
+  l->dry = dry;
+  l->nest = nest;
+  l->at = &nest->body;
+  l->atoms.n = l->memo.n = 0;
+  body(l, n);
+  if (dry) loops_decide(l);
+}
+
 void nest_build(Lower *l, const char *name, const Node *n, const char *note, void (*body)(Lower *, const Node *)) {
   Nest *probe = NEW(l->tmp, Nest);
   probe->name = "probe";
   block_init(&probe->body);
-  l->used.n = l->loops.n = 0;
-  for (int run = 0; run < 2; run++) {
-    l->dry = run == 0;
-    l->nest = l->dry ? probe : program_nest(l->p, name, &n->loc, note);
-    l->at = &l->nest->body;
-    l->atoms.n = l->memo.n = 0;
-    body(l, n);
-    if (l->dry) loops_decide(l);
+  l->tile = (Tile){.seen = 0};
+  nest_run(l, probe, true, n, body);
+  if (body == element_body && tile_decide(l)) {
+    body = tile_body;
+    block_init(&probe->body);
+    nest_run(l, probe, true, n, body);
   }
+  nest_run(l, program_nest(l->p, name, &n->loc, note), false, n, body);
 }

@@ -102,7 +102,7 @@ static Expr *word_bits(Lower *l, Expr *x, Elem e) {
   return nx2(l->p, S_AND, x, nx_const_i(l->p, nt(t), (INT64_C(1) << e.bits) - 1));
 }
 
-static Expr *product(Lower *l, const Node *n, Expr *const *x, Elem acc) {
+Expr *contract_product(Lower *l, const Node *n, Expr *const *x, Elem acc) {
   Program *p = l->p;
   Expr *e;
   if (n->a.scalar == S_MUL) e = nx2(p, S_MUL, nx_cast(p, x[0], acc), nx_cast(p, x[1], acc));
@@ -129,42 +129,65 @@ static int64_t sum_bound(const Node *n, const int64_t *ext) {
   return bound;
 }
 
-Expr *contract_expr(Lower *l, const Node *n, const Lin *idx) {
+Elem contract_elem(const Lower *l, const Node *n) {
+  for (int k = 0; n->a.scalar == S_MUL && k < n->n_in; k++)
+    if (elem_is_float(n->t.e) && elem_is_float(n->in[k]->t.e) && n->in[k]->t.e.bits == 64) return F64;
+  return acc_elem(l, n->t.e);
+}
+
+Expr *contract_zero(Lower *l, Elem acc) {
+  return elem_is_float(acc) ? nx_const_f(l->p, nt(acc), 0) : nx_const_i(l->p, nt(acc), 0);
+}
+
+Expr *contract_operand(Lower *l, const Node *n, int k, const Lin *it, bool skip) {
   Program *p = l->p;
+  Lin in[MAX_RANK];
+  bool never = false;
+  NType t = nt(lower_elem(l, n->in[k]->t.e));
+  Expr *fill = elem_is_float(t.e) ? nx_const_f(p, t, k ? 0 : n->a.fill) : nx_const_i(p, t, k ? 0 : (int64_t)n->a.fill);
+  Expr *test = operand_index(l, n, k, it, (k == 0 && skip) || access_inside(n, k), in, &never);
+  return never ? fill : choose(l, test, n->in[k], in, fill);
+}
+
+void contract_loops(Lower *l, const Node *n, Lin *it, ContractBody *body, void *user) {
   const Iters *its = n->a.iters;
-  bool is_float = elem_is_float(n->t.e), rest_finite = true;
-  Elem acc = acc_elem(l, n->t.e);
-  for (int k = 0; is_float && n->a.scalar == S_MUL && k < n->n_in; k++)
-    if (elem_is_float(n->in[k]->t.e) && n->in[k]->t.e.bits == 64) acc = F64;
-  Lin it[MAX_ITERS];
+  bool rest_finite = true;
   int64_t ext[MAX_ITERS];
   Clip clip = {.guard = NULL};
-  for (int d = 0; d < its->n_out; d++) it[d] = idx[d];
   for (int k = 1; k < n->n_in; k++) rest_finite = rest_finite && all_finite(n->in[k]);
-  bool inside = access_inside(n, 0);
-  bool skip = !inside && n->a.fill == 0 && rest_finite && n->a.scalar != S_XOR && clip_operand(l, &clip, n, 0, it);
-  int var = nest_var(p, l->nest, "acc", nt(acc), false);
-  ns_vardef(p, l->at, var, is_float ? nx_const_f(p, nt(acc), 0) : nx_const_i(p, nt(acc), 0));
-  Expr *sum = nx_var(p, l->nest, var);
-  if (reduction_extents(n, ext) && !clip.never) {
-    Scope outer = {l->at, l->memo.n};
-    if (clip.guard) block_enter(l, &ns_if(p, l->at, clip.guard)->body);
-    loops_open(l, n, its->n_red, ext, it + its->n_out, clip.lo, clip.hi);
-    Expr *x[3];
-    for (int k = 0; k < n->n_in; k++) {
-      Lin in[MAX_RANK];
-      bool never = false;
-      NType t = nt(lower_elem(l, n->in[k]->t.e));
-      Expr *fill = elem_is_float(t.e) ? nx_const_f(p, t, k ? 0 : n->a.fill) : nx_const_i(p, t, k ? 0 : (int64_t)n->a.fill);
-      Expr *test = operand_index(l, n, k, it, (k == 0 && skip) || access_inside(n, k), in, &never);
-      x[k] = never ? fill : choose(l, test, n->in[k], in, fill);
-    }
-    ns_set(p, l->at, var, nx2(p, S_ADD, sum, product(l, n, x, acc)));
-    block_leave(l, outer);
-  }
-  if (is_float) return round_to(l, sum, n->t.e);
+  bool skip = !access_inside(n, 0) && n->a.fill == 0 && rest_finite && n->a.scalar != S_XOR && clip_operand(l, &clip, n, 0, it);
+  if (!reduction_extents(n, ext) || clip.never) return;
+  Scope outer = {l->at, l->memo.n};
+  if (clip.guard) block_enter(l, &ns_if(l->p, l->at, clip.guard)->body);
+  loops_open(l, n, its->n_red, ext, it + its->n_out, clip.lo, clip.hi);
+  body(l, n, it, skip, user);
+  block_leave(l, outer);
+}
+
+Expr *contract_result(Lower *l, const Node *n, Expr *sum) {
+  int64_t ext[MAX_ITERS];
+  reduction_extents(n, ext);
+  if (elem_is_float(n->t.e)) return round_to(l, sum, n->t.e);
   int64_t bound = sum_bound(n, ext);
   return wrap_to(l, sum, n->t.e, bound == INT64_MAX ? INT64_MIN : -bound, bound);
+}
+
+static void add_product(Lower *l, const Node *n, const Lin *it, bool skip, void *user) {
+  Expr *sum = user, *x[3];
+  for (int k = 0; k < n->n_in; k++) x[k] = contract_operand(l, n, k, it, skip);
+  ns_set(l->p, l->at, sum->var, nx2(l->p, S_ADD, sum, contract_product(l, n, x, sum->t.e)));
+}
+
+Expr *contract_expr(Lower *l, const Node *n, const Lin *idx) {
+  Elem acc = contract_elem(l, n);
+  Lin it[MAX_ITERS];
+  for (int d = 0; d < n->a.iters->n_out; d++) it[d] = idx[d];
+  tile_note(l, n, idx);
+  int var = nest_var(l->p, l->nest, "acc", nt(acc), false);
+  ns_vardef(l->p, l->at, var, contract_zero(l, acc));
+  Expr *sum = nx_var(l->p, l->nest, var);
+  contract_loops(l, n, it, add_product, sum);
+  return contract_result(l, n, sum);
 }
 
 /* Neutral element of a reduction. */

@@ -257,7 +257,7 @@ static Node *gen_matmul(Gen *r) {
   if (elem_is_float(e) != elem_is_float(x->t.e)) e = I8;
   Type t = {.e = e, .rank = 2};
   t.d[0] = x->t.d[x->t.rank - 1];
-  t.d[1] = dim_c(1 + rnd(r, 5));
+  t.d[1] = dim_c(rnd(r, 4) ? 1 + rnd(r, 5) : 28 + rnd(r, 42));
   Node *w = rnd_const(r, &t);
   if (rnd(r, 5) == 0) { /* constant first */
     Type l = {.e = e, .rank = 2, .d = {dim_c(1 + rnd(r, 4)), x->t.rank > 1 ? x->t.d[x->t.rank - 2] : x->t.d[0]}};
@@ -283,8 +283,8 @@ static Node *gen_conv(Gen *r, Elem act, Elem weight, int64_t channels) {
     snprintf(name, sizeof name, "c%d", g->n_args);
     x = graph_arg(g, name, &t);
   }
-  int groups = channels % 2 == 0 && rnd(r, 3) == 0 ? 2 : 1;
-  int64_t k[2], stride[2], dil[2], pad[2], out[2], m = (int64_t)groups * (1 + rnd(r, 3));
+  int groups = rnd(r, 6) == 0 ? (int)channels : channels % 2 == 0 && rnd(r, 3) == 0 ? 2 : 1;
+  int64_t k[2], stride[2], dil[2], pad[2], out[2], m = (int64_t)groups * (1 + rnd(r, rnd(r, 3) ? 3 : 12));
   for (int i = 0; i < 2; i++) {
     int64_t n = x->t.d[2 + i].n;
     k[i] = 1 + rnd(r, 3), stride[i] = 1 + rnd(r, 2), dil[i] = 1 + (rnd(r, 4) == 0), pad[i] = rnd(r, 3);
@@ -307,7 +307,7 @@ static Node *gen_any_conv(Gen *r) {
   static const Elem packed[] = {{EK_BASES, 1}, {EK_BASES, 1}, {EK_UINT, 1}, {EK_UINT, 2}, {EK_INT, 2}, {EK_UINT, 4}, {EK_INT, 8}, {EK_UINT, 8}, {EK_BOOL, 1}, {EK_SHIFT, 3}, {EK_SHIFT, 2}, {EK_INT, 4}};
   if (rnd(r, 3) == 0) {
     Elem e = PICK(r, floats);
-    return gen_conv(r, e, e, 1 + rnd(r, 4));
+    return gen_conv(r, e, e, rnd(r, 3) ? 1 + rnd(r, 4) : 1 + rnd(r, 20));
   }
   static const int64_t channels[] = {1, 2, 3, 31, 32, 33, 64, 65, 70};
   return gen_conv(r, PICK(r, packed), PICK(r, packed), PICK(r, channels));

@@ -1,0 +1,108 @@
+/* layout of contractions that multiply: what the innermost loop walks lies side by side.
+ *   codes with a long reduction iterator c (channels, features): c last in both operands and innermost, a plain dot product;
+ *   otherwise an output iterator v of a constant operand alone (output channels): v last there, a tile of neighbouring outputs;
+ *   otherwise one that both operands step along (channels of a depthwise convolution): v last in both.
+ * Sums of codes may change their order, sums of floats keep it. Constants move at compile time, activations by a view. */
+#include "passes/contract.h"
+
+#include <string.h>
+
+enum { DOT_LEAST = 16, LANES_LEAST = 4 };
+
+typedef struct Dense { Graph *g; const Node *n; Node *in[3]; Iters it; Affine acc[3][MAX_RANK]; } Dense;
+
+/* The dimension of operand k that iterator i walks with step 1, alone in that: -1 where there is none. */
+static int walked(const Node *n, int k, int i) {
+  int found = -1;
+  for (int d = 0; d < n->in[k]->t.rank; d++) {
+    const Affine *a = &n->a.iters->acc[k][d];
+    if (!a->coef[i]) continue;
+    if (found >= 0 || a->coef[i] != 1 || a->div != 1) return -2;
+    found = d;
+  }
+  return found;
+}
+
+static bool move_last(Dense *b, int k, int dim) {
+  Node *x = b->in[k];
+  int rank = x->t.rank, perm[MAX_RANK], r = 0;
+  bool moves = false;
+  for (int d = dim + 1; d < rank; d++) moves = moves || x->t.d[d].n != 1;
+  if (!moves) return true;
+  for (int d = 0; d < rank; d++)
+    if (d != dim) perm[r++] = d;
+  perm[r] = dim;
+  x = node_transpose(b->g, x, perm);
+  if (node_is_const(b->in[k])) {
+    Tensor *t = node_eval(b->g->ctx, x, (Tensor *[]){(Tensor *)(uintptr_t)b->in[k]->a.value});
+    if (!t) return false;
+    x = node_const(b->g, t);
+  }
+  Affine old[MAX_RANK];
+  memcpy(old, b->acc[k], sizeof old);
+  for (int d = 0; d < rank; d++) b->acc[k][d] = old[perm[d]];
+  b->in[k] = x;
+  return true;
+}
+
+/* Reduction iterator j becomes the last. */
+static void iterate_last(Dense *b, int j) {
+  int from = b->it.n_out + j, end = b->it.n_out + b->it.n_red;
+  Dim d = b->it.red[j];
+  memmove(&b->it.red[j], &b->it.red[j + 1], sizeof d * (size_t)(end - from - 1));
+  b->it.red[b->it.n_red - 1] = d;
+  for (int k = 0; k < b->n->n_in; k++)
+    for (int i = 0; i < b->in[k]->t.rank; i++) {
+      int64_t *c = b->acc[k][i].coef, moved = c[from];
+      memmove(&c[from], &c[from + 1], sizeof *c * (size_t)(end - from - 1));
+      c[end - 1] = moved;
+    }
+}
+
+static int dot_iter(const Node *n) {
+  int best = -1;
+  if (elem_is_float(n->t.e) || n->n_in != 2) return -1;
+  for (int j = 0; j < n->a.iters->n_red; j++) {
+    int at = n->a.iters->n_out + j;
+    if (n->a.iters->red[j].n < DOT_LEAST || walked(n, 0, at) < 0 || walked(n, 1, at) < 0) continue;
+    if (best < 0 || n->a.iters->red[j].n > n->a.iters->red[best].n) best = j;
+  }
+  return best;
+}
+
+/* The output iterator to tile: longest of those that only a constant operand walks, else of those that both walk. */
+static int lane_iter(const Node *n, bool both) {
+  int best = -1;
+  for (int v = 0; v < n->t.rank; v++) {
+    int w[2] = {walked(n, 0, v), walked(n, 1, v)};
+    bool fits = both ? w[0] >= 0 && w[1] >= 0 && dim_inside(n, 0, w[0]) && dim_inside(n, 1, w[1]) :
+                (w[0] == -1 && w[1] >= 0 && node_is_const(n->in[1])) || (w[1] == -1 && w[0] >= 0 && node_is_const(n->in[0]));
+    if (fits && n->t.d[v].n >= LANES_LEAST && (best < 0 || n->t.d[v].n > n->t.d[best].n)) best = v;
+  }
+  return best;
+}
+
+Node *layout_dense(Graph *g, const Node *n, Node *const *in) {
+  Dense b = {.g = g, .n = n, .it = *n->a.iters};
+  if (n->n_in != 2) return NULL;
+  for (int k = 0; k < 2; k++) {
+    b.in[k] = in[k];
+    memcpy(b.acc[k], n->a.iters->acc[k], sizeof(Affine) * n->in[k]->t.rank);
+    b.it.acc[k] = b.acc[k];
+  }
+  int j = dot_iter(n), at = n->a.iters->n_out + j;
+  if (j < 0) {
+    at = lane_iter(n, false);
+    if (at < 0) at = lane_iter(n, true);
+    if (at < 0) return NULL;
+  }
+  for (int k = 0; k < 2; k++) {
+    int d = walked(n, k, at);
+    if (d >= 0 && !move_last(&b, k, d)) return NULL;
+  }
+  if (j >= 0) iterate_last(&b, j);
+  if (b.in[0] == in[0] && b.in[1] == in[1] && (j < 0 || j == n->a.iters->n_red - 1)) return NULL;
+  Attr a = n->a;
+  a.iters = &b.it;
+  return node_new(g, OP_CONTRACT, &n->t, 2, b.in, &a, NULL);
+}
