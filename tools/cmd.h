@@ -53,6 +53,10 @@ typedef struct Model {
 bool model_load(Cmd *, const char *path, Model *);
 /* The same with unknown leading dimensions taken from the shapes of given tensors (one per arg, NULL: unknown). */
 bool model_load_as(Cmd *, const char *path, const ShapeBind *, int n, Model *);
+/* What goes in and comes out, of a graph or a program. */
+typedef struct Ports { int n_in, n_out; const char **in_name, **out_name; Type *in, *out; } Ports;
+void model_ports(Cmd *, const Model *, Ports *);
+void model_free(Model *);
 bool model_pass_options(Cmd *, PassOptions *);   /* --target --force --skip */
 Graph *graph_copy(Graph *);
 const char *ident_from_path(Cmd *, const char *path); /* base name without suffix as an identifier */

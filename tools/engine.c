@@ -147,6 +147,10 @@ Engine *engine_new(Ctx *ctx, EngineKind kind, Graph *g, const PassOptions *opt) 
   return e;
 }
 
+Engine *engine_for(Ctx *ctx, EngineKind kind, const State *s, const PassOptions *opt) {
+  return s->graph ? engine_new(ctx, kind, s->graph, opt) : engine_of_program(ctx, kind, s->program, opt);
+}
+
 bool engine_run(Engine *e, Tensor *const *ins, Tensor **outs) {
   if (e->kind == ENGINE_EVAL) return graph_eval(e->ctx, e->graph, ins, outs, NULL, NULL);
   const Program *p = e->program;

@@ -12,6 +12,8 @@ typedef struct Engine Engine;
 Engine *engine_new(Ctx *, EngineKind, Graph *, const PassOptions *);
 /* From a planned or unplanned program: nest, c, jit, or hls for an exact one. The program is kept, not owned. */
 Engine *engine_of_program(Ctx *, EngineKind, Program *, const PassOptions *);
+/* Whichever of the two the state is. */
+Engine *engine_for(Ctx *, EngineKind, const State *, const PassOptions *);
 /* ins: of the graph's arg types. outs: new tensors, freed by the caller. */
 bool engine_run(Engine *, Tensor *const *ins, Tensor **outs);
 void engine_free(Engine *);

@@ -91,6 +91,32 @@ bool model_load_as(Cmd *c, const char *path, const ShapeBind *shapes, int n_shap
 
 bool model_load(Cmd *c, const char *path, Model *m) { return model_load_as(c, path, NULL, 0, m); }
 
+void model_free(Model *m) {
+  if (m->s.graph) graph_free(m->s.graph);
+  if (m->s.program) program_free(m->s.program);
+  m->s = (State){0};
+}
+
+void model_ports(Cmd *c, const Model *m, Ports *p) {
+  const Graph *g = m->s.graph;
+  const Program *q = m->s.program;
+  Arena *a = c->ctx->own;
+  p->n_in = g ? g->n_args : q->n_ins;
+  p->n_out = g ? g->n_outs : q->n_outs;
+  p->in_name = NEWN(a, const char *, p->n_in + 1);
+  p->out_name = NEWN(a, const char *, p->n_out + 1);
+  p->in = NEWN(a, Type, p->n_in + 1);
+  p->out = NEWN(a, Type, p->n_out + 1);
+  for (int i = 0; i < p->n_in; i++) {
+    p->in_name[i] = g ? g->arg_names[i] : q->ins[i].name;
+    p->in[i] = g ? g->args[i]->t : q->ins[i].t;
+  }
+  for (int i = 0; i < p->n_out; i++) {
+    p->out_name[i] = g ? g->outs[i].name : q->outs[i].name;
+    p->out[i] = g ? g->outs[i].v->t : q->outs[i].t;
+  }
+}
+
 static Node *copy_rule(Rewrite *rw, const Node *old, Node *const *in) { (void)rw; (void)old; (void)in; return NULL; }
 Graph *graph_copy(Graph *g) { return graph_rewrite(g, copy_rule, NULL, NULL); }
 

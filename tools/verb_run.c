@@ -10,32 +10,28 @@
 typedef struct Job {
   Cmd *c;
   Model m;
-  Graph *g;          /* the model, for port names and types */
+  Ports p;
   Tensor **in;       /* per arg: the given data, maybe of many samples */
   Tensor **expect;   /* per output, or NULL */
   int64_t samples;   /* runs to make: the leading axis of inputs whose model dimension is 1 */
 } Job;
 
-static int arg_index(const Graph *g, const char *name) {
-  for (int i = 0; i < g->n_args; i++) if (!strcmp(g->arg_names[i], name)) return i;
-  return -1;
-}
-static int out_index(const Graph *g, const char *name) {
-  for (int i = 0; i < g->n_outs; i++) if (!strcmp(g->outs[i].name, name)) return i;
+static int name_index(const char *const *names, int n, const char *name) {
+  for (int i = 0; i < n; i++) if (!strcmp(names[i], name)) return i;
   return -1;
 }
 
 /* "[NAME=]FILE": the port it belongs to; without NAME the next unnamed one, *next. */
 static int port_of(Job *j, const char *spec, bool input, int *next, const char **file) {
   const char *rest, *name = cmd_split(j->c, spec, &rest);
-  int i = name ? (input ? arg_index(j->g, name) : out_index(j->g, name)) : -1;
+  int i = name ? (input ? name_index(j->p.in_name, j->p.n_in, name) : name_index(j->p.out_name, j->p.n_out, name)) : -1;
   *file = i >= 0 ? rest : spec;
   if (i >= 0) return i;
   if (name && strncmp(spec, "random:", 7) && !strchr(name, '/') && !strchr(name, '.')) {
     diag(j->c->ctx, E0702, NULL, "the model has no %s '%s'", input ? "input" : "output", name);
     return -1;
   }
-  int n = input ? j->g->n_args : j->g->n_outs;
+  int n = input ? j->p.n_in : j->p.n_out;
   if (*next >= n) { diag(j->c->ctx, E0702, NULL, "more --%s than the model has (%d)", input ? "input" : "expect", n); return -1; }
   return (*next)++;
 }
@@ -50,14 +46,14 @@ static bool read_inputs(Job *j) {
       char *end;
       uint64_t seed = strtoull(file + 7, &end, 10);
       if (!file[7] || *end) return diag(j->c->ctx, E0701, NULL, "--input random:SEED takes a number, not '%s'", file + 7);
-      j->in[i] = tensor_random(j->c->ctx, &j->g->args[i]->t, seed + (uint64_t)i);
+      j->in[i] = tensor_random(j->c->ctx, &j->p.in[i], seed + (uint64_t)i);
     } else j->in[i] = tensor_read(j->c->ctx, file, NULL);
     if (!j->in[i]) return false;
   }
-  for (int i = 0; i < j->g->n_args; i++)
+  for (int i = 0; i < j->p.n_in; i++)
     if (!j->in[i]) {
-      diag(j->c->ctx, E0702, NULL, "no value for input '%s'", j->g->arg_names[i]);
-      diag_hint(j->c->ctx, "give --input %s=FILE.npy, or --input %s=random:1", j->g->arg_names[i], j->g->arg_names[i]);
+      diag(j->c->ctx, E0702, NULL, "no value for input '%s'", j->p.in_name[i]);
+      diag_hint(j->c->ctx, "give --input %s=FILE.npy, or --input %s=random:1", j->p.in_name[i], j->p.in_name[i]);
       return false;
     }
   next = 0;
@@ -72,15 +68,15 @@ static bool read_inputs(Job *j) {
 /* How many samples the inputs hold: an input of k times the model's elements, where the model's leading dimension is 1. */
 static bool count_samples(Job *j) {
   j->samples = 1;
-  for (int i = 0; i < j->g->n_args; i++) {
+  for (int i = 0; i < j->p.n_in; i++) {
     int64_t want;
-    const Type *t = &j->g->args[i]->t;
-    if (!type_count(t, &want)) return diag(j->c->ctx, E0304, NULL, "input '%s' has an unknown dimension", j->g->arg_names[i]);
+    const Type *t = &j->p.in[i];
+    if (!type_count(t, &want)) return diag(j->c->ctx, E0304, NULL, "input '%s' has an unknown dimension", j->p.in_name[i]);
     if (j->in[i]->n == want) continue;
     bool leading = t->rank > 0 && t->d[0].n == 1 && want > 0 && j->in[i]->n % want == 0;
     int64_t k = leading ? j->in[i]->n / want : 0;
     if (!leading || (j->samples > 1 && k != j->samples))
-      return diag(j->c->ctx, E0702, NULL, "input '%s' has %" PRId64 " elements, the model wants %" PRId64, j->g->arg_names[i], j->in[i]->n, want);
+      return diag(j->c->ctx, E0702, NULL, "input '%s' has %" PRId64 " elements, the model wants %" PRId64, j->p.in_name[i], j->in[i]->n, want);
     j->samples = k;
   }
   return true;
@@ -100,13 +96,13 @@ static Tensor *sample_of(Ctx *ctx, const Tensor *all, const Type *t, int64_t sam
 
 static bool run_samples(Job *j, Engine *e, Tensor **all) {
   Ctx *ctx = j->c->ctx;
-  Tensor **in = NEWN(ctx->own, Tensor *, j->g->n_args + 1), **out = NEWN(ctx->own, Tensor *, j->g->n_outs + 1);
+  Tensor **in = NEWN(ctx->own, Tensor *, j->p.n_in + 1), **out = NEWN(ctx->own, Tensor *, j->p.n_out + 1);
   for (int64_t s = 0; s < j->samples; s++) {
-    for (int i = 0; i < j->g->n_args; i++)
-      if (!(in[i] = sample_of(ctx, j->in[i], &j->g->args[i]->t, j->samples, s))) return false;
+    for (int i = 0; i < j->p.n_in; i++)
+      if (!(in[i] = sample_of(ctx, j->in[i], &j->p.in[i], j->samples, s))) return false;
     if (!engine_run(e, in, out)) return false;
-    for (int i = 0; i < j->g->n_args; i++) tensor_free(in[i]);
-    for (int o = 0; o < j->g->n_outs; o++) {
+    for (int i = 0; i < j->p.n_in; i++) tensor_free(in[i]);
+    for (int o = 0; o < j->p.n_out; o++) {
       if (!all[o]) {
         Type t = out[o]->t;
         if (j->samples > 1 && t.rank > 0 && t.d[0].n == 1) t.d[0].n = j->samples;
@@ -145,15 +141,15 @@ static bool check_expected(Job *j, Tensor *const *all) {
   double rtol, atol;
   if (!cmd_double(j->c, FLAG_rtol, 1e-3, &rtol) || !cmd_double(j->c, FLAG_atol, 1e-5, &atol)) return false;
   bool ok = true;
-  for (int o = 0; o < j->g->n_outs; o++) {
+  for (int o = 0; o < j->p.n_out; o++) {
     if (!j->expect[o]) continue;
     Tensor *want = tensor_as(j->c->ctx, j->expect[o], &all[o]->t);
     if (!want) return false;
     int64_t first;
     double worst;
     int64_t bad = tensor_diff(all[o], want, atol, rtol, &first, &worst);
-    printf("output '%s': %lld of %lld elements differ, greatest difference %.9g\n", j->g->outs[o].name, (long long)bad, (long long)want->n, worst);
-    if (bad) ok = diag(j->c->ctx, E0601, NULL, "output '%s' differs at element %lld: %.9g, expected %.9g", j->g->outs[o].name, (long long)first,
+    printf("output '%s': %lld of %lld elements differ, greatest difference %.9g\n", j->p.out_name[o], (long long)bad, (long long)want->n, worst);
+    if (bad) ok = diag(j->c->ctx, E0601, NULL, "output '%s' differs at element %lld: %.9g, expected %.9g", j->p.out_name[o], (long long)first,
                        tensor_f(all[o], first), tensor_f(want, first));
   }
   return ok;
@@ -162,13 +158,13 @@ static bool check_expected(Job *j, Tensor *const *all) {
 static bool write_outputs(Job *j, Tensor *const *all) {
   const char *dir = cmd_get(j->c, FLAG_out);
   if (!dir) {
-    for (int o = 0; o < j->g->n_outs; o++) print_tensor(j->g->outs[o].name, all[o]);
+    for (int o = 0; o < j->p.n_out; o++) print_tensor(j->p.out_name[o], all[o]);
     return true;
   }
   struct stat st;
   if (mkdir(dir, 0777) && (stat(dir, &st) || !S_ISDIR(st.st_mode)))
     return diag(j->c->ctx, E0502, &(Loc){.file = dir, .line = -1, .node = -1}, "cannot make the folder");
-  for (int o = 0; o < j->g->n_outs; o++)
+  for (int o = 0; o < j->p.n_out; o++)
     if (!tensor_write(j->c->ctx, arena_printf(j->c->ctx->own, "%s/output_%d.npy", dir, o), all[o])) return false;
   return true;
 }
@@ -181,19 +177,18 @@ int verb_run(Cmd *c) {
   const char *path = cmd_model(c);
   if (!path || !model_pass_options(c, &opt) || !engines_of(c, ENGINE_EVAL, kind, &n_kind)) return EXIT_USAGE;
   if (!model_load(c, path, &j.m)) return diag_exit(c->ctx);
-  if (!j.m.s.graph) { diag(c->ctx, E0307, NULL, "run starts from a graph, and this is a program"); return EXIT_UNSUPPORTED; }
-  j.g = j.m.s.graph;
-  j.in = NEWN(c->ctx->own, Tensor *, j.g->n_args + 1);
-  j.expect = NEWN(c->ctx->own, Tensor *, j.g->n_outs + 1);
+  model_ports(c, &j.m, &j.p);
+  j.in = NEWN(c->ctx->own, Tensor *, j.p.n_in + 1);
+  j.expect = NEWN(c->ctx->own, Tensor *, j.p.n_out + 1);
   if (!read_inputs(&j) || !count_samples(&j)) return diag_exit(c->ctx);
   bool ok = true;
   for (int k = 0; ok && k < n_kind; k++) {
-    Engine *e = engine_new(c->ctx, kind[k], j.g, &opt);
-    Tensor **all = NEWN(c->ctx->own, Tensor *, j.g->n_outs + 1);
+    Engine *e = engine_for(c->ctx, kind[k], &j.m.s, &opt);
+    Tensor **all = NEWN(c->ctx->own, Tensor *, j.p.n_out + 1);
     if (n_kind > 1) printf("engine %s\n", engine_names[kind[k]]);
     ok = e && run_samples(&j, e, all) && write_outputs(&j, all) && check_expected(&j, all);
     engine_free(e);
   }
-  graph_free(j.g);
+  model_free(&j.m);
   return ok ? EXIT_OK : diag_exit(c->ctx);
 }

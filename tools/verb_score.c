@@ -15,7 +15,7 @@ static const char *const metric_names[METRIC_COUNT] = {"top1", "top5", "mse", "p
 
 typedef struct Job {
   Cmd *c;
-  Graph *g;
+  Ports p;
   Metric metric;
   Tensor *x;                          /* [N, ...] */
   int64_t *labels, n;
@@ -47,8 +47,8 @@ static bool read_data(Job *j) {
   if (!cmd_int(c, FLAG_samples, j->n, 1, INT64_MAX, &samples)) return false;
   if (samples < j->n) j->n = samples;
   if (!j->n) return diag(c->ctx, E0702, NULL, "no samples");
-  if (j->g->n_args != 1) return diag(c->ctx, E0702, NULL, "score is for models of one input, this has %d", j->g->n_args);
-  if (!type_count(&j->g->args[0]->t, &per)) return diag(c->ctx, E0304, NULL, "the input has an unknown dimension");
+  if (j->p.n_in != 1) return diag(c->ctx, E0702, NULL, "score is for models of one input, this has %d", j->p.n_in);
+  if (!type_count(&j->p.in[0], &per)) return diag(c->ctx, E0304, NULL, "the input has an unknown dimension");
   if (per * j->x->t.d[0].n != j->x->n)
     return diag(c->ctx, E0702, NULL, "a sample has %" PRId64 " elements, the model wants %" PRId64, j->x->n / j->x->t.d[0].n, per);
   return true;
@@ -56,7 +56,7 @@ static bool read_data(Job *j) {
 
 /* Sample s as the model's input: (raw * scale - mean) / std in binary64, rounded once. Channel: the model's second dimension. */
 static Tensor *input_of(Job *j, int64_t s) {
-  const Type *t = &j->g->args[0]->t;
+  const Type *t = &j->p.in[0];
   Tensor *x = tensor_new(j->c->ctx, t);
   if (!x) return NULL;
   int64_t channels = t->rank > 1 ? t->d[1].n : 1, plane = x->n / (t->rank ? t->d[0].n : 1) / (channels ? channels : 1);
@@ -111,7 +111,7 @@ static bool score_one(Job *j, int64_t s, const Tensor *y, double *sum) {
 }
 
 static bool score_engine(Job *j, Engine *e, double *sum, double *seconds) {
-  Tensor **out = NEWN(j->c->ctx->own, Tensor *, j->g->n_outs + 1);
+  Tensor **out = NEWN(j->c->ctx->own, Tensor *, j->p.n_out + 1);
   bool tty = isatty(2) && !cmd_has(j->c, FLAG_quiet);
   double start = now(), shown = start;
   *sum = *seconds = 0;
@@ -124,7 +124,7 @@ static bool score_engine(Job *j, Engine *e, double *sum, double *seconds) {
     *seconds += t1 - t0;
     if (ok) ok = score_one(j, s, out[0], sum);
     tensor_free(x);
-    for (int o = 0; ok && o < j->g->n_outs; o++) tensor_free(out[o]);
+    for (int o = 0; ok && o < j->p.n_out; o++) tensor_free(out[o]);
     if (!ok) return false;
     if (tty && t1 - shown > 0.5) {
       shown = t1;
@@ -177,15 +177,14 @@ int verb_score(Cmd *c) {
       !cmd_doubles(c, FLAG_std, j.std, MAX_CHANNELS, &j.n_std) || !model_pass_options(c, &opt) || !engines_of(c, ENGINE_EVAL, kind, &n_kind))
     return EXIT_USAGE;
   if (!model_load(c, path, &m)) return diag_exit(c->ctx);
-  if (!m.s.graph) { diag(c->ctx, E0307, NULL, "score starts from a graph, and this is a program"); return EXIT_UNSUPPORTED; }
-  j.g = m.s.graph;
+  model_ports(c, &m, &j.p);
   if (!read_data(&j)) return diag_exit(c->ctx);
   int64_t *first = NULL;
   bool ok = true, same = true;
   for (int k = 0; ok && k < n_kind; k++) {
     double sum, seconds;
     j.pred = NEWN(c->ctx->own, int64_t, j.n);
-    Engine *e = engine_new(c->ctx, kind[k], j.g, &opt);
+    Engine *e = engine_for(c->ctx, kind[k], &m.s, &opt);
     ok = e && score_engine(&j, e, &sum, &seconds);
     if (ok) report(&j, kind[k], sum, seconds, cmd_has(c, FLAG_json), n_kind > 1);
     engine_free(e);
@@ -194,6 +193,6 @@ int verb_score(Cmd *c) {
   }
   if (ok) ok = write_predictions(&j);
   if (ok && !same) ok = diag(c->ctx, E0601, NULL, "the engines do not predict the same classes");
-  graph_free(j.g);
+  model_free(&m);
   return ok ? EXIT_OK : diag_exit(c->ctx);
 }
