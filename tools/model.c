@@ -61,7 +61,7 @@ static bool binds_of(Cmd *c, ImportOptions *o) {
     if (!name) return diag(c->ctx, E0701, NULL, "--bind takes INPUT=FILE, not '%s'", c->flag[FLAG_bind].v[i]);
     Tensor *t = tensor_read(c->ctx, rest, NULL);
     if (!t) return false;
-    b[i] = (InputBind){name, t};
+    b[i] = (InputBind){.input = name, .value = t};
   }
   o->binds = b;
   o->n_binds = n;
