@@ -51,8 +51,8 @@ typedef struct Model {
   bool is_onnx;
 } Model;
 bool model_load(Cmd *, const char *path, Model *);
-/* The same with unknown leading dimensions taken from the shapes of given tensors (one per arg, NULL: unknown). */
-bool model_load_as(Cmd *, const char *path, const ShapeBind *, int n, Model *);
+/* The same for given inputs (name, value; n of them): shapes are theirs, and an operator that needs a constant may use their values. */
+bool model_load_as(Cmd *, const char *path, const InputBind *, int n, Model *);
 /* What goes in and comes out, of a graph or a program. */
 typedef struct Ports { int n_in, n_out; const char **in_name, **out_name; Type *in, *out; } Ports;
 void model_ports(Cmd *, const Model *, Ports *);

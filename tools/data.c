@@ -115,6 +115,13 @@ Tensor *tensor_as(Ctx *ctx, const Tensor *x, const Type *t) {
   Tensor *y = tensor_new(ctx, t);
   if (!y) return NULL;
   if (elem_eq(x->t.e, t->e)) { memcpy(y->data, x->data, (size_t)n * store_size(y->st)); return y; }
+  if (elem_eq(t->e, BF16) && x->st == ST_U16) { /* files of ONNX 1.12 hold bf16 as its bits */
+    for (int64_t i = 0; i < n; i++) {
+      uint32_t bits = (uint32_t)((const uint16_t *)x->data)[i] << 16;
+      memcpy((float *)y->data + i, &bits, 4);
+    }
+    return y;
+  }
   bool to_code = elem_is_code(t->e), from_code = elem_is_code(x->t.e);
   for (int64_t i = 0; i < n; i++) {
     double f = from_code ? 0 : tensor_f(x, i);

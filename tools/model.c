@@ -31,7 +31,7 @@ static bool dims_of(Cmd *c, ImportOptions *o) {
   return true;
 }
 
-static bool shapes_of(Cmd *c, ImportOptions *o, const ShapeBind *more, int n_more) {
+static bool shapes_of(Cmd *c, ImportOptions *o, const InputBind *more, int n_more) {
   int n = c->flag[FLAG_shape].n;
   ShapeBind *s = NEWN(c->ctx->own, ShapeBind, n + n_more + 1);
   for (int i = 0; i < n; i++) {
@@ -47,15 +47,18 @@ static bool shapes_of(Cmd *c, ImportOptions *o, const ShapeBind *more, int n_mor
     }
     if (!ok) return diag(c->ctx, E0701, NULL, "--shape takes INPUT=N,N,..., not '%s'", c->flag[FLAG_shape].v[i]);
   }
-  for (int i = 0; i < n_more; i++) s[n + i] = more[i];
+  for (int i = 0; i < n_more; i++) {
+    s[n + i] = (ShapeBind){.input = more[i].input, .rank = more[i].value->t.rank};
+    for (int k = 0; k < more[i].value->t.rank; k++) s[n + i].dim[k] = more[i].value->t.d[k].n;
+  }
   o->shapes = s;
   o->n_shapes = n + n_more;
   return true;
 }
 
-static bool binds_of(Cmd *c, ImportOptions *o) {
+static bool binds_of(Cmd *c, ImportOptions *o, const InputBind *more, int n_more) {
   int n = c->flag[FLAG_bind].n;
-  InputBind *b = NEWN(c->ctx->own, InputBind, n + 1);
+  InputBind *b = NEWN(c->ctx->own, InputBind, n + n_more + 1);
   for (int i = 0; i < n; i++) {
     const char *rest, *name = cmd_split(c, c->flag[FLAG_bind].v[i], &rest);
     if (!name) return diag(c->ctx, E0701, NULL, "--bind takes INPUT=FILE, not '%s'", c->flag[FLAG_bind].v[i]);
@@ -63,18 +66,19 @@ static bool binds_of(Cmd *c, ImportOptions *o) {
     if (!t) return false;
     b[i] = (InputBind){.input = name, .value = t};
   }
+  for (int i = 0; i < n_more; i++) b[n + i] = more[i];
   o->binds = b;
-  o->n_binds = n;
+  o->n_binds = n + n_more;
   return true;
 }
 
-bool model_load_as(Cmd *c, const char *path, const ShapeBind *shapes, int n_shapes, Model *m) {
+bool model_load_as(Cmd *c, const char *path, const InputBind *given, int n_given, Model *m) {
   memset(m, 0, sizeof *m);
   m->path = path;
   char *bytes;
   size_t n;
   ImportOptions o = {.batch_one = true, .external_root = cmd_get(c, FLAG_external)};
-  if (!dims_of(c, &o) || !shapes_of(c, &o, shapes, n_shapes) || !binds_of(c, &o)) return false;
+  if (!dims_of(c, &o) || !shapes_of(c, &o, given, n_given) || !binds_of(c, &o, given, n_given)) return false;
   if (!file_read(c->ctx, path, &bytes, &n)) return false;
   sha256(bytes, n, m->sha);
   if (n > 14 && !memcmp(bytes, "popshift.graph", 14)) m->s.graph = graph_parse(c->ctx, path, bytes, n);
@@ -84,7 +88,7 @@ bool model_load_as(Cmd *c, const char *path, const ShapeBind *shapes, int n_shap
     m->s.graph = onnx_import(c->ctx, path, bytes, n, &o);
   }
   free(bytes);
-  if (!m->is_onnx && (o.n_dims || o.n_shapes > n_shapes || o.n_binds))
+  if (!m->is_onnx && (o.n_dims || o.n_shapes > n_given || o.n_binds > n_given))
     return diag(c->ctx, E0701, NULL, "--dim, --shape and --bind apply to ONNX models");
   return m->s.graph || m->s.program;
 }
