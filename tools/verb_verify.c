@@ -160,13 +160,22 @@ static bool verify_sets(Job *j, Graph *g, const Vectors *sets, int n_sets, Str *
 }
 
 /* The stored inputs of a set by their names, as the model is read with: their shapes and, where an operator needs a constant, their
- * values. Files without a name are found by their number later. */
+ * values. Files without a name are found by their number later; files that are no tensor (sequences, optionals) are left to read_set,
+ * after the model itself was read or refused. */
+static bool readable(const char *path) {
+  Ctx *try = ctx_new();
+  bool ok = tensor_read(try, path, NULL) != NULL;
+  ctx_free(try);
+  return ok;
+}
+
 static bool given_inputs(Job *j, const char *dir, InputBind **given, int *n) {
   VEC(InputBind) v = {0};
   for (int i = 0;; i++) {
     const char *path = arena_printf(j->ctx->own, "%s/input_%d.pb", dir, i);
     char *name = NULL;
     if (access(path, R_OK)) break;
+    if (!readable(path)) continue;
     Tensor *t = tensor_read(j->ctx, path, &name);
     if (t && name && *name) {
       InputBind b = {.input = arena_strdup(j->ctx->own, name), .value = t, .if_needed = true};
