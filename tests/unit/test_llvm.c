@@ -91,6 +91,85 @@ static const char *const cpus[] = {NULL,
 #endif
 };
 
+/* Other machines, under qemu: only with POPSHIFT_CROSS set, as it takes minutes, and where the tools are installed. */
+typedef struct Cross { LlvmOptions o; const char *cc, *run; } Cross;
+static const Cross crosses[] = {
+  {{"aarch64-linux-gnu", NULL, NULL, 2}, "aarch64-linux-gnu-gcc", "qemu-aarch64"},
+  {{"aarch64-linux-gnu", "generic", "+dotprod", 2}, "aarch64-linux-gnu-gcc", "qemu-aarch64"},
+  {{"aarch64-linux-gnu", "generic", "+dotprod,+i8mm", 2}, "aarch64-linux-gnu-gcc", "qemu-aarch64"},
+  {{"riscv64-linux-gnu", "generic-rv64", "+m,+a,+f,+d,+c", 2}, "riscv64-linux-gnu-gcc", "qemu-riscv64"},
+  {{"s390x-linux-gnu", NULL, NULL, 2}, "s390x-linux-gnu-gcc", "qemu-s390x"}, /* big-endian */
+  {{"i686-linux-gnu", NULL, NULL, 2}, "i686-linux-gnu-gcc", "qemu-i386"},
+  {{"armv7-linux-gnueabihf", NULL, "+vfp3,-neon", 2}, "arm-linux-gnueabihf-gcc", "qemu-arm"}
+};
+
+/* A program that reads the inputs, calls the module and writes the outputs: elements little-endian on both sides. */
+static void cross_main(Str *s, const Program *p) {
+  str_printf(s, "#include <stdio.h>\n#include <stdlib.h>\nint m_run(void *, void **, void **, size_t);\n"
+             "static void move(FILE *f, char *p, long n, long size, int in) {\n"
+             "  const int one = 1, big = !*(const char *)&one;\n  for (long i = 0; i < n; i++)\n"
+             "    for (long k = 0; k < size; k++) {\n      char *c = p + i * size + (big ? size - 1 - k : k);\n"
+             "      if (in) *c = (char)getc(f); else putc(*c, f);\n    }\n}\n"
+             "int main(int argc, char **argv) {\n  FILE *f = fopen(argv[1], \"rb\"), *g = fopen(argv[2], \"wb\");\n"
+             "  void *ws = aligned_alloc(64, %d), *in[%d], *out[%d];\n  (void)argc;\n", (int)p->arena_bytes + 64, p->n_ins + 1, p->n_outs + 1);
+  for (int k = 0; k < p->n_ins + p->n_outs; k++) {
+    bool in = k < p->n_ins;
+    int i = in ? k : k - p->n_ins;
+    const Buf *b = &p->bufs[(in ? p->ins : p->outs)[i].buf];
+    str_printf(s, "  %s[%d] = calloc(%zu, 1);\n", in ? "in" : "out", i, bytes_of(b) + 1);
+    if (in)
+      str_printf(s, "  move(f, in[%d], %d, %d, 1);\n", i, (int)b->n, (int)store_size(elem_store(b->e)));
+  }
+  str_put(s, "  int status = m_run(ws, in, out, 1);\n");
+  for (int i = 0; i < p->n_outs; i++) {
+    const Buf *b = &p->bufs[p->outs[i].buf];
+    str_printf(s, "  move(g, out[%d], %d, %d, 0);\n", i, (int)b->n, (int)store_size(elem_store(b->e)));
+  }
+  str_put(s, "  return status || fclose(g);\n}\n");
+}
+
+static void check_cross(T *t, void **want, void **got) {
+  for (size_t m = 0; getenv("POPSHIFT_CROSS") && m < sizeof crosses / sizeof *crosses; m++) {
+    const Cross *c = &crosses[m];
+    char dir[] = "/tmp/popshift_cross_XXXXXX", path[64], command[256];
+    snprintf(command, sizeof command, "command -v %s >/dev/null && command -v %s >/dev/null", c->cc, c->run);
+    if (system(command)) {
+      printf("%s skipped: no %s or %s\n", c->o.triple, c->cc, c->run);
+      continue;
+    }
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+    Str obj = {.ctx = t->ctx}, text = {.ctx = t->ctx}, data = {.ctx = t->ctx};
+    ck_assert(llvm_emit(t->ctx, t->p, &c->o, LLVM_OBJ, &obj));
+    cross_main(&text, t->p);
+    for (int i = 0; i < t->p->n_ins; i++)
+      str_putn(&data, t->in[i], bytes_of(&t->p->bufs[t->p->ins[i].buf]));
+    const Str *files[3] = {&obj, &text, &data};
+    static const char *const names[3] = {"m.o", "main.c", "in"};
+    for (int i = 0; i < 3; i++) {
+      snprintf(path, sizeof path, "%s/%s", dir, names[i]);
+      ck_assert(file_write(t->ctx, path, files[i]->p ? files[i]->p : "", files[i]->n));
+    }
+    snprintf(command, sizeof command, "cd %s && %s -O1 main.c m.o -static -lm -o main && %s ./main in out", dir, c->cc, c->run);
+    ck_assert_msg(!system(command), "%s", command);
+    char *bytes;
+    size_t n, at = 0;
+    snprintf(path, sizeof path, "%s/out", dir);
+    ck_assert(file_read(t->ctx, path, &bytes, &n));
+    for (int i = 0; i < t->p->n_outs; i++) {
+      memcpy(got[i], bytes + at, bytes_of(&t->p->bufs[t->p->outs[i].buf]));
+      at += bytes_of(&t->p->bufs[t->p->outs[i].buf]);
+    }
+    ck_assert_uint_eq(at, n);
+    compare(t, want, got, c->o.triple);
+    free(bytes);
+    str_free(&obj);
+    str_free(&text);
+    str_free(&data);
+    snprintf(command, sizeof command, "rm -r %s", dir);
+    ck_assert_int_eq(system(command), 0);
+  }
+}
+
 /* The interpreter and the JIT, with this machine's instructions and with fewer, agree. */
 static void check(T *t, int opt) {
   ck_assert_msg(program_verify(t->ctx, t->p), "%s", t->ctx->diags ? t->ctx->diags->text : "");
@@ -116,6 +195,7 @@ static void check(T *t, int opt) {
         ck_assert_uint_eq(((unsigned char *)got[k])[bytes_of(&t->p->bufs[t->p->outs[k].buf]) + (size_t)i], 0xa5);
     llvm_jit_free(j);
   }
+  check_cross(t, want, got);
   free(workspace);
   for (int o = 0; o < t->p->n_outs; o++) {
     free(want[o]);
@@ -593,7 +673,7 @@ END_TEST
 int main(void) {
   Suite *s = suite_create("llvm");
   TCase *t = tcase_create("all");
-  tcase_set_timeout(t, 120);
+  tcase_set_timeout(t, 300);
   tcase_add_loop_test(t, scalar_rows, 0, 2 * N_ELEMS);
   tcase_add_loop_test(t, dots, 0, 4);
   tcase_add_loop_test(t, lut3s, 0, 7);
