@@ -68,19 +68,26 @@ static const char *default_cpu(const char *triple) {
   return "generic";
 }
 
-static void choose_cpu(const LlvmOptions *o, bool jit, LlvmTarget *t) {
-  bool host = jit && !o->cpu;
+/* NEON of 32-bit ARM flushes subnormal floats, and LLVM does use it for them; the scalar unit is exact. */
+static bool flushes(const char *triple) {
+  return (!strncmp(triple, "arm", 3) && strncmp(triple, "arm64", 5)) || !strncmp(triple, "thumb", 5);
+}
+
+static bool choose_cpu(Ctx *ctx, const LlvmOptions *o, bool jit, LlvmTarget *t) {
+  bool host = jit && !o->cpu, no_neon = flushes(t->triple);
   t->cpu = host ? LLVMGetHostCPUName() : LLVMCreateMessage(o->cpu ? o->cpu : default_cpu(t->triple));
-  if (!host || !o->features) {
-    t->features = host ? LLVMGetHostCPUFeatures() : LLVMCreateMessage(o->features ? o->features : "");
-    return;
-  }
-  Str s = {.ctx = t->ctx};
-  char *base = LLVMGetHostCPUFeatures();
-  str_printf(&s, "%s,%s", base, o->features);
+  char *base = host ? LLVMGetHostCPUFeatures() : LLVMCreateMessage("");
+  const char *parts[3] = {base, o->features ? o->features : "", no_neon ? "-neon" : ""};
+  Str s = {.ctx = ctx};
+  str_put(&s, "");
+  for (int i = 0; i < 3; i++)
+    str_printf(&s, "%s%s", s.n && parts[i][0] ? "," : "", parts[i]);
   t->features = LLVMCreateMessage(s.p);
   str_free(&s);
   LLVMDisposeMessage(base);
+  if (no_neon && o->features && strstr(o->features, "+neon"))
+    return diag(ctx, E0307, NULL, "target %s: +neon would flush subnormal floats to zero", t->triple);
+  return true;
 }
 
 static bool asks_for_help(const char *text) { return strstr(text, "help") != NULL; } /* LLVM would print its manual */
@@ -105,7 +112,8 @@ bool llvm_target_open(Ctx *ctx, const LlvmOptions *o, bool jit, LlvmTarget *t) {
     return false;
   if (!LLVMTargetHasTargetMachine(target) || !LLVMTargetHasAsmBackend(target))
     return diag(ctx, E0307, NULL, "LLVM cannot emit code for %s", t->triple);
-  choose_cpu(o, jit, t);
+  if (!choose_cpu(ctx, o, jit, t))
+    return false;
   if (asks_for_help(t->cpu) || asks_for_help(t->features))
     return diag(ctx, E0307, NULL, "target %s: '%s' is not a CPU or feature", t->triple, "help");
   message = complaint_of(target, t->triple, t->cpu, t->features, levels[o->opt], &t->tm);

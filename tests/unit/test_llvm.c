@@ -100,7 +100,7 @@ static const Cross crosses[] = {
   {{"riscv64-linux-gnu", "generic-rv64", "+m,+a,+f,+d,+c", 2}, "riscv64-linux-gnu-gcc", "qemu-riscv64"},
   {{"s390x-linux-gnu", NULL, NULL, 2}, "s390x-linux-gnu-gcc", "qemu-s390x"}, /* big-endian */
   {{"i686-linux-gnu", NULL, NULL, 2}, "i686-linux-gnu-gcc", "qemu-i386"},
-  {{"armv7-linux-gnueabihf", NULL, "+vfp3,-neon", 2}, "arm-linux-gnueabihf-gcc", "qemu-arm"}
+  {{"armv7-linux-gnueabihf", "cortex-a9", NULL, 2}, "arm-linux-gnueabihf-gcc", "qemu-arm"}
 };
 
 /* A program that reads the inputs, calls the module and writes the outputs: elements little-endian on both sides. */
@@ -594,7 +594,7 @@ START_TEST(refusals) {
   static const struct { LlvmOptions o; const char *text; } rows[] = {
     {{"nonsense-unknown", NULL, NULL, 2}, "No available targets"}, {{"x86_64-linux-gnu", "cortex-a76", NULL, 2}, "not a recognized processor"},
     {{"x86_64-linux-gnu", NULL, "+warp9", 2}, "not a recognized feature"}, {{"aarch64-linux-gnu", "help", NULL, 2}, "not a CPU"},
-    {{"nvptx64-nvidia-cuda", NULL, NULL, 2}, "does not run"}
+    {{"nvptx64-nvidia-cuda", NULL, NULL, 2}, "does not run"}, {{"armv7-linux-gnueabihf", NULL, "+neon", 2}, "subnormal"}
   };
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
     T t = example();
