@@ -299,30 +299,32 @@ static Node *recognize_contract(Rewrite *rw, const Node *old, Node *const *in) {
   return node_dequant(g, y, scale, NULL, old->t.e);
 }
 
-/* Sum of dequantized codes of one scale per result element. */
+/* A constant in binary64, or a cast of what is not known. */
+static Node *in_f64(Graph *g, Node *s) {
+  if (!node_is_const(s)) return node_cast(g, s, F64);
+  Node *c = node_cast(g, s, F64);
+  Tensor *y = node_is_const(c) ? NULL : node_eval(g->ctx, c, (Tensor *[]){(Tensor *)(uintptr_t)s->a.value});
+  return y ? node_const(g, y) : node_is_const(c) ? c : NULL;
+}
+
+/* Sum of dequantized codes of one scale per result element. Where every window is full, n terms share one correction -n*z. */
 static Node *recognize_sum(Rewrite *rw, const Node *old, Node *const *in) {
   Graph *g = rw->g;
   Operand a;
   int64_t lo, hi;
   if (old->a.scalar != S_ADD || !elem_is_float(old->t.e) || !type_static(&old->t) || !operand_of(in[0], &a)) return NULL;
   if (!scale_outside(old, 0, a.s, &in[0]->t)) return NULL;
-  Node *s = operand_below(g, old, a.s), *q = without_zero(g, &a);
-  if (!s || !q) return NULL;
+  wide n = terms_of(old->a.iters);
+  bool correct = a.z_const && a.zu != 0 && access_inside(old, 0) && (a.q->t.e.kind == EK_INT || a.q->t.e.kind == EK_UINT);
+  Node *s = operand_below(g, old, a.s), *q = correct ? a.q : without_zero(g, &a);
+  if (!s || !q || !(s = in_f64(g, s))) return NULL;
   code_bounds(q, &lo, &hi);
-  Elem acc = wmax(wabs(lo), wabs(hi)) * terms_of(old->a.iters) <= INT32_MAX ? I32 : I64;
+  wide bound = n * (wmax(wabs(lo), wabs(hi)) + (correct ? wabs(a.zu) : 0));
+  if (bound > INT64_MAX) return NULL;
   Type t = old->t;
-  t.e = acc;
+  t.e = bound <= INT32_MAX ? I32 : I64;
   Node *y = node_reduce(g, S_ADD, q, &t, old->a.iters);
-  if (node_is_const(s)) {
-    Tensor *f = (Tensor *)(uintptr_t)s->a.value;
-    Type wide_t = f->t;
-    wide_t.e = F64;
-    Tensor *d = tensor_new(g->ctx, &wide_t);
-    for (int64_t i = 0; d && i < d->n; i++) tensor_set_f(d, i, tensor_f(f, i));
-    if (!d) return NULL;
-    s = node_const(g, d);
-  } else
-    s = node_cast(g, s, F64);
+  if (correct) y = node_map2(g, S_ADD, y, node_const_i(g, t.e, (int64_t)(-n * a.zu)));
   rw->changes++;
   return node_dequant(g, y, s, NULL, old->t.e);
 }

@@ -72,11 +72,11 @@ static bool line_fits(const Bounds *c, int64_t m, int shift, int64_t *b) {
   const wide limit = (wide)1 << 62;
   wide most = limit, least = -limit;
   for (int64_t i = 0; i < c->n_lt; i++) {
-    wide v = ((wide)c->lt[i].y << shift) - 1 - (wide)m * c->lt[i].x;
+    wide v = (wide)c->lt[i].y * ((wide)1 << shift) - 1 - (wide)m * c->lt[i].x;
     if (v < most) most = v;
   }
   for (int64_t i = 0; i < c->n_ge; i++) {
-    wide v = ((wide)c->ge[i].y << shift) - (wide)m * c->ge[i].x;
+    wide v = (wide)c->ge[i].y * ((wide)1 << shift) - (wide)m * c->ge[i].x;
     if (v > least) least = v;
   }
   if (least > most) return false;

@@ -145,6 +145,17 @@ static Node *emit_thresholds(Graph *g, const Plan *p, Node *x) {
   return node_new(g, OP_THRESHOLDS, &y, 4, (Node *[]){x, nt_, nb, ns}, &a, NULL);
 }
 
+/* One element where all are the same. */
+static Node *const_row(Graph *g, const int64_t *v, int64_t n) {
+  Tensor *t;
+  int64_t same = 1;
+  while (same < n && v[same] == v[0]) same++;
+  if (same == n) n = 1;
+  Node *k = const_codes(g, I64, 1, &n, &t);
+  for (int64_t i = 0; k && i < n; i++) tensor_set_i(t, i, v[i]);
+  return k;
+}
+
 static Node *emit_requant(Graph *g, Arena *scratch, const Plan *p, Node *x) {
   int64_t rows = distinct_rows(p), ylo = INT64_MAX, yhi = INT64_MIN;
   int64_t *m = NEWN(scratch, int64_t, rows), *b = NEWN(scratch, int64_t, rows);
@@ -156,13 +167,8 @@ static Node *emit_requant(Graph *g, Arena *scratch, const Plan *p, Node *x) {
     if ((y0 > y1 ? y0 : y1) > yhi) yhi = y0 > y1 ? y0 : y1;
   }
   if (!stairs_lines(scratch, p->row, rows, ylo, yhi, m, b, &shift)) return NULL;
-  Tensor *tm, *tb;
-  Node *nm = const_codes(g, I64, 1, &rows, &tm), *nb = const_codes(g, I64, 1, &rows, &tb);
+  Node *nm = const_row(g, m, rows), *nb = const_row(g, b, rows);
   if (!nm || !nb) return NULL;
-  for (int64_t i = 0; i < rows; i++) {
-    tensor_set_i(tm, i, m[i]);
-    tensor_set_i(tb, i, b[i]);
-  }
   Type y = x->t;
   y.e = p->result;
   Attr a = {.axis = rows > 1 ? p->r.axis : 0, .shift = shift, .lo = ylo, .hi = yhi};
@@ -255,12 +261,49 @@ static Node *thresholds_rule(Rewrite *rw, const Node *old, Node *const *in) {
   return y;
 }
 
+/* Levels of codes move above a movement of the same elements that nobody else reads: narrower codes move, and the levels meet the
+ * contract that feeds them. */
+static Node *raise_rule(Rewrite *rw, const Node *old, Node *const *in) {
+  const Node *m = old->n_in ? old->in[0] : NULL;
+  int64_t rows = 1, from, to;
+  if ((old->op != OP_THRESHOLDS && old->op != OP_REQUANT) || elem_is_float(m->t.e)) return NULL;
+  if ((m->op != OP_RESHAPE && m->op != OP_VIEW) || rw->uses[m->id] != 1 || (m->op == OP_VIEW && !access_inside(m, 0))) return NULL;
+  const Type *x = &m->in[0]->t;
+  if (node_is_const(m->in[0]) || x->rank == 0 || !type_count(x, &from) || !type_count(&m->t, &to) || from > to) return NULL;
+  Attr a = old->a;
+  for (int k = 1; k < old->n_in; k++)
+    if (old->in[k]->t.rank > 0 && old->in[k]->t.d[0].n > rows) rows = old->in[k]->t.d[0].n;
+  if (rows > 1) {
+    int from_of[MAX_RANK], axis = -1, it;
+    if (m->op == OP_RESHAPE) axis = reshape_ones(x, &m->t, from_of) ? from_of[a.axis] : -1;
+    for (int j = 0; m->op == OP_VIEW && j < x->rank && axis < 0; j++)
+      if (affine_pure(&m->a.iters->acc[0][j], m->t.rank, &it) && it == a.axis && dim_eq(x->d[j], m->t.d[it])) axis = j;
+    if (axis < 0) return NULL;
+    a.axis = axis;
+  } else
+    a.axis = 0;
+  Node **v = NEWN(rw->g->arena, Node *, old->n_in);
+  for (int k = 1; k < old->n_in; k++) v[k] = in[k];
+  v[0] = rw->map[m->in[0]->id];
+  Type t = *x;
+  t.e = old->t.e;
+  rw->changes++;
+  return move_clone(rw->g, m, node_new(rw->g, (Op)old->op, &t, old->n_in, v, &a, NULL), 0);
+}
+
 Graph *pass_thresholds(Graph *old, const PassOptions *opt) {
+  enum { ROUNDS = 16 };
   Arena *scratch = arena_new(old->ctx);
   Work w = {ranges_new(scratch, old)};
   (void)opt;
   Graph *g = graph_rewrite(old, thresholds_rule, &w, NULL);
   arena_free(scratch);
   graph_free(old);
+  for (int round = 0, changes = 1; g && changes && round < ROUNDS; round++) {
+    old = g;
+    changes = 0;
+    g = graph_rewrite(old, raise_rule, NULL, &changes);
+    graph_free(old);
+  }
   return g;
 }
