@@ -115,11 +115,26 @@ static bool heavy_fits(const Fuse *f, const Node *n, const Node *u) {
   return root->op != OP_PACK || n->a.kernel == KERNEL_BITSERIAL;
 }
 
+/* An element-wise node that ends a contraction: it joins that, and what it gives is stored, not the wider sums. */
+static bool ends_contraction(const Fuse *f, const Node *n) {
+  while (is_elementwise(n) && f->n_users[n->id] == 1) {
+    const Node *x = NULL;
+    for (int k = 0; k < n->n_in; k++)
+      if (!node_is_const(n->in[k]) && same_shape(&n->in[k]->t, &n->t)) x = n->in[k];
+    if (!x || f->n_users[x->id] != 1) return false;
+    if (x->op == OP_CONTRACT) return true;
+    n = x->op == OP_RESHAPE ? x->in[0] : x;
+    if (n->op == OP_CONTRACT) return f->n_users[n->id] == 1;
+  }
+  return false;
+}
+
 static bool fits(const Fuse *f, const Node *n) {
   const Node *first = f->g->nodes[f->users[n->id][0]];
   bool one = f->n_users[n->id] == 1;
   if (f->size[f->root[first->id]] >= MOST_IN_NEST) return false;
   if (is_movement(n)) return movement_fits(f, n);
+  if (is_elementwise(n) && !f->direct[first->id] && ends_contraction(f, n)) return false;
   if (is_elementwise(n) || n->op == OP_GATHER) return all_aligned(f, n) || (one && visits_by(f, n, first) <= 1);
   if (n->op == OP_CONTRACT || n->op == OP_REDUCE || n->op == OP_ARGREDUCE) return all_aligned(f, n) || heavy_fits(f, n, first);
   return false;

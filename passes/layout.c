@@ -286,7 +286,9 @@ static Node *bitserial(const Build *b) {
   if (b->p.xor_) {
     int64_t k = 1;
     for (int j = 0; j < b->n->a.iters->n_red; j++) k *= b->n->a.iters->red[j].n;
-    y = node_map_as(g, S_SUB, e, 2, (Node *[]){node_cast(g, const_i(g, k), e), node_map_as(g, S_ADD, e, 2, (Node *[]){y, y})});
+    Node *total = folded(g, node_cast(g, const_i(g, k), e));
+    if (!total) return NULL;
+    y = node_map_as(g, S_SUB, e, 2, (Node *[]){total, node_map_as(g, S_ADD, e, 2, (Node *[]){y, y})});
   }
   if (b->p.sum) {
     Node *s = act_sum(b, act);

@@ -2,12 +2,14 @@
  *   codes with a long reduction iterator c (channels, features): c last in both operands and innermost, a plain dot product;
  *   otherwise an output iterator v of a constant operand alone (output channels): v last there, a tile of neighbouring outputs;
  *   otherwise one that both operands step along (channels of a depthwise convolution): v last in both.
+ * An operand that is accessed outside where that adds something is padded in a copy, so that the loops have no test.
  * Sums of codes may change their order, sums of floats keep it. Constants move at compile time, activations by a view. */
 #include "passes/contract.h"
 
+#include <math.h>
 #include <string.h>
 
-enum { DOT_LEAST = 16, LANES_LEAST = 4 };
+enum { DOT_LEAST = 16, LANES_LEAST = 4, MOST_PADDED = 64 };
 
 typedef struct Dense { Graph *g; const Node *n; Node *in[3]; Iters it; Affine acc[3][MAX_RANK]; } Dense;
 
@@ -82,6 +84,34 @@ static int lane_iter(const Node *n, bool both) {
   return best;
 }
 
+static bool all_finite(const Node *n) {
+  if (!elem_is_float(n->t.e)) return true;
+  if (!node_is_const(n)) return false;
+  for (int64_t i = 0; i < n->a.value->n; i++)
+    if (!isfinite(tensor_f(n->a.value, i))) return false;
+  return true;
+}
+
+/* Where terms outside the first operand are not nothing, it is padded to what is accessed, in a copy. */
+static void pad_first(Dense *b) {
+  const Node *n = b->n;
+  int64_t before[MAX_RANK] = {0}, after[MAX_RANK] = {0}, ext[MAX_ITERS];
+  int total = iters_extents(n, ext);
+  if (access_inside(n, 0) || (n->a.fill == 0 && all_finite(n->in[1]))) return;
+  for (int d = 0; d < n->in[0]->t.rank; d++) {
+    const Affine *a = &b->acc[0][d];
+    int64_t lo = a->base, hi = a->base, far;
+    if (a->div != 1) return;
+    for (int i = 0; i < total; i++)
+      if (!mul_ok(a->coef[i], ext[i] - 1, &far) || !add_ok(far > 0 ? hi : lo, far, far > 0 ? &hi : &lo)) return;
+    before[d] = lo < 0 ? -lo : 0;
+    after[d] = hi >= n->in[0]->t.d[d].n ? hi - n->in[0]->t.d[d].n + 1 : 0;
+    if (before[d] + after[d] > n->in[0]->t.d[d].n + MOST_PADDED) return;
+  }
+  b->in[0] = node_pad(b->g, b->in[0], before, after, n->a.fill);
+  for (int d = 0; d < n->in[0]->t.rank; d++) b->acc[0][d].base += before[d];
+}
+
 Node *layout_dense(Graph *g, const Node *n, Node *const *in) {
   Dense b = {.g = g, .n = n, .it = *n->a.iters};
   if (n->n_in != 2) return NULL;
@@ -90,13 +120,13 @@ Node *layout_dense(Graph *g, const Node *n, Node *const *in) {
     memcpy(b.acc[k], n->a.iters->acc[k], sizeof(Affine) * n->in[k]->t.rank);
     b.it.acc[k] = b.acc[k];
   }
+  pad_first(&b);
   int j = dot_iter(n), at = n->a.iters->n_out + j;
   if (j < 0) {
     at = lane_iter(n, false);
     if (at < 0) at = lane_iter(n, true);
-    if (at < 0) return NULL;
   }
-  for (int k = 0; k < 2; k++) {
+  for (int k = 0; at >= 0 && k < 2; k++) {
     int d = walked(n, k, at);
     if (d >= 0 && !move_last(&b, k, d)) return NULL;
   }

@@ -6,6 +6,7 @@
 
 #include "ir/math.h"
 #include "passes/pass.h"
+#include "passes/range.h"
 
 /* A linear form c + sum k*atom of the index type, and what is known of its values: lo <= form <= hi. Terms are sorted by
  * atom, no k is 0. Lives in the pass's scratch arena. */
@@ -51,6 +52,7 @@ typedef struct Lower {
   const PassOptions *opt;
   Arena *tmp;
   int *buf;                /* by node id: its buffer, -1 without one */
+  Ranges *ranges;          /* of the graph's codes */
   const int *uses;         /* by node id */
   int copy_to;             /* output that copy_body writes */
   Nest *nest;
@@ -112,7 +114,8 @@ Expr *dequant_expr(Lower *, const Node *, Expr *x, Expr *scale, Expr *zp);
 /* lower_reduce.c, lower_table.c: operators with loops or tables of their own. */
 Expr *contract_expr(Lower *, const Node *, const Lin *idx);
 typedef void ContractBody(Lower *, const Node *, const Lin *it, bool skip, void *user);
-void contract_loops(Lower *, const Node *, Lin *it, ContractBody *, void *user); /* it: output iterators set, reductions are added */
+/* it: output iterators set, reductions are added. unrolled: bit j: reduction j has no loop, the body counts it itself. */
+void contract_loops(Lower *, const Node *, Lin *it, uint32_t unrolled, ContractBody *, void *user);
 Elem contract_elem(const Lower *, const Node *);        /* of the accumulator */
 Expr *contract_zero(Lower *, Elem acc);
 Expr *contract_operand(Lower *, const Node *, int k, const Lin *it, bool skip);
@@ -122,6 +125,9 @@ Expr *reduce_expr(Lower *, const Node *, const Lin *idx);
 Expr *argreduce_expr(Lower *, const Node *, const Lin *idx);
 Expr *thresholds_expr(Lower *, const Node *, const Lin *idx, Expr *x);
 Expr *requant_expr(Lower *, const Node *, const Lin *idx, Expr *x);
+Expr *word_bits(Lower *, Expr *, Elem);                 /* zero extended from the width of the element type */
+/* lower_planes.c: a contract of words weighted by plane coefficients, planes unrolled; NULL where it is not of that form. */
+Expr *planes_expr(Lower *, const Node *, Lin *it);
 /* lower_tile.c */
 void tile_note(Lower *, const Node *, const Lin *idx);
 bool tile_decide(Lower *);                             /* after a dry run: whether the nest's contraction is to be tiled */

@@ -100,11 +100,15 @@ static Expr *gather_expr(Lower *l, const Node *n, const Lin *idx) {
   for (int d = axis + 1; d < x->t.rank; d++) in[d] = idx[d + ri - 1];
   Elem wide = index->t.e.bits < 32 ? I32 : I64;
   NType t = nt(wide);
-  Expr *at = let(l, "k", nx_cast(l->p, value(l, index, idx + axis), wide));
-  Expr *zero = nx_const_i(l->p, t, 0);
-  Expr *end = nx_const_i(l->p, t, extent - 1);
-  at = nx3(l->p, S_SELECT, nx2(l->p, S_LT, at, zero), nx2(l->p, S_ADD, at, nx_const_i(l->p, t, extent)), at);
-  at = nx2(l->p, S_MAX, nx2(l->p, S_MIN, at, end), zero);
+  int64_t lo, hi;
+  Expr *at = nx_cast(l->p, value(l, index, idx + axis), wide);
+  bool known = range_hull(l->ranges, index, &lo, &hi);
+  if (!known || lo < 0) {
+    at = let(l, "k", at);
+    at = nx3(l->p, S_SELECT, nx2(l->p, S_LT, at, nx_const_i(l->p, t, 0)), nx2(l->p, S_ADD, at, nx_const_i(l->p, t, extent)), at);
+  }
+  if (!known || hi >= extent) at = nx2(l->p, S_MIN, at, nx_const_i(l->p, t, extent - 1));
+  if (!known || lo < -extent) at = nx2(l->p, S_MAX, at, nx_const_i(l->p, t, 0));
   in[axis] = lin_atom(l, let(l, "k", nx_cast(l->p, at, l->p->index)), 0, extent - 1);
   return value(l, x, in);
 }

@@ -63,12 +63,15 @@ static Expr *clamp_any(Lower *l, const Node *n, Expr *r, Expr *zp) {
   return clamp_code(l, q, n->a.lo, n->a.hi);
 }
 
+static bool is_one(const Expr *e) { return e->kind == EX_CONST && elem_is_float(e->t.e) && e->value.f == 1; }
+
 Expr *quant_expr(Lower *l, const Node *n, Expr *x, Expr *scale, Expr *zp) {
   Program *p = l->p;
   Elem t = n->in[1]->t.e.bits == 64 ? F64 : F32;
   bool float_zp = zp && elem_is_float(n->in[2]->t.e), bipolar = n->t.e.kind == EK_BASES && n->t.e.bits == 1;
   if (x->t.e.bits > 32) x = nx_cast(p, x, F64); /* wide codes are rounded twice */
-  Expr *v = nx2(p, S_DIV, nx_cast(p, x, t), nx_cast(p, scale, t));
+  Expr *v = nx_cast(p, x, t);
+  if (!is_one(scale)) v = nx2(p, S_DIV, v, nx_cast(p, scale, t));
   if (zp && (float_zp || bipolar)) v = nx2(p, S_ADD, v, nx_cast(p, zp, t));
   if (bipolar) {
     NType r = nt(lower_elem(l, n->t.e));
@@ -88,5 +91,6 @@ Expr *dequant_expr(Lower *l, const Node *n, Expr *x, Expr *scale, Expr *zp) {
   if (!zp && x->t.e.bits <= 32 && x->t.e.kind == EK_INT) d = I32;
   Expr *q = nx_cast(p, x, d);
   if (zp) q = nx2(p, S_SUB, q, nx_cast(p, zp, d));
-  return round_to(l, nx2(p, S_MUL, nx_cast(p, q, t), nx_cast(p, scale, t)), n->t.e);
+  if (!is_one(scale)) return round_to(l, nx2(p, S_MUL, nx_cast(p, q, t), nx_cast(p, scale, t)), n->t.e);
+  return round_to(l, nx_cast(p, q, d.bits == 32 && n->t.e.bits < 64 ? F32 : t), n->t.e); /* an i32 rounds once either way */
 }

@@ -95,7 +95,7 @@ static Elem acc_elem(const Lower *l, Elem e) {
 }
 
 /* The bits of a word, zero extended from their own width. */
-static Expr *word_bits(Lower *l, Expr *x, Elem e) {
+Expr *word_bits(Lower *l, Expr *x, Elem e) {
   Elem t = UINTK(x->t.e.kind == EK_BOOL ? 8 : x->t.e.bits);
   x = nx_cast(l->p, x, t);
   if (e.kind != EK_INT || t.bits == e.bits) return x;
@@ -149,7 +149,7 @@ Expr *contract_operand(Lower *l, const Node *n, int k, const Lin *it, bool skip)
   return never ? fill : choose(l, test, n->in[k], in, fill);
 }
 
-void contract_loops(Lower *l, const Node *n, Lin *it, ContractBody *body, void *user) {
+void contract_loops(Lower *l, const Node *n, Lin *it, uint32_t unrolled, ContractBody *body, void *user) {
   const Iters *its = n->a.iters;
   bool rest_finite = true;
   int64_t ext[MAX_ITERS];
@@ -157,6 +157,8 @@ void contract_loops(Lower *l, const Node *n, Lin *it, ContractBody *body, void *
   for (int k = 1; k < n->n_in; k++) rest_finite = rest_finite && all_finite(n->in[k]);
   bool skip = !access_inside(n, 0) && n->a.fill == 0 && rest_finite && n->a.scalar != S_XOR && clip_operand(l, &clip, n, 0, it);
   if (!reduction_extents(n, ext) || clip.never) return;
+  for (int j = 0; j < its->n_red; j++)
+    if (unrolled >> j & 1) ext[j] = 1;
   Scope outer = {l->at, l->memo.n};
   if (clip.guard) block_enter(l, &ns_if(l->p, l->at, clip.guard)->body);
   loops_open(l, n, its->n_red, ext, it + its->n_out, clip.lo, clip.hi);
@@ -168,7 +170,8 @@ Expr *contract_result(Lower *l, const Node *n, Expr *sum) {
   int64_t ext[MAX_ITERS];
   reduction_extents(n, ext);
   if (elem_is_float(n->t.e)) return round_to(l, sum, n->t.e);
-  int64_t bound = sum_bound(n, ext);
+  int64_t bound = sum_bound(n, ext), lo, hi;
+  if (n->a.scalar == S_MUL && range_partial(l->ranges, n, &lo, &hi)) return wrap_to(l, sum, n->t.e, lo, hi);
   return wrap_to(l, sum, n->t.e, bound == INT64_MAX ? INT64_MIN : -bound, bound);
 }
 
@@ -183,10 +186,14 @@ Expr *contract_expr(Lower *l, const Node *n, const Lin *idx) {
   Lin it[MAX_ITERS];
   for (int d = 0; d < n->a.iters->n_out; d++) it[d] = idx[d];
   tile_note(l, n, idx);
+  if (n->a.scalar != S_MUL && n->n_in > 2) {
+    Expr *e = planes_expr(l, n, it);
+    if (e) return e;
+  }
   int var = nest_var(l->p, l->nest, "acc", nt(acc), false);
   ns_vardef(l->p, l->at, var, contract_zero(l, acc));
   Expr *sum = nx_var(l->p, l->nest, var);
-  contract_loops(l, n, it, add_product, sum);
+  contract_loops(l, n, it, 0, add_product, sum);
   return contract_result(l, n, sum);
 }
 
@@ -230,7 +237,9 @@ Expr *reduce_expr(Lower *l, const Node *n, const Lin *idx) {
     block_leave(l, outer);
   }
   if (elem_is_float(acc)) return round_to(l, sum, n->t.e);
-  return s == S_ADD || s == S_MUL ? wrap_to(l, sum, n->t.e, INT64_MIN, INT64_MAX) : sum;
+  int64_t lo = INT64_MIN, hi = INT64_MAX;
+  if (s == S_ADD && !range_partial(l->ranges, n, &lo, &hi)) lo = INT64_MIN, hi = INT64_MAX;
+  return s == S_ADD || s == S_MUL ? wrap_to(l, sum, n->t.e, lo, hi) : sum;
 }
 
 /* First of two values wins: better, or a NaN where none was. */

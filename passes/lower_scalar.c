@@ -67,13 +67,15 @@ static Expr *float_expr(Lower *l, Scalar s, Elem to, int n, Expr **x) {
   return scalar_info[s].result == 'B' ? e : round_to(l, e, to);
 }
 
-static Expr *cast_expr(Lower *l, Expr *x, Elem from, Elem to) {
+static Expr *cast_expr(Lower *l, const Node *n, Expr *x) {
   Program *p = l->p;
+  Elem from = n->in[0]->t.e, to = n->t.e;
   if (elem_is_float(to)) return round_to(l, x, to);
   if (to.kind == EK_BOOL) return nx_cast(p, x, BOOL);
   if (!elem_is_float(from)) {
-    bool u = is_u64(from);
-    return wrap_to(l, x, to, u ? INT64_MIN : elem_lo(from), u ? INT64_MAX : elem_hi(from));
+    int64_t lo = INT64_MIN, hi = INT64_MAX;
+    if (!range_hull(l->ranges, n->in[0], &lo, &hi)) lo = INT64_MIN, hi = INT64_MAX;
+    return wrap_to(l, x, to, lo, hi);
   }
   Elem t = lower_elem(l, to);
   Expr *e = nx_cast(p, x, t); /* saturates to t */
@@ -83,9 +85,10 @@ static Expr *cast_expr(Lower *l, Expr *x, Elem from, Elem to) {
 }
 
 /* Greatest and least exact result of a ring operation on codes; false where 64 bits may not hold it. */
-static bool ring_range(Scalar s, Elem a, Elem b, int64_t *lo, int64_t *hi) {
-  if (is_u64(a) || is_u64(b)) return false;
-  int64_t al = elem_lo(a), ah = elem_hi(a), bl = elem_lo(b), bh = elem_hi(b), c[4];
+static bool ring_range(Lower *l, const Node *n, int64_t *lo, int64_t *hi) {
+  int64_t al, ah, bl, bh, c[4];
+  Scalar s = n->a.scalar;
+  if (!range_hull(l->ranges, n->in[0], &al, &ah) || !range_hull(l->ranges, n->in[n->n_in - 1], &bl, &bh)) return false;
   switch ((int)s) {
   case S_ADD: return add_ok(al, bl, lo) && add_ok(ah, bh, hi);
   case S_SUB: return !__builtin_sub_overflow(al, bh, lo) && !__builtin_sub_overflow(ah, bl, hi);
@@ -119,7 +122,7 @@ static Expr *code_expr(Lower *l, const Node *n, Expr **x) {
   int64_t lo = INT64_MIN, hi = INT64_MAX;
   switch ((int)s) {
   case S_ADD: case S_SUB: case S_MUL: case S_NEG: case S_AND: case S_OR: case S_XOR: case S_NOT: case S_SHL: {
-    if (!ring_range(s, a, b, &lo, &hi)) lo = INT64_MIN, hi = INT64_MAX;
+    if (!ring_range(l, n, &lo, &hi)) lo = INT64_MIN, hi = INT64_MAX;
     if (s == S_NOT && a.kind == EK_BOOL) return wrap_to(l, nx1(p, s, x[0]), r, 0, 1);
     if (a.kind == EK_BOOL && b.kind == EK_BOOL && r.kind == EK_BOOL && (s == S_AND || s == S_OR || s == S_XOR)) return nx2(p, s, x[0], x[1]);
     Elem t = r.kind == EK_BOOL ? U8 : lower_elem(l, r);
@@ -152,7 +155,7 @@ static Expr *code_expr(Lower *l, const Node *n, Expr **x) {
 
 Expr *map_expr(Lower *l, const Node *n, Expr **x) {
   Scalar s = n->a.scalar;
-  if (s == S_CAST) return cast_expr(l, x[0], n->in[0]->t.e, n->t.e);
+  if (s == S_CAST) return cast_expr(l, n, x[0]);
   if (s == S_SELECT) {
     Elem t = lower_elem(l, n->t.e);
     return nx3(l->p, s, x[0], nx_cast(l->p, x[1], t), nx_cast(l->p, x[2], t));

@@ -169,7 +169,7 @@ static void tiles(Lower *l, const Node *root, const void *key, int64_t first, in
   ns_store(l->p, l->at, tile->buf, lin_expr(l, t), contract_zero(l, l->p->bufs[tile->buf].e));
   block_leave(l, s);
   for (int v = 0; v < n->t.rank; v++) it[v] = moved(l, tile->idx[v], idx);
-  contract_loops(l, n, it, add_products, &size);
+  contract_loops(l, n, it, 0, add_products, &size);
   s = lanes_open(l, size, &t);
   idx[tile->dim] = lin_mad(l, tile->base, t, 1);
   tile->ready = n;
