@@ -71,6 +71,31 @@ static LLVMValueRef expr_scalar(Gen *g, const Expr *x, LLVMValueRef *a) {
   return llvm_scalar(g, x->s, operand, x->t, a);
 }
 
+static unsigned head_of(const Expr *x) { return (unsigned)((uintptr_t)x >> 4) * 2654435761u >> 24; }
+
+static LLVMValueRef memo_find(const Gen *g, const Expr *x) {
+  for (int i = g->memo.head[head_of(x)]; i >= 0; i = g->memo.p[i].next)
+    if (g->memo.p[i].x == x)
+      return g->memo.p[i].v;
+  return NULL;
+}
+
+static void memo_add(Gen *g, const Expr *x, LLVMValueRef v) {
+  int *head = &g->memo.head[head_of(x)];
+  struct MemoEntry e = {x, v, *head};
+  *head = g->memo.n;
+  vec_push(g->scratch.arena, &g->memo, e);
+}
+
+void llvm_memo_cut(Gen *g, int n) {
+  if (n == 0)
+    memset(g->memo.head, -1, sizeof g->memo.head);
+  else
+    for (int i = g->memo.n - 1; i >= n; i--)
+      g->memo.head[head_of(g->memo.p[i].x)] = g->memo.p[i].next;
+  g->memo.n = n;
+}
+
 /* Control flow: only the chosen side is evaluated. */
 static LLVMValueRef expr_cond(Gen *g, const Expr *x) {
   LLVMValueRef c = llvm_expr(g, x->a[0]);
@@ -79,7 +104,9 @@ static LLVMValueRef expr_cond(Gen *g, const Expr *x) {
   LLVMBuildCondBr(g->b, c, side[0], side[1]);
   for (int i = 0; i < 2; i++) {
     LLVMPositionBuilderAtEnd(g->b, side[i]);
+    int known = g->memo.n;
     v[i] = llvm_expr(g, x->a[1 + i]);
+    llvm_memo_cut(g, known);
     side[i] = LLVMGetInsertBlock(g->b); /* the side may have grown blocks of its own */
     LLVMBuildBr(g->b, join);
   }
@@ -137,11 +164,18 @@ static Build *const kinds[] = {
 };
 
 LLVMValueRef llvm_expr(Gen *g, const Expr *x) {
-  LLVMValueRef a[3];
+  LLVMValueRef a[3], v = x->n ? memo_find(g, x) : NULL;
+  if (v)
+    return v;
   if (x->kind == EX_COND)
-    return expr_cond(g, x);
-  assert((size_t)x->kind < sizeof kinds / sizeof *kinds && x->n <= 3);
-  for (int i = 0; i < x->n; i++)
-    a[i] = llvm_expr(g, x->a[i]);
-  return kinds[x->kind](g, x, a);
+    v = expr_cond(g, x);
+  else {
+    assert((size_t)x->kind < sizeof kinds / sizeof *kinds && x->n <= 3);
+    for (int i = 0; i < x->n; i++)
+      a[i] = llvm_expr(g, x->a[i]);
+    v = kinds[x->kind](g, x, a);
+  }
+  if (x->n)
+    memo_add(g, x, v);
+  return v;
 }

@@ -33,6 +33,14 @@ void llvm_target_close(LlvmTarget *);
 bool llvm_target_has(LlvmTarget *, Feature);
 bool llvm_target_has_named(LlvmTarget *, const char *feature); /* false for names that are in no row */
 
+/* Values of one statement's expressions: what the Program shares is computed once. A stack, so that what one side of a
+ * COND computed is forgotten after it. */
+typedef struct Memo {
+  struct MemoEntry { const Expr *x; LLVMValueRef v; int next; } *p; /* next: older one of the same head, -1 */
+  int n, cap;
+  int head[256];
+} Memo;
+
 /* State while one module is built. */
 typedef struct Gen {
   Ctx *ctx;
@@ -51,6 +59,7 @@ typedef struct Gen {
   LLVMValueRef *at;       /* by buffer: address of its first element */
   LLVMValueRef *vars;     /* by variable: its value, or its address where `in_memory` */
   bool *in_memory;
+  Memo memo;
 } Gen;
 
 /* llvm_module.c */
@@ -66,6 +75,7 @@ void llvm_machine_attributes(Gen *, LLVMValueRef fn);
 LLVMTypeRef llvm_type(Gen *, NType);                 /* of values: bool is i1, codes are i<bits> */
 LLVMTypeRef llvm_mem_type(Gen *, Elem, int lanes);   /* in memory: at elem_store */
 LLVMValueRef llvm_expr(Gen *, const Expr *);
+void llvm_memo_cut(Gen *, int n);                    /* forgets all but the first n values */
 LLVMValueRef llvm_address(Gen *, int buf, LLVMValueRef index); /* of an element */
 LLVMValueRef llvm_to_memory(Gen *, Elem, int lanes, LLVMValueRef);
 unsigned llvm_align(Elem);

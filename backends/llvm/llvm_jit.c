@@ -52,24 +52,32 @@ static bool link_object(Ctx *ctx, LlvmJit *j, LLVMMemoryBufferRef object, const 
   return true;
 }
 
+/* Only code for this machine can be linked into it. */
+static bool check_host(Ctx *ctx, const LlvmOptions *o) {
+  if (!o->triple)
+    return true;
+  char *host = LLVMGetDefaultTargetTriple(), *asked = LLVMNormalizeTargetTriple(o->triple);
+  bool same = !strncmp(asked, host, strcspn(host, "-") + 1);
+  if (!same)
+    diag(ctx, E0307, NULL, "JIT: this machine is %s, not %s", host, asked);
+  LLVMDisposeMessage(host);
+  LLVMDisposeMessage(asked);
+  return same;
+}
+
 static bool compile(Ctx *ctx, const Program *p, const LlvmOptions *o, LLVMMemoryBufferRef *object) {
   LlvmTarget t;
   bool ok = false;
+  if (!check_host(ctx, o))
+    return false;
   if (llvm_target_open(ctx, o, true, &t)) {
-    char *host = LLVMGetDefaultTargetTriple();
-    size_t arch = strcspn(host, "-");
-    if (strncmp(t.triple, host, arch + 1))
-      diag(ctx, E0307, NULL, "JIT: this machine is %s, not %s", host, t.triple);
-    else {
-      LLVMContextRef c = LLVMContextCreate();
-      LLVMModuleRef m = llvm_build(ctx, p, o, &t, c);
-      if (m) {
-        ok = llvm_codegen(ctx, &t, m, LLVMObjectFile, object);
-        LLVMDisposeModule(m);
-      }
-      LLVMContextDispose(c);
+    LLVMContextRef c = LLVMContextCreate();
+    LLVMModuleRef m = llvm_build(ctx, p, o, &t, c);
+    if (m) {
+      ok = llvm_codegen(ctx, &t, m, LLVMObjectFile, object);
+      LLVMDisposeModule(m);
     }
-    LLVMDisposeMessage(host);
+    LLVMContextDispose(c);
   }
   llvm_target_close(&t);
   return ok;

@@ -107,8 +107,10 @@ static void (*const kinds[])(Gen *, const Stmt *) = {
 };
 
 static void block(Gen *g, const Block *b) {
-  for (const Stmt *s = b->first; s; s = s->next)
+  for (const Stmt *s = b->first; s; s = s->next) {
+    llvm_memo_cut(g, 0);
     kinds[s->kind](g, s);
+  }
 }
 
 /* Which buffers a nest touches. */

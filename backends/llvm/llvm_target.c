@@ -146,6 +146,11 @@ static bool line_has(const char *text, const char *needle, const char *reg) {
   return false;
 }
 
+static void note_error(LLVMDiagnosticInfoRef info, void *user) {
+  if (LLVMGetDiagInfoSeverity(info) == LLVMDSError)
+    *(bool *)user = true;
+}
+
 static bool probe(LlvmTarget *t, const FeatureRow *f) {
   Str s = {.ctx = t->ctx};
   str_printf(&s, "target triple = \"%s\"\ndefine void @p(ptr %%a, ptr %%b, ptr %%c) { %s ret void }\n", t->triple, f->ir);
@@ -153,6 +158,8 @@ static bool probe(LlvmTarget *t, const FeatureRow *f) {
   LLVMModuleRef m = NULL;
   LLVMMemoryBufferRef asm_text = NULL;
   char *message = NULL;
+  bool refused = false;
+  LLVMContextSetDiagnosticHandler(c, note_error, &refused);
   bool failed = LLVMParseIRInContext(c, LLVMCreateMemoryBufferWithMemoryRangeCopy(s.p, s.n, "probe"), &m, &message);
   assert(!failed && "features.def: ir does not parse");
   bool found = false;
@@ -160,7 +167,7 @@ static bool probe(LlvmTarget *t, const FeatureRow *f) {
     const char *text = LLVMGetBufferStart(asm_text);
     Str copy = {.ctx = t->ctx};
     str_putn(&copy, text, LLVMGetBufferSize(asm_text));
-    found = line_has(copy.p, f->needle, f->reg);
+    found = f->needle[0] ? line_has(copy.p, f->needle, f->reg) : !refused;
     str_free(&copy);
     LLVMDisposeMemoryBuffer(asm_text);
   }

@@ -100,6 +100,36 @@ static LLVMValueRef dot_generic(Gen *g, int q, int lanes, bool a_signed, bool b_
   return LLVMBuildAdd(g->b, a[0], sum, "");
 }
 
+/* A product of signs that the machine lacks, from one that it has: a byte x of one operand becomes x with its top bit turned,
+ * which as the other sign is x - 128 or x + 128; `scale` times the dot product with `other` in its place makes up for it. */
+typedef struct Turn { bool a_signed, b_signed, have_a, have_b; int operand, other, scale; } Turn;
+static const Turn turns[] = {
+  {true, true, false, true, 1, 128, -1}, /* (a + 128).b - 128.b */
+  {false, true, true, true, 1, 64, 2},   /* (a - 128).b + 2(64.b) */
+  {false, false, false, true, 2, 64, 2}  /* a.(b - 128) + 2(a.64) */
+};
+
+static LLVMValueRef bytes(Gen *g, LLVMTypeRef t, int v) {
+  LLVMValueRef all[64];
+  unsigned n = LLVMGetVectorSize(t);
+  assert(n <= 64);
+  for (unsigned i = 0; i < n; i++)
+    all[i] = LLVMConstInt(g->i8, (unsigned)v, 0);
+  return LLVMConstVector(all, n);
+}
+
+static LLVMValueRef dot_turned(Gen *g, const Turn *t, const Dot *d, int lanes, const int *per, LLVMValueRef *a) {
+  LLVMTypeRef sum_type = LLVMTypeOf(a[0]), type = LLVMTypeOf(a[t->operand]);
+  LLVMValueRef turned[3] = {a[0], a[1], a[2]}, rest[3] = {LLVMConstNull(sum_type), a[1], a[2]};
+  turned[t->operand] = LLVMBuildXor(g->b, a[t->operand], bytes(g, type, 128), "");
+  rest[t->operand] = bytes(g, type, t->other);
+  LLVMValueRef sum = pieces(g, dot_piece, d, lanes, d->lanes, 3, per, turned);
+  LLVMValueRef fix = pieces(g, dot_piece, d, lanes, d->lanes, 3, per, rest);
+  if (t->scale < 0)
+    return LLVMBuildSub(g->b, sum, fix, "");
+  return LLVMBuildAdd(g->b, sum, LLVMBuildAdd(g->b, fix, fix, ""), ""); /* scale 2 */
+}
+
 LLVMValueRef llvm_dot(Gen *g, const Expr *x, LLVMValueRef *a) {
   int bits = x->a[1]->t.e.bits, q = bits == 8 ? 4 : 2, lanes = x->t.lanes;
   int per[3] = {1, q, q};
@@ -114,18 +144,10 @@ LLVMValueRef llvm_dot(Gen *g, const Expr *x, LLVMValueRef *a) {
   const Dot *d = find_dot(g, bits, lanes, as, bs);
   if (d)
     return pieces(g, dot_piece, d, lanes, d->lanes, 3, per, a);
-  const Dot *mixed = as && bits == 8 ? find_dot(g, 8, lanes, false, true) : NULL;
-  if (!mixed || mixed->byte_args)
-    return dot_generic(g, q, lanes, as, bs, a);
-  /* Signed by signed from unsigned by signed: (x + 128).y - 128.y, where x + 128 is x with its sign bit turned. */
-  LLVMTypeRef t = LLVMTypeOf(a[1]);
-  LLVMValueRef half[512], acc = a[0], y = a[2];
-  for (int i = 0; i < q * lanes; i++)
-    half[i] = LLVMConstInt(g->i8, 128, 0);
-  LLVMValueRef h = LLVMConstVector(half, LLVMGetVectorSize(t));
-  LLVMValueRef up[3] = {acc, LLVMBuildXor(g->b, a[1], h, ""), y}, off[3] = {LLVMConstNull(LLVMTypeOf(acc)), h, y};
-  LLVMValueRef sum = pieces(g, dot_piece, mixed, lanes, mixed->lanes, 3, per, up);
-  return LLVMBuildSub(g->b, sum, pieces(g, dot_piece, mixed, lanes, mixed->lanes, 3, per, off), "");
+  for (size_t i = 0; i < sizeof turns / sizeof *turns && bits == 8; i++)
+    if (turns[i].a_signed == as && turns[i].b_signed == bs && (d = find_dot(g, 8, lanes, turns[i].have_a, turns[i].have_b)) != NULL)
+      return dot_turned(g, &turns[i], d, lanes, per, a);
+  return dot_generic(g, q, lanes, as, bs, a);
 }
 
 /* Functions of two bits: bit 2x+y of table. */
