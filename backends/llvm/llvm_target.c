@@ -51,32 +51,43 @@ static char *complaint_of(LLVMTargetRef t, const char *triple, const char *cpu, 
   return n ? LLVMCreateMessage(text) : NULL;
 }
 
-/* The floats of 32-bit x86 are exact with SSE2 only; GPUs and the like have no plain functions with pointers. */
+static bool starts(const char *text, const char *with) { return !strncmp(text, with, strlen(with)); }
+
+/* GPUs and the like have no plain functions of pointers. */
 static bool check_arch(Ctx *ctx, const char *triple) {
-  static const char *const no[] = {"amdgcn", "r600", "nvptx", "spirv", "bpf", "dxil", "ve-"};
+  static const char *const no[] = {"amdgcn", "r600", "nvptx", "spirv", "bpf", "dxil"};
   for (size_t i = 0; i < sizeof no / sizeof *no; i++)
-    if (!strncmp(triple, no[i], strlen(no[i])))
+    if (starts(triple, no[i]))
       return diag(ctx, E0307, NULL, "target %s does not run programs of plain functions", triple);
-  return true;
+  return !starts(triple, "xtensa") || diag(ctx, E0307, NULL, "LLVM 19's code generator for %s is not complete", triple);
 }
 
-static const char *default_cpu(const char *triple) {
-  if (!strncmp(triple, "x86_64", 6))
-    return "x86-64";
-  if (triple[0] == 'i' && !strncmp(triple + 2, "86", 2))
-    return "pentium4";
-  return "generic";
+/* The machine where none is asked for: what compilers for the triple assume. Floats of 32-bit x86 are exact with SSE2 only. */
+typedef struct Default { const char *arch, *os, *cpu, *features; } Default;
+static const Default defaults[] = {
+  {"x86_64", "", "x86-64", ""}, {"i386", "", "pentium4", ""}, {"i486", "", "pentium4", ""}, {"i586", "", "pentium4", ""},
+  {"i686", "", "pentium4", ""}, {"riscv64", "linux", "generic-rv64", "+m,+a,+f,+d,+c"}, {"riscv64", "", "generic-rv64", "+m,+a,+c"},
+  {"riscv32", "linux", "generic-rv32", "+m,+a,+f,+d,+c"}, {"riscv32", "", "generic-rv32", "+m,+a,+c"},
+  {"loongarch64", "", "loongarch64", ""}, {"", "", "generic", ""}
+};
+
+static const Default *default_of(const char *triple) {
+  const Default *d = defaults;
+  while (!starts(triple, d->arch) || !strstr(triple, d->os)) /* the last row fits all */
+    d++;
+  return d;
 }
 
 /* NEON of 32-bit ARM flushes subnormal floats, and LLVM does use it for them; the scalar unit is exact. */
 static bool flushes(const char *triple) {
-  return (!strncmp(triple, "arm", 3) && strncmp(triple, "arm64", 5)) || !strncmp(triple, "thumb", 5);
+  return (starts(triple, "arm") && !starts(triple, "arm64")) || starts(triple, "thumb");
 }
 
 static bool choose_cpu(Ctx *ctx, const LlvmOptions *o, bool jit, LlvmTarget *t) {
+  const Default *d = default_of(t->triple);
   bool host = jit && !o->cpu, no_neon = flushes(t->triple);
-  t->cpu = host ? LLVMGetHostCPUName() : LLVMCreateMessage(o->cpu ? o->cpu : default_cpu(t->triple));
-  char *base = host ? LLVMGetHostCPUFeatures() : LLVMCreateMessage("");
+  t->cpu = host ? LLVMGetHostCPUName() : LLVMCreateMessage(o->cpu ? o->cpu : d->cpu);
+  char *base = host ? LLVMGetHostCPUFeatures() : LLVMCreateMessage(o->cpu || o->features ? "" : d->features);
   const char *parts[3] = {base, o->features ? o->features : "", no_neon ? "-neon" : ""};
   Str s = {.ctx = ctx};
   str_put(&s, "");
@@ -183,7 +194,7 @@ static bool probe(LlvmTarget *t, const FeatureRow *f) {
 bool llvm_target_has(LlvmTarget *t, Feature f) {
   const FeatureRow *row = &feature_rows[f];
   if (t->has[f] < 0)
-    t->has[f] = !strncmp(t->triple, row->arch, strlen(row->arch)) && probe(t, row);
+    t->has[f] = starts(t->triple, row->arch) && probe(t, row);
   return t->has[f] == 1;
 }
 

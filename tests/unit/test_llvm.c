@@ -97,7 +97,7 @@ static const Cross crosses[] = {
   {{"aarch64-linux-gnu", NULL, NULL, 2}, "aarch64-linux-gnu-gcc", "qemu-aarch64"},
   {{"aarch64-linux-gnu", "generic", "+dotprod", 2}, "aarch64-linux-gnu-gcc", "qemu-aarch64"},
   {{"aarch64-linux-gnu", "generic", "+dotprod,+i8mm", 2}, "aarch64-linux-gnu-gcc", "qemu-aarch64"},
-  {{"riscv64-linux-gnu", "generic-rv64", "+m,+a,+f,+d,+c", 2}, "riscv64-linux-gnu-gcc", "qemu-riscv64"},
+  {{"riscv64-linux-gnu", NULL, NULL, 2}, "riscv64-linux-gnu-gcc", "qemu-riscv64"},
   {{"s390x-linux-gnu", NULL, NULL, 2}, "s390x-linux-gnu-gcc", "qemu-s390x"}, /* big-endian */
   {{"i686-linux-gnu", NULL, NULL, 2}, "i686-linux-gnu-gcc", "qemu-i386"},
   {{"armv7-linux-gnueabihf", "cortex-a9", NULL, 2}, "arm-linux-gnueabihf-gcc", "qemu-arm"}
@@ -548,7 +548,7 @@ static Str emit(T *t, const LlvmOptions *o, LlvmKind kind) {
 static const LlvmOptions machines[] = {
   {"x86_64-linux-gnu", NULL, NULL, 2}, {"x86_64-linux-gnu", "sapphirerapids", NULL, 3}, {"aarch64-linux-gnu", NULL, NULL, 2},
   {"aarch64-linux-gnu", "cortex-a76", NULL, 2}, {"aarch64-linux-gnu", "generic", "+dotprod,+i8mm", 2},
-  {"riscv64-linux-gnu", "generic-rv64", "+m,+a,+f,+d,+c", 2}, {"thumbv7em-none-eabihf", "cortex-m4", NULL, 2},
+  {"riscv64-linux-gnu", NULL, NULL, 2}, {"riscv32-unknown-elf", NULL, NULL, 2}, {"thumbv7em-none-eabihf", "cortex-m4", NULL, 2},
   {"thumbv6m-none-eabi", NULL, NULL, 1}, {"i686-linux-gnu", NULL, NULL, 2}, {"s390x-linux-gnu", NULL, NULL, 2},
   {"powerpc64le-linux-gnu", NULL, NULL, 2}, {"wasm32", NULL, NULL, 2}, {"armv7-linux-gnueabihf", NULL, NULL, 0},
   {"arm64-apple-macos", NULL, NULL, 2}, {"x86_64-pc-windows-msvc", NULL, NULL, 2}, {"msp430", NULL, NULL, 2}
