@@ -42,7 +42,10 @@ bool op_cast(OpCall *c) {
     if (type < 0 || type > 1000 || !onnx_elem((int)type, &to))
       return ox_fail(c, E0303, "a cast to %s is not supported", onnx_elem_name(type < 0 || type > 1000 ? -1 : (int)type));
   }
-  c->out[0] = ox_cast(c, c->in[0], to);
+  /* beyond a 2- or 4-bit type floats wrap, as the standard's tests have it */
+  Node *x = c->in[0];
+  bool wraps = elem_is_code(to) && (to.bits == 2 || to.bits == 4) && elem_is_float(x->t.e);
+  c->out[0] = ox_cast(c, wraps ? ox_cast(c, x, I32) : x, to);
   return true;
 }
 

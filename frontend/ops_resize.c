@@ -54,7 +54,7 @@ static void taps_of(const Resize *r, const Axis *a, int64_t o, int taps, int64_t
     int64_t i = first + k;
     double d = fabs(x - (double)i) * shrink;
     w[k] = r->mode == M_LINEAR ? linear(d) : cubic(r->cubic, d);
-    if ((r->exclude || r->antialias) && (i < 0 || i >= a->in)) w[k] = 0;
+    if (r->exclude && (i < 0 || i >= a->in)) w[k] = 0;
     at[k] = i < 0 ? 0 : i >= a->in ? a->in - 1 : i;
     sum += w[k];
   }
