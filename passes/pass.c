@@ -1,6 +1,6 @@
 /* The pass runner and the standard pipeline.
  *
- *   Graph  ── infer ──> typed ── clean ── recognize ── clean ── encode, sink ── clean ── thresholds ── clean ── widths ── cse, dce
+ *   Graph  ── infer ──> typed ── clean ── recognize ── clean ── encode, sink ── clean ── thresholds ── clean ── widths ── fold, cse, dce
  *          from the        │                  │                     │                        │                    │
  *          frontend        │          fixes the meaning:    only element-wise      integers from the      narrowest types
  *                          │          exact integers        steps before quants    first quant to the
@@ -192,7 +192,7 @@ static bool clean(Ctx *ctx, State *s, const PassOptions *o, Compare *c) {
   return o->skip >> PASS_canon & 1 || run_one(ctx, s, PASS_canon, o, c);
 }
 
-typedef enum After { NOTHING, CLEAN, TIDY } After; /* TIDY: cse and dce */
+typedef enum After { NOTHING, CLEAN, TIDY } After; /* TIDY: fold, cse and dce */
 static const struct { PassId id; After after; } pipeline[] = {
   {PASS_infer, CLEAN}, {PASS_recognize, CLEAN}, {PASS_encode, NOTHING}, {PASS_sink, CLEAN}, {PASS_thresholds, CLEAN}, {PASS_widths, TIDY},
   {PASS_select, NOTHING}, {PASS_layout, TIDY}, {PASS_fuse, NOTHING}, {PASS_lower, NOTHING}, {PASS_schedule, NOTHING}, {PASS_plan, NOTHING},
@@ -212,7 +212,7 @@ static PassId entry(const State *s) {
 static bool run_after(Ctx *ctx, State *s, After after, const PassOptions *o, Compare *c) {
   if (after == NOTHING || !s->graph) return true;
   if (after == CLEAN) return clean(ctx, s, o, c);
-  return run_one(ctx, s, PASS_cse, o, c) && run_one(ctx, s, PASS_dce, o, c);
+  return run_one(ctx, s, PASS_fold, o, c) && run_one(ctx, s, PASS_cse, o, c) && run_one(ctx, s, PASS_dce, o, c);
 }
 
 bool passes_standard(Ctx *ctx, State *s, int last, const PassOptions *o) {

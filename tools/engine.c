@@ -57,7 +57,7 @@ static bool make_c(Engine *e) {
   COptions o = {0};
   Arena *a = e->ctx->own;
   const char *cc = getenv("CC");
-  const char *argv[] = {cc && *cc ? cc : "cc", "-std=c99", "-O2", "-fPIC", "-shared", "-o", arena_printf(a, "%s/m.so", dir),
+  const char *argv[] = {cc && *cc ? cc : "cc", "-std=c99", "-O3", "-fPIC", "-shared", "-o", arena_printf(a, "%s/m.so", dir),
                         arena_printf(a, "%s/%s.c", dir, name), "-lm", NULL};
   CInit *init = NULL;
   bool ok = c_emit(e->ctx, e->program, &o, &files) && load_library(e, dir, &files, argv, "the C compiler (cc, or $CC)") &&
