@@ -175,6 +175,7 @@ Node *ox_softmax(OpCall *c, Node *x, bool log, int64_t opset) {
     return NULL;
   }
   Node *in = softmax_axis(c, x, opset, "axis", &axis, &flat);
+  if (!in) return NULL;
   Node *d = ox_map2(c, S_SUB, in, ox_reduce(c, S_MAX, in, 1u << axis, true)), *e = d ? ox_map1(c, S_EXP, d) : NULL;
   Node *sum = ox_reduce(c, S_ADD, e, 1u << axis, true);
   Node *y = log ? ox_map2(c, S_SUB, d, sum ? ox_map1(c, S_LOG, sum) : NULL) : ox_map2(c, S_DIV, e, sum);
