@@ -188,6 +188,8 @@ START_TEST(node_tests) { suite_passes(DEBIAN "node", 1e-7, 698); } END_TEST
 START_TEST(operator_tests) { suite_passes(DEBIAN "pytorch-operator", 1e-7, 24); } END_TEST
 START_TEST(converted_tests) { suite_passes(DEBIAN "pytorch-converted", 1e-7, 59); } END_TEST
 START_TEST(simple_tests) { suite_passes(DEBIAN "simple", 1e-7, 7); } END_TEST
+START_TEST(own_tests) { suite_passes(TEST_DIR "/onnx", 1e-6, 35); } END_TEST
+
 /* Sums of thousands of products in another order than the runtime that made the vectors: values near 0 differ by 1e-5. */
 START_TEST(shared_models) { suite_passes(SHARED_DIR "/data/models", 2e-5, 24); } END_TEST
 
@@ -206,6 +208,7 @@ int main(int argc, char **argv) {
   tcase_add_test(t, operator_tests);
   tcase_add_test(t, converted_tests);
   tcase_add_test(t, simple_tests);
+  tcase_add_test(t, own_tests);
   tcase_add_test(t, shared_models);
   suite_add_tcase(s, t);
   SRunner *r = srunner_create(s);

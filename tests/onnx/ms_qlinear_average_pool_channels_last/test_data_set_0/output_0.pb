@@ -1,0 +1,1 @@
+ByJHX\‡M{pk~Ie{fC—[g~4uª0PžOC}ObªZQ¦nM’G{ˆIrabk=)v‡,ml[TG!qE2`WV6mXzEusTpbU
