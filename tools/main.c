@@ -159,7 +159,8 @@ int main(int argc, const char **argv) {
   if (rc == EXIT_OK) rc = diag_exit(c.ctx);
   if (fflush(stdout) || ferror(stdout)) {
     if (rc == EXIT_OK) rc = EXIT_IO;
-    fprintf(stderr, "popshift: error E0502: cannot write standard output: %s\n", strerror(errno));
+    if (errno != EPIPE) /* a reader that has enough, like head, is no error worth words */
+      fprintf(stderr, "popshift: error E0502: cannot write standard output: %s\n", strerror(errno));
   }
   ctx_free(c.ctx);
   return rc;

@@ -44,6 +44,8 @@ static void model_facts(Cmd *c, const Model *m, Str *s) {
   free(bytes);
 }
 
+enum { NAME_COLUMN = 28 };
+
 static void layer_table(Str *s, const Report *r, const Graph *g) {
   str_printf(s, "\n%-28s %-14s %-9s %6s %6s %12s %14s %12s  %s\n", "layer", "op", "kernel", "w bits", "a bits", "MACs", "bit ops", "weight bytes", "output");
   for (int i = 0; i < r->n_layers; i++) {
@@ -51,8 +53,10 @@ static void layer_table(Str *s, const Report *r, const Graph *g) {
     Str t = {.ctx = g->ctx}, name = {.ctx = g->ctx};
     type_print(&t, g, &l->out);
     str_quoted(&name, l->name);
-    name.p[strlen(name.p) - 1] = 0;
-    str_printf(s, "%-28.28s %-14.14s %-9s %6d %6d %12" PRId64 " %14" PRId64 " %12" PRId64 "  %s\n", name.p + 1, l->op, l->kernel, l->w_bits, l->a_bits, l->macs,
+    name.p[name.n - 1] = 0;
+    size_t long_by = name.n - 2 > NAME_COLUMN ? name.n - 2 - NAME_COLUMN : 0; /* of a long name the end tells more */
+    if (long_by) memcpy(name.p + 1 + long_by, "...", 3);
+    str_printf(s, "%-28s %-14.14s %-9s %6d %6d %12" PRId64 " %14" PRId64 " %12" PRId64 "  %s\n", name.p + 1 + long_by, l->op, l->kernel, l->w_bits, l->a_bits, l->macs,
                l->bit_ops, l->weight_bytes, t.p);
     str_free(&t);
     str_free(&name);
