@@ -106,7 +106,7 @@ static const struct { char kind; int type; const char *what; } attr_kinds[] = {
   {'R', ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INTS, "a list of integers"},
   {'F', ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOATS, "a list of floats"},
   {'S', ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__STRINGS, "a list of strings"},
-  {'T', ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__TYPE_PROTO, "a type"},
+  {'X', ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__SPARSE_TENSOR, "a sparse tensor"},
 };
 
 /* The kind of the value, and the length of a list against the rank of input 0. */
@@ -118,7 +118,7 @@ static bool attr_check(OpCall *c, const Spec *s, const Onnx__AttributeProto *a) 
   if (s->kind == 'f') there &= a->has_f;
   if (s->kind == 's') there &= a->has_s;
   if (s->kind == 't') there &= a->t != NULL;
-  if (s->kind == 'T') there &= a->tp != NULL;
+  if (s->kind == 'X') there &= a->sparse_tensor != NULL;
   if (!there) return ox_fail(c, E0203, "attribute %s is not %s", a->name, attr_kinds[k].what);
   if ((int64_t)(a->n_ints + a->n_floats + a->n_strings) > c->ctx->limits.list)
     return ox_fail(c, E0402, "attribute %s has more than %lld entries", a->name, (long long)c->ctx->limits.list);

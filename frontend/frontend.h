@@ -19,7 +19,7 @@ typedef struct ImportOptions {
 } ImportOptions;
 
 /* Imports model bytes; file names them in messages. NULL with diagnostics: all unsupported nodes at once. Inputs that have an
- * initializer are constants. Weights are shared with no copy of the bytes. The result is verified. */
+ * initializer are constants; the graph holds nothing of bytes. The result is verified. */
 Graph *onnx_import(Ctx *, const char *file, const char *bytes, size_t n, const ImportOptions *);
 
 /* A TensorProto (input_0.pb) as a tensor. NULL with E0104. name: malloc'd copy of its name, or NULL not wanted. */

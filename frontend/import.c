@@ -342,6 +342,7 @@ static bool input_dim(Import *im, const Loc *loc, const char *input, int axis, c
     diag_warn(im->ctx, E0801, loc, "the unknown dimension %s is taken as 1", name);
     return true;
   }
+  if (im->g->n_syms >= 1000) return diag(im->ctx, E0402, loc, "more than 1000 unknown dimensions");
   *d = (Dim){-1, graph_sym(im->g, name)};
   return true;
 }

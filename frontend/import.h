@@ -21,7 +21,7 @@ enum RowFlag {
  *   a any, f float, n float or integer, i integer, b bool, l i32 or i64;
  *   = as input 0, ^ as the input before; a capital: may be absent though one after it is there.
  * attrs: "name:kind[=default]" with kind i f s t (one), I F S (lists), K (ints, one per spatial dimension of input 0),
- *   P (two per spatial dimension), R (one per dimension of input 0), T (a type); ! must be there. */
+ *   P (two per spatial dimension), R (one per dimension of input 0), X (a sparse tensor); ! must be there. */
 typedef struct OpRow {
   const char *domain, *name;
   int since, upto;

@@ -1,6 +1,7 @@
 #include "frontend/model.h"
 #include "frontend/wire.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* "ai.onnx" is the default domain; several domains mean the QONNX operators. */
@@ -34,13 +35,26 @@ static int64_t opset_of(const Model *m, const Onnx__FunctionProto *in, const cha
 
 static bool same(const char *a, const char *b) { return !strcmp(text_of(a), text_of(b)); }
 
+static int function_order(const void *a, const void *b) {
+  const Onnx__FunctionProto *x = *(const Onnx__FunctionProto *const *)a, *y = *(const Onnx__FunctionProto *const *)b;
+  int c = strcmp(text_of(x->name), text_of(y->name));
+  if (!c) c = strcmp(canonical(x->domain), canonical(y->domain));
+  return c ? c : strcmp(text_of(x->overload), text_of(y->overload));
+}
+
+/* Position among the sorted functions; -1 where there is none. */
+static ptrdiff_t function_find(const Model *m, const Onnx__FunctionProto *key) {
+  if (!m->p->n_functions) return -1;
+  const Onnx__FunctionProto **at = bsearch(&key, m->functions, m->p->n_functions, sizeof *m->functions, function_order);
+  return at ? at - m->functions : -1;
+}
+
 Resolved model_resolve(const Model *m, const Onnx__FunctionProto *in, const Onnx__NodeProto *p) {
   const char *domain = canonical(p->domain);
   Resolved r = {.domain = domain};
-  for (size_t i = 0; i < m->p->n_functions; i++) {
-    const Onnx__FunctionProto *f = m->p->functions[i];
-    if (same(f->name, p->op_type) && !strcmp(canonical(f->domain), domain) && same(f->overload, p->overload)) { r.fn = f; return r; }
-  }
+  Onnx__FunctionProto key = {.name = p->op_type, .domain = p->domain, .overload = p->overload};
+  ptrdiff_t at = function_find(m, &key);
+  if (at >= 0) { r.fn = m->functions[at]; return r; }
   r.opset = opset_of(m, in, text_of(p->domain));
   r.row = onnx_row(domain, text_of(p->op_type), r.opset, &r.other);
   if (!r.row && !r.other && !*domain) r.row = onnx_row(QONNX_DOMAIN, text_of(p->op_type), 1, &r.other); /* FORMATS: also seen without */
@@ -54,22 +68,26 @@ void model_walk(const Model *m, SeeNode *see, void *user) {
   bool *seen = NEWN(a, bool, n + 1);
   size_t *todo = NEWN(a, size_t, n + 1), n_todo = 0;
   for (size_t at = 0; at <= n_todo; at++) {
-    const Onnx__FunctionProto *in = at ? m->p->functions[todo[at - 1]] : NULL;
+    const Onnx__FunctionProto *in = at ? m->functions[todo[at - 1]] : NULL;
     size_t n_nodes = in ? in->n_node : m->p->graph->n_node;
     Onnx__NodeProto **nodes = in ? in->node : m->p->graph->node;
     for (size_t i = 0; i < n_nodes; i++) {
       Resolved r = model_resolve(m, in, nodes[i]);
-      for (size_t f = 0; r.fn && f < n; f++)
-        if (m->p->functions[f] == r.fn && !seen[f]) { seen[f] = true; todo[n_todo++] = f; }
+      ptrdiff_t f = r.fn ? function_find(m, r.fn) : -1;
+      if (f >= 0 && !seen[f]) { seen[f] = true; todo[n_todo++] = (size_t)f; }
       see(user, in, (int)i, nodes[i], &r);
     }
   }
   arena_free(a);
 }
 
+enum { MOST_REPORTS = 1000 };
+typedef struct Report { const Model *m; int64_t n; } Report;
+
 static void report_unsupported(void *user, const Onnx__FunctionProto *in, int index, const Onnx__NodeProto *p, const Resolved *r) {
-  const Model *m = user;
-  if (r->fn || r->row) return;
+  Report *report = user;
+  const Model *m = report->m;
+  if (r->fn || r->row || ++report->n > MOST_REPORTS) return;
   Loc loc = m->loc;
   loc.node = in ? -1 : index, loc.name = p->name, loc.op = p->op_type;
   const char *domain = *text_of(p->domain) ? p->domain : "ai.onnx";
@@ -83,9 +101,11 @@ static void report_unsupported(void *user, const Onnx__FunctionProto *in, int in
 }
 
 bool model_supported(const Model *m) {
-  int before = m->ctx->n_errors;
-  model_walk(m, report_unsupported, (void *)(uintptr_t)m);
-  return m->ctx->n_errors == before;
+  Report report = {m, 0};
+  model_walk(m, report_unsupported, &report);
+  if (report.n > MOST_REPORTS)
+    diag_note(m->ctx, "and %lld more nodes", (long long)(report.n - MOST_REPORTS));
+  return report.n == 0;
 }
 
 static bool name_fits(const Model *m, const char *name, const char *what) {
@@ -123,18 +143,21 @@ static bool opsets_check(const Model *m) {
   return true;
 }
 
-static bool functions_check(const Model *m) {
+static bool functions_check(Model *m) {
   const Onnx__ModelProto *p = m->p;
   if ((int64_t)p->n_functions > m->ctx->limits.functions)
     return diag(m->ctx, E0402, &m->loc, "the model has more than %lld functions", (long long)m->ctx->limits.functions);
+  m->functions = NEWN(m->arena, const Onnx__FunctionProto *, p->n_functions + 1);
   for (size_t i = 0; i < p->n_functions; i++) {
     const Onnx__FunctionProto *f = p->functions[i];
     if (!f->name || !*f->name) return diag(m->ctx, E0203, &m->loc, "function %zu has no name", i);
     if (!name_fits(m, f->name, "function") || !nodes_check(m, f->n_node, f->node, "a function")) return false;
-    for (size_t k = 0; k < i; k++)
-      if (same(p->functions[k]->name, f->name) && same(p->functions[k]->domain, f->domain) && same(p->functions[k]->overload, f->overload))
-        return diag(m->ctx, E0202, &m->loc, "function %s is defined twice", f->name);
+    if (!name_fits(m, f->domain, "domain") || !name_fits(m, f->overload, "overload")) return false;
+    m->functions[i] = f;
   }
+  if (p->n_functions) qsort(m->functions, p->n_functions, sizeof *m->functions, function_order);
+  for (size_t i = 1; i < p->n_functions; i++)
+    if (!function_order(&m->functions[i - 1], &m->functions[i])) return diag(m->ctx, E0202, &m->loc, "function %s is defined twice", m->functions[i]->name);
   return true;
 }
 
@@ -150,6 +173,9 @@ bool model_read(Model *m, Ctx *ctx, Arena *arena, const char *file, const char *
   if (!m->p->has_ir_version || m->p->ir_version < 1) return diag(ctx, E0210, &m->loc, "the model has no IR version");
   if (m->p->ir_version > ONNX_IR_NEWEST)
     return diag(ctx, E0210, &m->loc, "the model has IR version %lld, known are those up to %d", (long long)m->p->ir_version, ONNX_IR_NEWEST);
+  const Onnx__GraphProto *g = m->p->graph;
+  if ((int64_t)(g->n_input + g->n_output + g->n_initializer) > ctx->limits.nodes)
+    return diag(ctx, E0402, &m->loc, "the graph has more than %lld inputs, outputs and initializers", (long long)ctx->limits.nodes);
   return opsets_check(m) && functions_check(m) && nodes_check(m, m->p->graph->n_node, m->p->graph->node, "the graph");
 }
 
@@ -183,7 +209,7 @@ static void count_missing(void *user, const Onnx__FunctionProto *in, int index, 
   if (r->fn || r->row) return;
   for (int i = 0; i < l->v.n; i++)
     if (!strcmp(l->v.p[i].domain, r->domain) && !strcmp(l->v.p[i].op, text_of(p->op_type)) && l->v.p[i].opset == r->opset) { l->v.p[i].n++; return; }
-  vec_push(l->arena, &l->v, ((Missing){r->domain, text_of(p->op_type), r->opset, r->other != NULL, 1}));
+  if (l->v.n < MOST_REPORTS) vec_push(l->arena, &l->v, ((Missing){r->domain, text_of(p->op_type), r->opset, r->other != NULL, 1}));
 }
 
 bool onnx_missing(Ctx *ctx, const char *file, const char *bytes, size_t n, Str *report, int *n_missing) {

@@ -4,7 +4,8 @@
 
 #include "frontend/import.h"
 
-typedef struct Model { Ctx *ctx; Arena *arena; Loc loc; const Onnx__ModelProto *p; } Model;
+/* functions: the model's, sorted by name, domain and overload. */
+typedef struct Model { Ctx *ctx; Arena *arena; Loc loc; const Onnx__ModelProto *p; const Onnx__FunctionProto **functions; } Model;
 
 /* Reads and checks: wire format, IR version, opsets, functions unique, counts. The message lives in the arena. */
 bool model_read(Model *, Ctx *, Arena *, const char *file, const char *bytes, size_t n);
@@ -15,7 +16,7 @@ Resolved model_resolve(const Model *, const Onnx__FunctionProto *in, const Onnx_
 /* Calls see for every node that the graph reaches, once per body, with its index in the body. */
 typedef void SeeNode(void *user, const Onnx__FunctionProto *in, int index, const Onnx__NodeProto *, const Resolved *);
 void model_walk(const Model *, SeeNode *, void *user);
-/* Reports every node that no row covers, E0301. True where there is none. */
+/* Reports every node that no row covers, E0301 (the first thousand). True where there is none. */
 bool model_supported(const Model *);
 
 static inline const char *text_of(const char *s) { return s ? s : ""; }

@@ -53,7 +53,8 @@ bool op_constant(OpCall *c) {
     if (t && n) memcpy(t->data, a->floats, (size_t)n * 4);
     return done(c, t ? node_const(c->g, t) : NULL);
   }
-  return ox_fail(c, E0203, "the Constant has no value");
+  if (ox_attr(c, "sparse_value")) return ox_fail(c, E0303, "sparse tensors are not supported");
+  return ox_fail(c, E0303, "strings are not supported");
 }
 
 /* A constant shape operand: dims >= 0 whose product fits. */
