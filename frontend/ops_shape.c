@@ -54,7 +54,8 @@ bool op_constant(OpCall *c) {
     return done(c, t ? node_const(c->g, t) : NULL);
   }
   if (ox_attr(c, "sparse_value")) return ox_fail(c, E0303, "sparse tensors are not supported");
-  return ox_fail(c, E0303, "strings are not supported");
+  if (ox_attr(c, "value_string") || ox_attr(c, "value_strings")) return ox_fail(c, E0303, "strings are not supported");
+  return ox_fail(c, E0203, "the Constant has no value");
 }
 
 /* A constant shape operand: dims >= 0 whose product fits. */
