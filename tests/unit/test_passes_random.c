@@ -8,7 +8,8 @@
 
 enum { NETS = 150 };
 
-typedef struct Gen { Graph *g; uint64_t state; Node *x; } Gen;
+/* exact: scales are powers of two and steps few, so that floats compute without rounding. */
+typedef struct Gen { Graph *g; uint64_t state; Node *x; bool exact; } Gen;
 
 static uint64_t bits(Gen *r) { /* xorshift64* */
   r->state ^= r->state >> 12;
@@ -20,9 +21,9 @@ static int below(Gen *r, int n) { return (int)(bits(r) >> 33) % n; }
 static int between(Gen *r, int lo, int hi) { return lo + below(r, hi - lo + 1); }
 static double unit(Gen *r) { return (double)(bits(r) >> 11) * 0x1p-53; }
 static bool chance(Gen *r, double p) { return unit(r) < p; }
-static double scale(Gen *r) { return chance(r, 0.3) ? ldexp(1, -between(r, 1, 6)) : 0.01 + 0.3 * unit(r); }
+static double scale(Gen *r) { return r->exact || chance(r, 0.3) ? ldexp(1, -between(r, 1, 6)) : 0.01 + 0.3 * unit(r); }
 static double gain(Gen *r) { return (chance(r, 0.5) ? 1 : -1) * (chance(r, 0.1) ? 1e-12 : 0.2 + 1.8 * unit(r)); }
-static double offset(Gen *r) { return 3 * unit(r) - 1.5; }
+static double offset(Gen *r) { return r->exact ? (double)between(r, -8, 8) / 4 : 3 * unit(r) - 1.5; }
 
 static Node *floats(Gen *r, int rank, const int64_t *d, double (*f)(Gen *)) {
   Type t = type_make(F32, rank, d);
@@ -84,7 +85,7 @@ static void element_wise(Gen *r) {
   Graph *g = r->g;
   Node *a;
   for (int n = below(r, 4); n > 0; n--)
-    switch (below(r, 13)) {
+    switch (r->exact ? between(r, 2, 6) : below(r, 13)) {
     case 0: r->x = node_map2(g, S_MUL, r->x, per_channel(r, gain)); break;
     case 1: r->x = node_map2(g, S_DIV, r->x, per_channel(r, gain)); break;
     case 2: r->x = node_map2(g, S_ADD, r->x, per_channel(r, offset)); break;
@@ -162,8 +163,8 @@ static void dense(Gen *r) {
   r->x = node_matmul(r->g, r->x, node_transpose(r->g, weight(r, 2, d), (int[]){1, 0}), F32);
 }
 
-static Graph *random_net(Ctx *ctx, int seed) {
-  Gen r = {.g = graph_new(ctx, "net", NULL), .state = (uint64_t)seed * UINT64_C(0x9E3779B97F4A7C15) + 1};
+static Graph *random_net(Ctx *ctx, int seed, bool exact) {
+  Gen r = {.exact = exact, .g = graph_new(ctx, "net", NULL), .state = (uint64_t)seed * UINT64_C(0x9E3779B97F4A7C15) + 1};
   Type t = type_make(F32, 4, (int64_t[]){1, between(&r, 1, 3), between(&r, 4, 6), between(&r, 4, 6)});
   r.x = graph_arg(r.g, "x", &t);
   quantize(&r);
@@ -181,7 +182,7 @@ static Graph *random_net(Ctx *ctx, int seed) {
 
 START_TEST(every_pass_keeps_its_promise) {
   Ctx *ctx = ctx_new();
-  State s = {.graph = random_net(ctx, _i)};
+  State s = {.graph = random_net(ctx, _i, false)};
   PassOptions o = {.verify_each = true, .target = target_find(_i % 2 ? "c99" : "x86-64-v3"), .hls = _i % 7 == 0};
   Str before = {.ctx = ctx};
   graph_print(&before, s.graph);
@@ -194,11 +195,32 @@ START_TEST(every_pass_keeps_its_promise) {
 }
 END_TEST
 
+/* recognize may only change roundings: where there are none, every bit stays. */
+START_TEST(recognize_is_exact) {
+  Ctx *ctx = ctx_new();
+  State s = {.graph = random_net(ctx, _i, true)};
+  Tensor *in = tensor_new(ctx, &s.graph->args[0]->t), *before, *after;
+  Gen r = {.state = (uint64_t)_i + 99};
+  for (int64_t i = 0; i < in->n; i++) tensor_set_f(in, i, (double)between(&r, -64, 64) / 16);
+  ck_assert(graph_eval(ctx, s.graph, &in, &before, NULL, NULL));
+  ck_assert(passes_standard(ctx, &s, PASS_recognize, &(PassOptions){0}));
+  ck_assert(graph_eval(ctx, s.graph, &in, &after, NULL, NULL));
+  if (!tensor_eq(before, after)) {
+    Str t = {.ctx = ctx};
+    graph_print(&t, s.graph);
+    ck_abort_msg("net %d:\n%s", _i, t.p);
+  }
+  graph_free(s.graph);
+  ctx_free(ctx);
+}
+END_TEST
+
 int main(void) {
   Suite *suite = suite_create("passes_random");
   TCase *c = tcase_create("random");
   tcase_set_timeout(c, 120);
   tcase_add_loop_test(c, every_pass_keeps_its_promise, 0, NETS);
+  tcase_add_loop_test(c, recognize_is_exact, 0, NETS);
   suite_add_tcase(suite, c);
   SRunner *r = srunner_create(suite);
   srunner_run_all(r, CK_NORMAL);
