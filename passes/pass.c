@@ -150,7 +150,7 @@ static bool run_one(Ctx *ctx, State *s, PassId id, const PassOptions *o, Compare
   if (s->graph && !check_gives(ctx, s->graph, p, verifies(o))) return false;
   if (s->program && verifies(o) && !program_verify(ctx, s->program)) return broken(ctx, file, p, "the program does not verify");
   if (o->dump) o->dump(o->dump_user, id, true, s->graph, s->program);
-  if (c && !compare_state(c, s->graph, s->program, p->keeps == KEEPS_BITS, &what)) return broken(ctx, file, p, what);
+  if (c && !compare_state(c, s->graph, s->program, p->keeps == KEEPS_BITS ? CHECK_BITS : CHECK_CODES, &what)) return broken(ctx, file, p, what);
   return true;
 }
 
@@ -159,7 +159,7 @@ static bool compare_start(Compare *c, Ctx *ctx, const State *s, const PassOption
   const char *what;
   if (!verifies(o) || !s->graph) return false;
   compare_init(c, ctx, s->graph, o->verify_each ? 0 : INT64_C(1) << 22);
-  if (!c->on || compare_state(c, s->graph, NULL, false, &what)) return true;
+  if (!c->on || compare_state(c, s->graph, NULL, CHECK_NONE, &what)) return true;
   compare_free(c);
   return false;
 }
