@@ -41,6 +41,8 @@ typedef struct Memo {
   int head[256];
 } Memo;
 
+typedef struct DotLoop DotLoop;
+
 /* State while one module is built. */
 typedef struct Gen {
   Ctx *ctx;
@@ -60,6 +62,7 @@ typedef struct Gen {
   LLVMValueRef *vars;     /* by variable: its value, or its address where `in_memory` */
   bool *in_memory;
   Memo memo;
+  const DotLoop *dot;     /* the loops at hand end in this one, or NULL */
 } Gen;
 
 /* llvm_module.c */
@@ -69,6 +72,7 @@ LLVMModuleRef llvm_module(Gen *); /* fills and returns g->m; g has ctx, p, targe
 LLVMBasicBlockRef llvm_block(Gen *, const char *name);
 LLVMValueRef llvm_entry_alloca(Gen *, LLVMTypeRef, const char *name);
 void llvm_nest(Gen *, int nest, int **args);          /* sets fns[nest], args[nest]: buffers of its parameters, ended by -1 */
+void llvm_for(Gen *, const Stmt *);
 void llvm_machine_attributes(Gen *, LLVMValueRef fn);
 
 /* llvm_expr.c */
@@ -82,10 +86,15 @@ unsigned llvm_align(Elem);
 
 /* llvm_vector.c: expressions whose best form differs by machine */
 LLVMValueRef llvm_dot(Gen *, const Expr *, LLVMValueRef *a);
+bool llvm_has_dot(Gen *, int bits, bool a_signed, bool b_signed); /* by instructions */
+LLVMValueRef llvm_dot_of(Gen *, int bits, int lanes, bool a_signed, bool b_signed, LLVMValueRef *a);
 LLVMValueRef llvm_lut3(Gen *, const Expr *, LLVMValueRef *a);
 LLVMValueRef llvm_shuf(Gen *, const Expr *, LLVMValueRef *a);
 LLVMValueRef llvm_perm(Gen *, const Expr *, LLVMValueRef);
 LLVMValueRef llvm_intrin(Gen *, const Expr *, LLVMValueRef *a); /* NULL where the machine lacks it */
+
+/* llvm_dotloop.c */
+bool llvm_dot_loop(Gen *, const Stmt *); /* true: the loop is done */
 
 /* llvm_scalar.c */
 bool llvm_has_scalar(Scalar); /* false: a row that never reaches a Program */

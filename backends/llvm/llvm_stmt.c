@@ -44,7 +44,7 @@ static void mark_loop(Gen *g, LLVMValueRef branch, const Stmt *s) {
 }
 
 /* No index reaches the end of its type (FOR's max), so the step does not wrap. */
-static void stmt_for(Gen *g, const Stmt *s) {
+void llvm_for(Gen *g, const Stmt *s) {
   const Var *var = &g->nest->vars[s->var];
   LLVMTypeRef t = llvm_type(g, var->t);
   bool is_signed = llvm_is_signed(var->t.e);
@@ -63,6 +63,11 @@ static void stmt_for(Gen *g, const Stmt *s) {
   mark_loop(g, LLVMBuildCondBr(g->b, LLVMBuildICmp(g->b, below, next, hi, ""), body, after), s);
   LLVMMoveBasicBlockAfter(after, last);
   LLVMPositionBuilderAtEnd(g->b, after);
+}
+
+static void stmt_for(Gen *g, const Stmt *s) {
+  if (!llvm_dot_loop(g, s))
+    llvm_for(g, s);
 }
 
 static void stmt_if(Gen *g, const Stmt *s) {

@@ -130,10 +130,21 @@ static LLVMValueRef dot_turned(Gen *g, const Turn *t, const Dot *d, int lanes, c
   return LLVMBuildAdd(g->b, sum, LLVMBuildAdd(g->b, fix, fix, ""), ""); /* scale 2 */
 }
 
-LLVMValueRef llvm_dot(Gen *g, const Expr *x, LLVMValueRef *a) {
-  int bits = x->a[1]->t.e.bits, q = bits == 8 ? 4 : 2, lanes = x->t.lanes;
-  int per[3] = {1, q, q};
-  bool as = llvm_is_signed(x->a[1]->t.e), bs = llvm_is_signed(x->a[2]->t.e);
+static const Turn *find_turn(Gen *g, int lanes, bool as, bool bs, const Dot **d) {
+  for (size_t i = 0; i < sizeof turns / sizeof *turns; i++)
+    if (turns[i].a_signed == as && turns[i].b_signed == bs && (*d = find_dot(g, 8, lanes, turns[i].have_a, turns[i].have_b)) != NULL)
+      return &turns[i];
+  return NULL;
+}
+
+bool llvm_has_dot(Gen *g, int bits, bool as, bool bs) {
+  const Dot *d;
+  bool both = as && bs, any = as || bs; /* unsigned first */
+  return find_dot(g, bits, 4, both, any) || (bits == 8 && find_turn(g, 4, both, any, &d));
+}
+
+LLVMValueRef llvm_dot_of(Gen *g, int bits, int lanes, bool as, bool bs, LLVMValueRef *a) {
+  int q = bits == 8 ? 4 : 2, per[3] = {1, q, q};
   if (as && !bs) { /* products commute: unsigned first */
     LLVMValueRef t = a[1];
     a[1] = a[2];
@@ -144,10 +155,13 @@ LLVMValueRef llvm_dot(Gen *g, const Expr *x, LLVMValueRef *a) {
   const Dot *d = find_dot(g, bits, lanes, as, bs);
   if (d)
     return pieces(g, dot_piece, d, lanes, d->lanes, 3, per, a);
-  for (size_t i = 0; i < sizeof turns / sizeof *turns && bits == 8; i++)
-    if (turns[i].a_signed == as && turns[i].b_signed == bs && (d = find_dot(g, 8, lanes, turns[i].have_a, turns[i].have_b)) != NULL)
-      return dot_turned(g, &turns[i], d, lanes, per, a);
-  return dot_generic(g, q, lanes, as, bs, a);
+  const Turn *t = bits == 8 ? find_turn(g, lanes, as, bs, &d) : NULL;
+  return t ? dot_turned(g, t, d, lanes, per, a) : dot_generic(g, q, lanes, as, bs, a);
+}
+
+LLVMValueRef llvm_dot(Gen *g, const Expr *x, LLVMValueRef *a) {
+  Elem e = x->a[1]->t.e;
+  return llvm_dot_of(g, e.bits, x->t.lanes, llvm_is_signed(e), llvm_is_signed(x->a[2]->t.e), a);
 }
 
 /* Functions of two bits: bit 2x+y of table. */

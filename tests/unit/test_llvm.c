@@ -461,6 +461,50 @@ START_TEST(loops) {
 }
 END_TEST
 
+/* y[o] = 5 + sum over k, r of x[..] * w[..] by loops that llvm_dotloop.c takes, and by some that it must leave. */
+START_TEST(dot_loops) {
+  static const struct { Elem x, w; } types[] = {{{EK_UINT, 8}, {EK_INT, 8}}, {{EK_INT, 8}, {EK_UINT, 8}}, {{EK_INT, 8}, {EK_INT, 8}},
+                                                {{EK_UINT, 8}, {EK_UINT, 8}}, {{EK_INT, 16}, {EK_INT, 16}}, {{EK_UINT, 16}, {EK_INT, 16}}};
+  static const int trips[] = {7, 16, 17, 64, 100, 151};
+  T t = begin();
+  uint8_t x[1024], w[1024];
+  random_bytes(x, sizeof x, 40);
+  random_bytes(w, sizeof w, 41);
+  int32_t limit[1] = {2};
+  int a = input(&t, "x", types[_i].x, 512, x), b = input(&t, "w", types[_i].w, 512, w), lim = input(&t, "limit", I32, 1, limit);
+  NType ix = nt(t.p->index), i32 = nt(I32);
+  for (int k = 0; k < 6; k++)
+    for (int form = 0; form < 4; form++) {
+      const char *name = arena_printf(t.p->arena, "y%d_%d", k, form);
+      int y = output(&t, name, I32, 4);
+      Nest *n = program_nest(t.p, arena_printf(t.p->arena, "n_%s", name), NULL, NULL);
+      int o = nest_var(t.p, n, "o", ix, true), j = nest_var(t.p, n, "j", ix, true), r = nest_var(t.p, n, "r", ix, true);
+      int acc = nest_var(t.p, n, "acc", i32, false);
+      Stmt *fo = ns_for(t.p, &n->body, o, num(&t, 0), num(&t, 4), 1, -1);
+      ns_vardef(t.p, &fo->body, acc, nx_const_i(t.p, i32, 5));
+      Expr *most = form & 1 ? nx_load(t.p, lim, num(&t, 0), 1) : num(&t, 2);
+      Stmt *fj = ns_for(t.p, &fo->body, j, num(&t, 0), most, 1, 2);
+      Stmt *fr = ns_for(t.p, &fj->body, r, num(&t, 3), num(&t, 3 + trips[k]), 1, -1);
+      Expr *at = add(&t, nx2(t.p, S_SUB, nx_var(t.p, n, r), num(&t, 3)), nx2(t.p, S_MUL, nx_var(t.p, n, j), num(&t, 155)));
+      Expr *xw[2] = {nx_cast(t.p, nx_load(t.p, a, at, 1), I32),
+                     nx_cast(t.p, nx_load(t.p, b, form & 2 ? nx2(t.p, S_SUB, num(&t, 511), at) /* backwards */
+                                                           : add(&t, at, nx2(t.p, S_MUL, nx_var(t.p, n, o), num(&t, 11))), 1), I32)};
+      Expr *product = nx2(t.p, S_MUL, xw[k & 1], xw[~k & 1]);
+      ns_set(t.p, &fr->body, acc, k & 1 ? nx2(t.p, S_ADD, product, nx_var(t.p, n, acc)) : nx2(t.p, S_ADD, nx_var(t.p, n, acc), product));
+      ns_store(t.p, &fo->body, y, nx_var(t.p, n, o), nx_var(t.p, n, acc));
+    }
+  check(&t, 2);
+  if (_i == 0) { /* the instruction is there */
+    LlvmOptions o = {"x86_64-linux-gnu", "cascadelake", NULL, 2};
+    Str s = {.ctx = t.ctx};
+    ck_assert(llvm_emit(t.ctx, t.p, &o, LLVM_ASM, &s));
+    ck_assert_ptr_nonnull(strstr(s.p, "vpdpbusd"));
+    str_free(&s);
+  }
+  end(&t);
+}
+END_TEST
+
 /* x -> arena a -> arena b (through REG and ROM, the edge by COND) -> y; the first nest runs twice. */
 START_TEST(spaces) {
   enum { N = 50 };
@@ -680,6 +724,7 @@ int main(void) {
   tcase_add_test(t, shuffles);
   tcase_add_test(t, intrin_rows);
   tcase_add_loop_test(t, loops, 0, 4);
+  tcase_add_loop_test(t, dot_loops, 0, 6);
   tcase_add_loop_test(t, spaces, 0, 4);
   tcase_add_test(t, shared);
   tcase_add_loop_test(t, objects, 0, N_MACHINES);
