@@ -97,7 +97,8 @@ static void pad_first(Dense *b) {
   const Node *n = b->n;
   int64_t before[MAX_RANK] = {0}, after[MAX_RANK] = {0}, ext[MAX_ITERS];
   int total = iters_extents(n, ext);
-  if (access_inside(n, 0) || (n->a.fill == 0 && all_finite(n->in[1]))) return;
+  bool clips = n->a.fill == 0 && all_finite(n->in[1]) && !elem_is_float(n->t.e); /* floats are computed in blocks of rows */
+  if (access_inside(n, 0) || clips) return;
   for (int d = 0; d < n->in[0]->t.rank; d++) {
     const Affine *a = &b->acc[0][d];
     int64_t lo = a->base, hi = a->base, far;

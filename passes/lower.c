@@ -6,25 +6,20 @@
 
 static bool has_element(const Node *n) { return n->op != OP_CONCAT && n->op != OP_CUM && n->op != OP_PACK; }
 
+void store_element(Lower *l, const Node *n, const Lin *idx, Expr *e) {
+  Lin at[MAX_RANK];
+  if (!e) e = l->buf[n->id] == l->to.buf ? compute(l, n, idx) : value(l, n, idx);
+  for (int d = 0; d < n->t.rank; d++) at[d] = idx[d];
+  if (l->to.offset) at[l->to.axis] = lin_mad(l, at[l->to.axis], lin_c(l->to.offset), 1);
+  ns_store(l->p, l->at, l->to.buf, lin_expr(l, lin_flat(l, l->to.t, at)), e);
+}
+
 void element_body(Lower *l, const Node *n) {
   int64_t ext[MAX_RANK];
   Lin idx[MAX_RANK];
   for (int d = 0; d < n->t.rank; d++) ext[d] = n->t.d[d].n;
   Scope outer = loops_open(l, NULL, n->t.rank, ext, idx, NULL, NULL);
-  Expr *e = compute(l, n, idx);
-  ns_store(l->p, l->at, l->buf[n->id], lin_expr(l, lin_flat(l, &n->t, idx)), e);
-  block_leave(l, outer);
-}
-
-/* An output that another output, an input or a constant already is. */
-static void copy_body(Lower *l, const Node *n) {
-  int64_t count;
-  Lin idx[MAX_RANK], flat;
-  if (!type_count(&n->t, &count)) return;
-  Scope outer = loops_open(l, NULL, 1, &count, &flat, NULL, NULL);
-  lin_unflat(l, flat, &n->t, idx);
-  Expr *e = value(l, n, idx);
-  ns_store(l->p, l->at, l->copy_to, lin_expr(l, flat), e);
+  store_element(l, n, idx, NULL);
   block_leave(l, outer);
 }
 
@@ -40,15 +35,27 @@ static void describe(const Lower *l, Str *s, const Node *n, int *room) {
   if (n->op == OP_CONTRACT && n->a.kernel != KERNEL_AUTO) str_printf(s, " %s", kernel_names[n->a.kernel]);
 }
 
-static void lower_node(Lower *l, const Node *n, const char *label) {
-  int64_t count;
-  if (!type_count(&n->t, &count) || count == 0) return;
+static void build_nest(Lower *l, const Node *n, const char *label, void (*body)(Lower *, const Node *)) {
   int room = 8;
   Str note = {.ctx = l->p->ctx};
   describe(l, &note, n, &room);
-  const char *name = nest_name(l->p, op_info[n->op].name, label);
-  nest_build(l, name, n, note.p, n->op == OP_CONCAT ? concat_body : n->op == OP_CUM ? cum_body : n->op == OP_PACK ? pack_body : element_body);
+  nest_build(l, nest_name(l->p, op_info[n->op].name, label), n, note.p, body);
   str_free(&note);
+}
+
+/* One nest; a concat has one for each input, which goes to its place in the result. */
+static void lower_node(Lower *l, const Node *n) {
+  const char *label = n->loc.name ? n->loc.name : "";
+  int64_t count;
+  if (!type_count(&n->t, &count) || count == 0) return;
+  l->to = (Place){l->buf[n->id], &n->t, n->a.axis, 0};
+  if (n->op == OP_CUM || n->op == OP_PACK) build_nest(l, n, label, n->op == OP_CUM ? cum_body : pack_body);
+  else if (n->op != OP_CONCAT) build_nest(l, n, label, element_body);
+  for (int k = 0; n->op == OP_CONCAT && k < n->n_in; k++) {
+    const Node *x = n->in[k];
+    if (type_count(&x->t, &count) && count > 0) build_nest(l, x, label, element_body);
+    l->to.offset += x->t.d[n->a.axis].n;
+  }
 }
 
 /* Buffers of inputs, outputs and all nodes that keep one. */
@@ -90,13 +97,14 @@ static void build(Lower *l, const bool *live) {
   make_buffers(l, live);
   for (int i = 0; i < g->n_nodes; i++) {
     const Node *n = g->nodes[i];
-    if (live[i] && n->op != OP_CONST && n->op != OP_ARG && l->buf[i] >= 0) lower_node(l, n, n->loc.name ? n->loc.name : "");
+    if (live[i] && n->op != OP_CONST && n->op != OP_ARG && l->buf[i] >= 0) lower_node(l, n);
   }
   for (int i = 0; i < g->n_outs; i++) {
     const Node *v = g->outs[i].v;
     if (l->buf[v->id] == p->outs[i].buf || p->bufs[p->outs[i].buf].n == 0) continue;
-    l->copy_to = p->outs[i].buf;
-    nest_build(l, nest_name(p, "copy", p->bufs[l->copy_to].name), v, "copy", copy_body);
+    /* an output that another output, an input or a constant already is */
+    l->to = (Place){p->outs[i].buf, &v->t, 0, 0};
+    nest_build(l, nest_name(p, "copy", p->bufs[l->to.buf].name), v, "copy", element_body);
   }
 }
 

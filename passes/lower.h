@@ -33,18 +33,23 @@ typedef struct Loops {
 /* A value computed once in this block and used again: node and index to its variable. */
 typedef struct Memo { const Node *n; const Lin *idx; Expr *e; } Memo;
 
-/* A contraction computed for several neighbouring elements at once (lower_tile.c). */
+/* A contraction computed for a block of elements at once (lower_tile.c). */
+enum { TILE_ROWS = 4 };
 typedef struct Tile {
   int seen;                /* contractions that the dry run met */
-  const Node *met; const Lin *idx; /* the last one and its index */
+  const Node *met; const Lin *idx; /* the last one and its index, */
+  Loops loops; Atom *atoms;/* over these loops of the nest */
   const Node *n;           /* the one to be tiled, or NULL */
-  Loops loops; Atom *atoms;/* of the nest, where idx was noted */
-  int dim, iter;           /* along this dimension of the nest's node, which is this output iterator of n */
-  int64_t size;
-  int buf;                 /* its accumulators, */
-  const Node *ready;       /* filled for this node from element base along iter on */
-  Lin base;
+  int dim, iter, row_dim;  /* lanes: dimension of the nest's node, output iterator of n; rows: dimension */
+  int64_t size; int rows;  /* lanes, rows; 1: none */
+  int buf[TILE_ROWS];      /* accumulators */
+  int rank; Lin first[MAX_RANK]; /* the block's first element */
+  const Node *ready;       /* accumulators are filled for this node: the element in row, lane is wanted */
+  int row; Lin lane;
 } Tile;
+
+/* Where a nest stores its elements: a buffer of this shape, the element's index moved by offset along axis. */
+typedef struct Place { int buf; const Type *t; int axis; int64_t offset; } Place;
 
 typedef struct Lower {
   Graph *g;
@@ -54,7 +59,7 @@ typedef struct Lower {
   int *buf;                /* by node id: its buffer, -1 without one */
   Ranges *ranges;          /* of the graph's codes */
   const int *uses;         /* by node id */
-  int copy_to;             /* output that copy_body writes */
+  Place to;                /* where the nest's element goes */
   Nest *nest;
   Block *at;               /* where statements go */
   VEC(Atom) atoms;
@@ -92,6 +97,7 @@ void nest_build(Lower *, const char *name, const Node *, const char *note, void 
 
 /* lower.c */
 void element_body(Lower *, const Node *);
+void store_element(Lower *, const Node *root, const Lin *idx, Expr *); /* NULL: the root's own value */
 
 /* lower_expr.c: the expression of one element. */
 Expr *value(Lower *, const Node *, const Lin *idx);     /* loaded, or computed where the node has no buffer */
@@ -132,9 +138,8 @@ Expr *planes_expr(Lower *, const Node *, Lin *it);
 void tile_note(Lower *, const Node *, const Lin *idx);
 bool tile_decide(Lower *);                             /* after a dry run: whether the nest's contraction is to be tiled */
 void tile_body(Lower *, const Node *root);
-Expr *tile_value(Lower *, const Node *, const Lin *idx);
+Expr *tile_value(Lower *, const Node *);
 void cum_body(Lower *, const Node *);
-void concat_body(Lower *, const Node *);
 void pack_body(Lower *, const Node *);
 
 #endif

@@ -171,7 +171,7 @@ Expr *value(Lower *l, const Node *n, const Lin *idx) {
     return load(l, rom_buf(l, n), &n->t, idx);
   }
   if (l->buf[n->id] >= 0) return load(l, l->buf[n->id], &n->t, idx);
-  if (n == l->tile.ready) return tile_value(l, n, idx);
+  if (n == l->tile.ready) return tile_value(l, n);
   for (int i = l->memo.n - 1; i >= 0; i--)
     if (memo_fits(l, &l->memo.p[i], n, idx)) return l->memo.p[i].e;
   Expr *e = compute(l, n, idx);

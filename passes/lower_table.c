@@ -1,4 +1,4 @@
-/* Operators with tables or layouts of their own: thresholds, requant, concat, pack. */
+/* Operators with tables or layouts of their own: thresholds, requant, pack. */
 #include "passes/lower.h"
 
 #include <assert.h>
@@ -99,25 +99,6 @@ Expr *requant_expr(Lower *l, const Node *n, const Lin *idx, Expr *x) {
   y = nx2(p, S_SHR, y, nx_const_i(p, w, n->a.shift > 63 ? 63 : n->a.shift));
   y = nx2(p, S_MIN, nx2(p, S_MAX, y, nx_const_i(p, w, n->a.lo)), nx_const_i(p, w, n->a.hi));
   return wrap_to(l, y, n->t.e, n->a.lo, n->a.hi);
-}
-
-/* One set of loops per input. */
-void concat_body(Lower *l, const Node *n) {
-  int64_t at = 0;
-  for (int k = 0; k < n->n_in; k++) {
-    const Node *x = n->in[k];
-    int64_t ext[MAX_RANK], count;
-    Lin in[MAX_RANK], out[MAX_RANK];
-    for (int d = 0; d < x->t.rank; d++) ext[d] = x->t.d[d].n;
-    if (!type_count(&x->t, &count) || count == 0) continue;
-    Scope outer = loops_open(l, &n->in[k], x->t.rank, ext, in, NULL, NULL);
-    for (int d = 0; d < x->t.rank; d++) out[d] = in[d];
-    out[n->a.axis] = lin_mad(l, in[n->a.axis], lin_c(at), 1);
-    Expr *e = value(l, x, in);
-    ns_store(l->p, l->at, l->buf[n->id], lin_expr(l, lin_flat(l, &n->t, out)), e);
-    block_leave(l, outer);
-    at += ext[n->a.axis];
-  }
 }
 
 /* Bit i of each plane word from the code x: y[.., p, w] |= ((x >> p) & 1) << i. */

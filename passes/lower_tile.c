@@ -1,12 +1,13 @@
-/* Tiles: a contraction computed for neighbouring elements of one dimension at once, so that a loop over them, innermost,
- * loads one operand side by side and the other once. Each accumulator still adds in the order of the reduction. */
+/* Tiles: a contraction computed for a block of outputs at once, `lanes` neighbours along one dimension times up to four
+ * `rows` along another, each with its own accumulator. A step of the reduction loads what the lanes share once per row and what
+ * the rows share once per lane; every accumulator still adds in the order of the reduction. A dimension that the block does
+ * not divide ends with a block that overlaps the one before it and computes the same again. */
 #include "passes/contract.h"
 #include "passes/lower.h"
 
-enum {
-  TILE = 32,         /* accumulators: fills 8 SSE or 4 AVX registers, measured best or near it for gcc and clang, f32 and i32 */
-  TILE_LEAST = 4, REDUCTION_LEAST = 4
-};
+/* Measured with gcc 12 and clang 19 at -O2 and -O3, SSE2 to AVX-512, f32 and i32 accumulators: 4 x 16 is best or near it
+ * everywhere; one row alone wants more lanes to hide the latency of additions. */
+enum { ROWS = TILE_ROWS, LANES = 16, LANES_ALONE = 64, LANES_LEAST = 4, REDUCTION_LEAST = 4 };
 
 void tile_note(Lower *l, const Node *n, const Lin *idx) {
   if (!l->dry) return;
@@ -87,6 +88,40 @@ static Lin moved(Lower *l, Lin x, const Lin *idx) {
   return y;
 }
 
+static bool depends(const Node *n, int k, int v) {
+  for (int d = 0; d < n->in[k]->t.rank; d++)
+    if (n->a.iters->acc[k][d].coef[v]) return true;
+  return false;
+}
+
+/* Rows: an output iterator that changes one operand and not another, never across a border. */
+static bool makes_rows(const Node *n, int v) {
+  bool shared = false;
+  for (int k = 0; k < n->n_in; k++) {
+    if (!depends(n, k, v)) shared = true;
+    else if (!access_inside(n, k)) return false;
+  }
+  return shared;
+}
+
+static void find_rows(Lower *l, const Loops *loops) {
+  Tile *t = &l->tile;
+  int64_t best = 1;
+  for (int i = 0; i < loops->nd; i++) {
+    int v = iter_of(l, t->n, loops->atom[i]);
+    if (v < 0 || v == t->iter || loops->ext[i] < best || !makes_rows(t->n, v)) continue;
+    best = loops->ext[i];
+    t->row_dim = loops->dim[i];
+  }
+  t->rows = best < ROWS ? (int)best : ROWS;
+}
+
+static int64_t lanes_of(int64_t ext, int rows) {
+  int64_t most = rows > 1 ? LANES : LANES_ALONE;
+  while (most > LANES && ext < most) most /= 2;
+  return ext < most ? ext : most;
+}
+
 bool tile_decide(Lower *l) {
   const Node *n = l->tile.met;
   Tile *t = &l->tile;
@@ -97,27 +132,29 @@ bool tile_decide(Lower *l) {
   if (reductions < REDUCTION_LEAST) return false;
   for (int i = 0; i < loops->nd; i++) {
     int v = iter_of(l, n, loops->atom[i]);
-    int64_t ext = loops->ext[i] < TILE ? loops->ext[i] : TILE;
-    if (v < 0 || ext < TILE_LEAST || ext < best || !reads_neighbours(l, n, v)) continue;
-    best = ext;
+    if (v < 0 || loops->ext[i] < LANES_LEAST || loops->ext[i] <= best || !reads_neighbours(l, n, v)) continue;
+    best = loops->ext[i];
     t->dim = loops->dim[i];
     t->iter = v;
   }
   if (!best) return false;
-  t->n = n;
   t->loops = *loops;
   t->atoms = NEWN(l->tmp, Atom, l->atoms.n + 1);
   for (int i = 0; i < l->atoms.n; i++) t->atoms[i] = l->atoms.p[i];
   for (int v = 0; v < n->t.rank; v++)
     if (!known_atoms(t, loops, t->idx[v])) return false;
-  t->size = best;
-  t->buf = program_buf(l->p, nest_name(l->p, "sum", n->loc.name ? n->loc.name : ""), contract_elem(l, n), SP_REG, best, NULL);
+  t->n = n;
+  find_rows(l, loops);
+  t->size = lanes_of(best, t->rows);
+  for (int r = 0; r < t->rows; r++)
+    t->buf[r] = program_buf(l->p, nest_name(l->p, "sum", n->loc.name ? n->loc.name : ""), contract_elem(l, n), SP_REG, t->size, NULL);
   return true;
 }
 
-/* Loop over the tile's elements, entered. */
-static Scope lanes_open(Lower *l, int64_t size, Lin *t) {
+/* Loop over the lanes, entered. */
+static Scope lanes_open(Lower *l, Lin *t) {
   Scope s = {l->at, l->memo.n};
+  int64_t size = l->tile.size;
   int var = nest_var(l->p, l->nest, "t", nt(l->p->index), true);
   Stmt *loop = ns_for(l->p, l->at, var, nx_idx(l->p, 0), nx_idx(l->p, size), 1, size);
   loop->mark = MARK_VECTOR;
@@ -126,62 +163,86 @@ static Scope lanes_open(Lower *l, int64_t size, Lin *t) {
   return s;
 }
 
-/* Adds the products of one reduction step to all accumulators. What does not change along the tile is computed once. */
+/* Output iterators of the contraction in row r, at the first lane. */
+static void row_iters(Lower *l, int r, Lin *it) {
+  const Tile *tile = &l->tile;
+  Lin idx[MAX_RANK];
+  for (int d = 0; d < tile->rank; d++) idx[d] = tile->first[d];
+  if (tile->rows > 1) idx[tile->row_dim] = lin_mad(l, idx[tile->row_dim], lin_c(r), 1);
+  for (int v = 0; v < tile->n->t.rank; v++) it[v] = moved(l, tile->idx[v], idx);
+}
+
+/* Adds the products of one reduction step to all accumulators. */
 static void add_products(Lower *l, const Node *n, const Lin *it, bool skip, void *user) {
   const Tile *tile = &l->tile;
-  int64_t size = *(int64_t *)user;
-  Expr *x[3] = {NULL};
-  Lin at[MAX_ITERS], t;
-  for (int i = 0; i < n->a.iters->n_out + n->a.iters->n_red; i++) at[i] = it[i];
-  for (int k = 0; k < n->n_in; k++) {
-    bool depends = false;
-    for (int d = 0; d < n->in[k]->t.rank; d++) depends = depends || n->a.iters->acc[k][d].coef[tile->iter];
-    if (!depends) x[k] = let(l, "a", contract_operand(l, n, k, it, skip));
+  int n_out = n->a.iters->n_out, row_iter = -1;
+  Expr *x[ROWS][3] = {{NULL}};
+  Lin at[ROWS][MAX_ITERS], t;
+  (void)user;
+  for (int r = 0; r < tile->rows; r++) {
+    row_iters(l, r, at[r]);
+    for (int j = 0; j < n->a.iters->n_red; j++) at[r][n_out + j] = it[n_out + j];
   }
-  Scope s = lanes_open(l, size, &t);
-  at[tile->iter] = lin_mad(l, tile->base, t, 1);
+  for (int v = 0; v < n_out; v++)
+    if (tile->rows > 1 && !lin_eq(at[0][v], at[1][v])) row_iter = v;
   for (int k = 0; k < n->n_in; k++)
-    if (!x[k]) x[k] = contract_operand(l, n, k, at, skip);
-  Expr *where = lin_expr(l, t), *sum = nx_load(l->p, tile->buf, where, 1);
-  ns_store(l->p, l->at, tile->buf, where, nx2(l->p, S_ADD, sum, contract_product(l, n, x, sum->t.e)));
+    for (int r = 0; r < tile->rows && !depends(n, k, tile->iter); r++)
+      x[r][k] = r && !depends(n, k, row_iter) ? x[0][k] : let(l, "a", contract_operand(l, n, k, at[r], skip));
+  Scope s = lanes_open(l, &t);
+  for (int r = 0; r < tile->rows; r++) at[r][tile->iter] = lin_mad(l, at[r][tile->iter], t, 1);
+  for (int k = 0; k < n->n_in; k++)
+    for (int r = 0; r < tile->rows && depends(n, k, tile->iter); r++)
+      x[r][k] = r && !depends(n, k, row_iter) ? x[0][k] : let(l, "b", contract_operand(l, n, k, at[r], skip));
+  Expr *where = lin_expr(l, t);
+  for (int r = 0; r < tile->rows; r++) {
+    Expr *sum = nx_load(l->p, tile->buf[r], where, 1);
+    ns_store(l->p, l->at, tile->buf[r], where, nx2(l->p, S_ADD, sum, contract_product(l, n, x[r], sum->t.e)));
+  }
   block_leave(l, s);
 }
 
-Expr *tile_value(Lower *l, const Node *n, const Lin *idx) {
-  Lin at = lin_mad(l, idx[l->tile.iter], l->tile.base, -1);
-  return contract_result(l, n, nx_load(l->p, l->tile.buf, lin_expr(l, at), 1));
+Expr *tile_value(Lower *l, const Node *n) {
+  return contract_result(l, n, nx_load(l->p, l->tile.buf[l->tile.row], lin_expr(l, l->tile.lane), 1));
 }
 
-/* `count` tiles of `size` elements from element `first` of the tiled dimension on. The tiles are the outermost loop: their
- * share of a constant operand stays in the cache. */
-static void tiles(Lower *l, const Node *root, const void *key, int64_t first, int64_t count, int64_t size) {
+/* First element of the block along a dimension of extent n: blocks of size, the last one ending at n. */
+static Lin block_start(Lower *l, Lin number, int64_t size, int64_t n) {
+  Lin start = lin_mad(l, lin_c(0), number, size);
+  if (n % size == 0 || n < size) return start;
+  return lin_atom(l, let(l, "at", nx2(l->p, S_MIN, lin_expr(l, start), nx_idx(l->p, n - size))), 0, n - size);
+}
+
+/* The blocks of lanes are the outermost loop: their share of a constant operand stays in the cache. */
+void tile_body(Lower *l, const Node *root) {
   Tile *tile = &l->tile;
   const Node *n = tile->n;
-  int64_t ext[MAX_RANK];
-  Lin idx[MAX_RANK], it[MAX_ITERS], number, t;
-  if (count == 0 || size == 0) return;
-  Scope outer = loops_open(l, key, 1, &count, &number, NULL, NULL);
-  tile->base = lin_mad(l, lin_c(first), number, size);
-  for (int d = 0; d < root->t.rank; d++) ext[d] = d == tile->dim ? 1 : root->t.d[d].n;
-  loops_open(l, (const char *)key + 1, root->t.rank, ext, idx, NULL, NULL);
-  idx[tile->dim] = tile->base;
-  Scope s = lanes_open(l, size, &t);
-  ns_store(l->p, l->at, tile->buf, lin_expr(l, t), contract_zero(l, l->p->bufs[tile->buf].e));
+  int64_t ext[MAX_RANK], size = tile->size, lanes = root->t.d[tile->dim].n, count = (lanes + size - 1) / size;
+  Lin number, it[MAX_ITERS], t;
+  Scope outer = loops_open(l, tile, 1, &count, &number, NULL, NULL);
+  tile->rank = root->t.rank;
+  for (int d = 0; d < root->t.rank; d++) ext[d] = root->t.d[d].n;
+  ext[tile->dim] = 1;
+  if (tile->rows > 1) ext[tile->row_dim] = (ext[tile->row_dim] + tile->rows - 1) / tile->rows;
+  Lin start = block_start(l, number, size, lanes);
+  loops_open(l, NULL, root->t.rank, ext, tile->first, NULL, NULL);
+  tile->first[tile->dim] = start;
+  if (tile->rows > 1) tile->first[tile->row_dim] = block_start(l, tile->first[tile->row_dim], tile->rows, root->t.d[tile->row_dim].n);
+  Scope s = lanes_open(l, &t);
+  for (int r = 0; r < tile->rows; r++)
+    ns_store(l->p, l->at, tile->buf[r], lin_expr(l, t), contract_zero(l, l->p->bufs[tile->buf[r]].e));
   block_leave(l, s);
-  for (int v = 0; v < n->t.rank; v++) it[v] = moved(l, tile->idx[v], idx);
-  contract_loops(l, n, it, 0, add_products, &size);
-  s = lanes_open(l, size, &t);
-  idx[tile->dim] = lin_mad(l, tile->base, t, 1);
+  row_iters(l, 0, it);
+  contract_loops(l, n, it, 0, add_products, NULL);
   tile->ready = n;
-  Expr *e = root == n ? tile_value(l, n, idx) : compute(l, root, idx);
-  ns_store(l->p, l->at, l->buf[root->id], lin_expr(l, lin_flat(l, &root->t, idx)), e);
+  for (tile->row = 0; tile->row < tile->rows; tile->row++) {
+    Lin idx[MAX_RANK];
+    s = lanes_open(l, &tile->lane);
+    for (int d = 0; d < root->t.rank; d++) idx[d] = tile->first[d];
+    idx[tile->dim] = lin_mad(l, idx[tile->dim], tile->lane, 1);
+    if (tile->rows > 1) idx[tile->row_dim] = lin_mad(l, idx[tile->row_dim], lin_c(tile->row), 1);
+    store_element(l, root, idx, root == n ? tile_value(l, n) : NULL);
+    block_leave(l, s);
+  }
   tile->ready = NULL;
   block_leave(l, outer);
-}
-
-void tile_body(Lower *l, const Node *root) {
-  const char *key = (const char *)&l->tile; /* two sets of loops, told apart from those of nodes */
-  int64_t n = root->t.d[l->tile.dim].n, size = l->tile.size;
-  tiles(l, root, key, 0, n / size, size);
-  tiles(l, root, key + 2, n - n % size, 1, n % size);
 }
