@@ -323,9 +323,10 @@ Node *dequant_below(Rewrite *rw, const Node *old, Node *const *in) {
   if (z && elem_is_float(z->t.e)) return NULL;
   if (old->op == OP_CONCAT) return concat_below(g, old, in);
   if (old->op == OP_VIEW) {
-    if (!access_inside(old, 0) && elem_eq(q->t.e, BIPOLAR) && !z && scale_positive(d->in[1]) && old->a.fill == 0 && !signbit(old->a.fill))
+    bool pads = !access_inside(old, 0), zero = old->a.fill == 0 && !signbit(old->a.fill);
+    if (pads && elem_eq(q->t.e, BIPOLAR) && !z && zero && scale_positive(d->in[1]))
       q = node_cast(g, q, INTK(2)); /* 0 is no sign, but a number of i2 */
-    else if (!access_inside(old, 0) && !fill_code(d, old->a.fill, &fill))
+    else if (pads && !fill_code(d, old->a.fill, &fill))
       return NULL;
   } else if (old->op == OP_REDUCE) {
     if (old->a.scalar != S_MAX && old->a.scalar != S_MIN) return NULL;

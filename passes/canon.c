@@ -52,8 +52,8 @@ static bool commutes(Scalar s, const Node *c) {
 /* Every number of a is a number of b. */
 static bool elem_within(Elem a, Elem b) {
   if (elem_is_float(a) || elem_is_float(b)) {
-    if (!elem_is_float(a) || a.kind == EK_BF16 || b.kind == EK_BF16) return elem_eq(a, b) || (a.kind == EK_BF16 && elem_is_float(b) && b.bits >= 32);
-    return elem_is_float(b) && a.bits <= b.bits;
+    if (!elem_is_float(a) || !elem_is_float(b)) return false;
+    return elem_eq(a, b) || (b.kind == EK_FLOAT && a.bits <= b.bits && !(a.kind == EK_BF16 && b.bits < 32));
   }
   if (a.kind == EK_BASES && a.bits > 1) return false;
   if (b.kind != EK_INT && b.kind != EK_UINT) return false;
@@ -65,8 +65,8 @@ static Node *canon_map(Rewrite *rw, const Node *old, Node *const *in) {
   if (old->a.scalar == S_CAST) {
     Node *x = in[0];
     if (type_eq(&x->t, &old->t)) return x;
-    if (node_is_map(x, S_CAST) && elem_within(x->in[0]->t.e, x->t.e) && old->t.e.kind != EK_BOOL) return node_cast(g, x->in[0], old->t.e);
-    return NULL;
+    bool merges = node_is_map(x, S_CAST) && elem_within(x->in[0]->t.e, x->t.e) && old->t.e.kind != EK_BOOL;
+    return merges ? node_cast(g, x->in[0], old->t.e) : NULL;
   }
   if (old->a.scalar == S_NEG && node_is_map(in[0], S_NEG) && type_eq(&in[0]->in[0]->t, &old->t)) return in[0]->in[0];
   if (old->n_in != 2) return NULL;
@@ -104,7 +104,8 @@ static bool absorb(const Node *old, const Node *v, int k, Affine *acc, double *f
   return affine_compose(v->a.iters->acc[0], v->in[0]->t.rank, it->acc[k], v->t.rank, it->n_out + it->n_red, acc);
 }
 
-static Node *with_access(Graph *g, const Node *old, Node *const *in, const Iters *it, const Type *t, double fill) { /* at old's location */
+/* At old's location. */
+static Node *with_access(Graph *g, const Node *old, Node *const *in, const Iters *it, const Type *t, double fill) {
   Attr a = old->a;
   a.iters = (Iters *)(uintptr_t)it;
   a.fill = fill;

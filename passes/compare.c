@@ -88,7 +88,8 @@ static bool same_outputs(Compare *c, int set, Tensor *const *now, const char **w
     size_t size = store_size(a->st);
     for (int64_t k = 0; k < a->n; k++) {
       if (!memcmp((const char *)a->data + (size_t)k * size, (const char *)b->data + (size_t)k * size, size)) continue;
-      *what = arena_printf(c->a, "output %d, element %" PRId64 ": %.17g before, %.17g after (random input %d)", i, k, tensor_f(a, k), tensor_f(b, k), set);
+      *what = arena_printf(c->a, "output %d, element %" PRId64 ": %.17g before, %.17g after (random input %d)", i, k, tensor_f(a, k),
+                           tensor_f(b, k), set);
       return false;
     }
   }

@@ -82,7 +82,8 @@ static bool check_needs(Ctx *ctx, Graph *g, const PassInfo *p) {
       g->props |= props[i].prop;
       continue;
     }
-    if (ctx->n_errors == errors) diag(ctx, E0701, &(Loc){.file = g->file, .line = -1, .node = -1}, "pass %s needs a %s graph", p->name, props[i].name);
+    Loc loc = {.file = g->file, .line = -1, .node = -1};
+    if (ctx->n_errors == errors) diag(ctx, E0701, &loc, "pass %s needs a %s graph", p->name, props[i].name);
     diag_hint(ctx, "run %s before it", props[i].from);
     return false;
   }
@@ -150,8 +151,8 @@ static bool run_one(Ctx *ctx, State *s, PassId id, const PassOptions *o, Compare
   if (s->graph && !check_gives(ctx, s->graph, p, verifies(o))) return false;
   if (s->program && verifies(o) && !program_verify(ctx, s->program)) return broken(ctx, file, p, "the program does not verify");
   if (o->dump) o->dump(o->dump_user, id, true, s->graph, s->program);
-  if (c && !compare_state(c, s->graph, s->program, p->keeps == KEEPS_BITS ? CHECK_BITS : CHECK_CODES, &what)) return broken(ctx, file, p, what);
-  return true;
+  Check check = p->keeps == KEEPS_BITS ? CHECK_BITS : CHECK_CODES;
+  return !c || compare_state(c, s->graph, s->program, check, &what) || broken(ctx, file, p, what);
 }
 
 /* The values before the first pass, where they are compared. */

@@ -98,7 +98,9 @@ static bool scalar_interval(Scalar s, const int64_t *l, const int64_t *h, wide *
   switch (s) {
   case S_ADD: *lo = (wide)l[0] + l[1], *hi = (wide)h[0] + h[1]; return true;
   case S_SUB: *lo = (wide)l[0] - h[1], *hi = (wide)h[0] - l[1]; return true;
-  case S_MUL: corners(lo, hi, (wide[]){(wide)l[0] * l[1], (wide)l[0] * h[1], (wide)h[0] * l[1], (wide)h[0] * h[1]}); return true;
+  case S_MUL:
+    corners(lo, hi, (wide[]){(wide)l[0] * l[1], (wide)l[0] * h[1], (wide)h[0] * l[1], (wide)h[0] * h[1]});
+    return true;
   case S_DIV:
     if (l[1] <= 0) return false;
     corners(lo, hi, (wide[]){l[0] / l[1], l[0] / h[1], h[0] / l[1], h[0] / h[1]});
@@ -109,8 +111,14 @@ static bool scalar_interval(Scalar s, const int64_t *l, const int64_t *h, wide *
   case S_NEG: *lo = -(wide)h[0], *hi = -(wide)l[0]; return true;
   case S_ABS: *lo = l[0] > 0 ? l[0] : h[0] < 0 ? -(wide)h[0] : 0, *hi = wmax(-(wide)l[0], h[0]); return true;
   case S_SIGN: *lo = l[0] > 0 ? 1 : l[0] == 0 ? 0 : -1, *hi = h[0] < 0 ? -1 : h[0] == 0 ? 0 : 1; return true;
-  case S_SHR: if (l[1] < 0 || h[1] > 62) return false; *lo = l[0] >> (l[0] < 0 ? l[1] : h[1]), *hi = h[0] >> (h[0] < 0 ? h[1] : l[1]); return true;
-  case S_AND: if (l[0] < 0 && l[1] < 0) return false; *lo = 0, *hi = l[0] < 0 ? h[1] : l[1] < 0 ? h[0] : wmin(h[0], h[1]); return true;
+  case S_SHR:
+    if (l[1] < 0 || h[1] > 62) return false;
+    *lo = l[0] >> (l[0] < 0 ? l[1] : h[1]), *hi = h[0] >> (h[0] < 0 ? h[1] : l[1]);
+    return true;
+  case S_AND:
+    if (l[0] < 0 && l[1] < 0) return false;
+    *lo = 0, *hi = l[0] < 0 ? h[1] : l[1] < 0 ? h[0] : wmin(h[0], h[1]);
+    return true;
   case S_SELECT: *lo = wmin(l[1], l[2]), *hi = wmax(h[1], h[2]); return true;
   case S_CAST: *lo = l[0], *hi = h[0]; return true;
   case S_EQ: case S_LT: case S_LE: case S_ISNAN: case S_ISINF: *lo = 0, *hi = 1; return true;
@@ -171,7 +179,8 @@ static Range *access_range(Ranges *rs, const Node *n) {
   for (int i = 0; i < n->t.rank; i++) d[i] = 1;
   for (int j = 0; j < x->rank; j++) {
     int i;
-    if (r->d[j] == 1 || !affine_pure(&n->a.iters->acc[0][j], n_iters, &i) || i >= n->t.rank || n->t.d[i].n != r->d[j] || d[i] != 1) continue;
+    if (r->d[j] == 1 || !affine_pure(&n->a.iters->acc[0][j], n_iters, &i) || i >= n->t.rank) continue;
+    if (n->t.d[i].n != r->d[j] || d[i] != 1) continue;
     keep |= 1u << j;
     y_of[j] = i;
     d[i] = r->d[j];

@@ -94,7 +94,8 @@ static Node *spell_dequant(Rewrite *rw, const Node *old, Node *const *in) {
   bool uniform = zp_uniform(zp, &z), floats = zp && elem_is_float(zp->t.e);
   code_bounds(q, &lo, &hi);
   if (zp && uniform && z == 0) zp = NULL;
-  else if (floats && uniform && lo - z > -(1 << 24) && hi - z < 1 << 24) zp = node_const_i(rw->g, code_fits(q->t.e, z) ? q->t.e : I32, z);
+  else if (floats && uniform && lo - z > -(1 << 24) && hi - z < 1 << 24)
+    zp = node_const_i(rw->g, code_fits(q->t.e, z) ? q->t.e : I32, z);
   bool changed = zp != (old->n_in > 2 ? in[2] : NULL);
   while (!zp && node_is_map(q, S_CAST) && elem_is_code(q->in[0]->t.e) && q->in[0]->t.e.kind != EK_BOOL &&
          elem_lo(q->in[0]->t.e) >= elem_lo(q->t.e) && elem_hi(q->in[0]->t.e) <= elem_hi(q->t.e)) {
@@ -140,7 +141,8 @@ static bool scale_outside(const Node *c, int k, const Node *s, const Type *x) {
 
 bool contract_recognizable(const Node *n, Node *const *in) {
   Operand a, w;
-  if (n->op != OP_CONTRACT || n->n_in != 2 || n->a.scalar != S_MUL || !elem_is_float(n->t.e) || !type_static(&n->t)) return false;
+  if (n->op != OP_CONTRACT || n->n_in != 2 || n->a.scalar != S_MUL) return false;
+  if (!elem_is_float(n->t.e) || !type_static(&n->t)) return false;
   if (!operand_of(in[0], &a) || !operand_of(in[1], &w)) return false;
   if (!access_inside(n, 1) || (n->a.fill != 0 && !access_inside(n, 0))) return false;
   return scale_outside(n, 0, a.s, &in[0]->t) && scale_outside(n, 1, w.s, &in[1]->t);

@@ -14,16 +14,16 @@ static bool same_shape(const Type *a, const Type *b) {
   return true;
 }
 
-static bool plain_code(Elem e) { return elem_is_code(e) && !(e.kind == EK_BASES && e.bits > 1) && !(e.kind == EK_UINT && e.bits == 64); }
-
-static bool zp_plain(const Node *n) { return n->n_in < 3 || elem_is_code(n->in[2]->t.e) || n->op == OP_QUANT; }
+static bool plain_code(Elem e) {
+  return elem_is_code(e) && !(e.kind == EK_BASES && e.bits > 1) && !(e.kind == EK_UINT && e.bits == 64);
+}
 
 /* A step computes its elements one by one from its non-constant operands. */
 static bool is_step(const Node *n) {
   switch (n->op) {
   case OP_MAP: return n->a.scalar != S_BITS;
   case OP_QUANT: return node_is_const(n->in[1]) && (n->n_in < 3 || node_is_const(n->in[2]));
-  case OP_DEQUANT: return plain_code(n->in[0]->t.e) && node_is_const(n->in[1]) && (n->n_in < 3 || node_is_const(n->in[2])) && zp_plain(n);
+  case OP_DEQUANT: return plain_code(n->in[0]->t.e) && node_is_const(n->in[1]) && (n->n_in < 3 || node_is_const(n->in[2]));
   case OP_THRESHOLDS: return node_is_const(n->in[1]) && node_is_const(n->in[2]) && node_is_const(n->in[3]);
   case OP_REQUANT: return node_is_const(n->in[1]) && node_is_const(n->in[2]);
   default: return false;
@@ -177,9 +177,9 @@ static Val step_val(const Region *r, int i) {
   if (n->op == OP_REQUANT) return requant_val(n, r->row, r->v[s->in[0]]);
   for (int k = 0; k < n->n_in; k++) a[k] = s->in[k] < 0 ? r->k[i][k] : r->v[s->in[k]];
   if (n->op == OP_MAP) return scalar_eval(n->a.scalar, n->in[n->a.scalar == S_SELECT ? 1 : 0]->t.e, n->t.e, a);
-  if (n->op == OP_QUANT)
-    return quant_eval(a[0].f, a[1].f, n->n_in > 2 ? &a[2] : NULL, n->n_in > 2 ? n->in[2]->t.e : n->t.e, n->in[1]->t.e, &n->a, n->t.e);
-  return (Val){.f = dequant_eval(a[0].i, a[1].f, n->n_in > 2 ? a[2].i : 0, n->in[1]->t.e, n->t.e)};
+  bool zp = n->n_in > 2;
+  if (n->op == OP_QUANT) return quant_eval(a[0].f, a[1].f, zp ? &a[2] : NULL, zp ? n->in[2]->t.e : n->t.e, n->in[1]->t.e, &n->a, n->t.e);
+  return (Val){.f = dequant_eval(a[0].i, a[1].f, zp ? a[2].i : 0, n->in[1]->t.e, n->t.e)};
 }
 
 Val region_eval(Region *r, int64_t row, Val x) {

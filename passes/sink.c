@@ -104,7 +104,8 @@ static bool fill_above(Rewrite *rw, const Chain *c, const Node *x, const Node *q
 static Node *quant_above(Rewrite *rw, const Node *old) {
   Graph *g = rw->g;
   Chain c;
-  if (elem_is_code(old->in[0]->t.e) || (old->t.e.kind == EK_BASES && old->t.e.bits > 1) || !find_chain(rw, old, &c)) return NULL;
+  if (elem_is_code(old->in[0]->t.e) || (old->t.e.kind == EK_BASES && old->t.e.bits > 1)) return NULL;
+  if (!find_chain(rw, old, &c)) return NULL;
   if (c.move->op == OP_CONCAT) {
     Node **q = NEWN(g->arena, Node *, c.move->n_in);
     for (int i = 0; i < c.move->n_in; i++)

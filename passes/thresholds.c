@@ -126,13 +126,13 @@ static Node *emit_thresholds(Graph *g, const Plan *p, Node *x) {
   if (most + unused > elem_hi(e) || least < elem_lo(e)) e = elem_for_range(least, most + unused);
   Elem ye = elem_for_range(-2, 1);
   for (int64_t i = 0; i < rows; i++) {
-    int64_t lo = elem_lo(ye), hi = elem_hi(ye);
-    if (p->row[i].y0 < lo || p->row[i].y0 > hi) ye = elem_for_range(p->row[i].y0 < lo ? p->row[i].y0 : -2, p->row[i].y0 > hi ? p->row[i].y0 : hi);
+    int64_t lo = elem_lo(ye), hi = elem_hi(ye), y0 = p->row[i].y0;
+    if (y0 < lo || y0 > hi) ye = elem_for_range(y0 < lo ? y0 : lo, y0 > hi ? y0 : hi);
   }
   if (ye.bits < 8) ye = I8;
   Tensor *t, *b, *s;
-  Node *nt_ = const_codes(g, e, 2, (int64_t[]){rows, levels}, &t), *nb = const_codes(g, ye, 1, &rows, &b), *ns = const_codes(g, I8, 1, &rows, &s);
-  if (!nt_ || !nb || !ns) return NULL;
+  Node *in[4] = {x, const_codes(g, e, 2, (int64_t[]){rows, levels}, &t), const_codes(g, ye, 1, &rows, &b), const_codes(g, I8, 1, &rows, &s)};
+  if (!in[1] || !in[2] || !in[3]) return NULL;
   for (int64_t i = 0; i < rows; i++) {
     const Stairs *r = &p->row[i];
     for (int64_t j = 0; j < levels; j++) tensor_set_i(t, i * levels + j, j < r->n ? r->at[j] : elem_hi(e));
@@ -142,7 +142,7 @@ static Node *emit_thresholds(Graph *g, const Plan *p, Node *x) {
   Type y = x->t;
   y.e = p->result;
   Attr a = {.axis = rows > 1 ? p->r.axis : 0};
-  return node_new(g, OP_THRESHOLDS, &y, 4, (Node *[]){x, nt_, nb, ns}, &a, NULL);
+  return node_new(g, OP_THRESHOLDS, &y, 4, in, &a, NULL);
 }
 
 /* One element where all are the same. */
@@ -228,8 +228,8 @@ static bool is_top(const Node *n) {
   Elem e = n->t.e;
   if (n->t.rank == 0 || (e.kind == EK_BASES && e.bits > 1) || e.kind == EK_BOOL) return false;
   if (n->op == OP_QUANT) return true;
-  if (n->op == OP_THRESHOLDS || node_is_map(n, S_CAST)) return elem_is_code(e) && elem_is_float(n->in[0]->t.e) && !(e.kind == EK_UINT && e.bits == 64);
-  return false;
+  if (n->op != OP_THRESHOLDS && !node_is_map(n, S_CAST)) return false;
+  return elem_is_code(e) && elem_is_float(n->in[0]->t.e) && !(e.kind == EK_UINT && e.bits == 64);
 }
 
 static Node *thresholds_rule(Rewrite *rw, const Node *old, Node *const *in) {
@@ -267,7 +267,8 @@ static Node *raise_rule(Rewrite *rw, const Node *old, Node *const *in) {
   const Node *m = old->n_in ? old->in[0] : NULL;
   int64_t rows = 1, from, to;
   if ((old->op != OP_THRESHOLDS && old->op != OP_REQUANT) || elem_is_float(m->t.e)) return NULL;
-  if ((m->op != OP_RESHAPE && m->op != OP_VIEW) || rw->uses[m->id] != 1 || (m->op == OP_VIEW && !access_inside(m, 0))) return NULL;
+  if ((m->op != OP_RESHAPE && m->op != OP_VIEW) || rw->uses[m->id] != 1) return NULL;
+  if (m->op == OP_VIEW && !access_inside(m, 0)) return NULL;
   const Type *x = &m->in[0]->t;
   if (node_is_const(m->in[0]) || x->rank == 0 || !type_count(x, &from) || !type_count(&m->t, &to) || from > to) return NULL;
   Attr a = old->a;

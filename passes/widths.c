@@ -86,7 +86,8 @@ static Node *narrow_thresholds(Rewrite *rw, const Node *old, Node *const *in) {
       most = v > most ? v : most;
     }
     if (used == 0) used = 1;
-    Elem e = is_word(in[0]->t.e) && t->n && code_fits(in[0]->t.e, least) && code_fits(in[0]->t.e, most) ? in[0]->t.e : elem_for_range(least, most);
+    Elem e = in[0]->t.e;
+    if (!is_word(e) || t->n == 0 || !code_fits(e, least) || !code_fits(e, most)) e = elem_for_range(least, most);
     if (t->n && (used < levels || e.bits < t->t.e.bits)) {
       Type y = type_make(e, 2, (int64_t[]){rows, used});
       Tensor *n = tensor_new(rw->g->ctx, &y);
@@ -121,11 +122,13 @@ static Node *narrow_const(Graph *g, Node *k) {
 static Node *narrow_map(Rewrite *rw, const Node *old, Node *const *in) {
   Node *x[3];
   if (!reads_numbers(old->a.scalar)) return strict(rw, old, in, old->t.e);
-  for (int k = 0; k < old->n_in; k++) x[k] = old->a.scalar == S_ADD || old->a.scalar == S_SUB || old->a.scalar == S_MUL ? narrow_const(rw->g, in[k]) : in[k];
+  bool sums = old->a.scalar == S_ADD || old->a.scalar == S_SUB || old->a.scalar == S_MUL;
+  for (int k = 0; k < old->n_in; k++) x[k] = sums ? narrow_const(rw->g, in[k]) : in[k];
   if (old->a.scalar == S_CAST && is_word(old->t.e) && elem_is_code(in[0]->t.e)) {
     Widths *w = rw->user;
     int64_t lo, hi; /* a cast that keeps every number is not needed */
-    bool keeps = is_word(in[0]->t.e) && range_hull(w->ranges, old->in[0], &lo, &hi) && lo >= elem_lo(old->t.e) && hi <= elem_hi(old->t.e);
+    bool keeps = is_word(in[0]->t.e) && range_hull(w->ranges, old->in[0], &lo, &hi);
+    keeps = keeps && lo >= elem_lo(old->t.e) && hi <= elem_hi(old->t.e);
     return keeps && !w->is_out[old->id] ? in[0] : node_cast(rw->g, in[0], old->t.e);
   }
   bool closed = !is_word(old->t.e) && old->t.e.kind != EK_BOOL; /* shift, bases: the types must agree */
