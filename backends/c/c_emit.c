@@ -11,9 +11,8 @@ static void nest_function(Unit *u, const Nest *n, const Str *body) {
   Printer *pr = &u->pr;
   const Program *p = u->p;
   bool any = u->tasks.n > 0;
-  str_put(pr->o, "/* ");
   c_loc_comment(pr->o, n);
-  str_printf(pr->o, " */\nstatic void %s(", c_global(pr, n->name));
+  str_printf(pr->o, "static void %s(", c_global(pr, n->name));
   if (any) str_printf(pr->o, "const %s_env *env", pr->name);
   for (int i = 0; i < p->n_bufs; i++) {
     const Buf *b = &p->bufs[i];

@@ -55,7 +55,8 @@ static void float_const(Printer *pr, Elem e, double v, Prec least) {
 }
 
 static void code_const(Printer *pr, Elem e, int64_t v, Prec least) {
-  bool parens = v < 0 && e.kind == EK_INT && least > PREC_LOOSE;
+  bool named = v == INT64_MIN || (v == INT32_MIN && e.bits == 32);
+  bool parens = v < 0 && e.kind == EK_INT && least > PREC_LOOSE && !named;
   if (parens) str_put(pr->o, "(");
   if (e.kind == EK_UINT && e.bits > 32) str_printf(pr->o, "UINT64_C(%" PRIu64 ")", (uint64_t)v);
   else if (e.kind == EK_UINT && e.bits == 32) str_printf(pr->o, "%" PRId64 "u", v);
@@ -179,13 +180,15 @@ static bool has_load(const Expr *x) {
   return f.load;
 }
 
-/* Comparisons that the types decide are called, because compilers warn of their plain spelling. */
-static Help decided(Printer *pr, const Expr *x) {
-  Range a = c_range(pr, x->a[0]), b = c_range(pr, x->a[1]);
-  int64_t v;
-  bool zero = x->a[0]->t.e.kind == EK_UINT && ((nx_is_const(x->a[0], &v) && v == 0) || (nx_is_const(x->a[1], &v) && v == 0));
-  if (!zero && (!a.known || !b.known || (a.lo <= b.hi && b.lo <= a.hi && a.lo != b.hi && b.lo != a.hi))) return HELP_NONE;
-  return x->s == S_LT ? HELP_LT : x->s == S_LE ? HELP_LE : x->s == S_EQ ? HELP_EQ : HELP_NONE;
+/* Compilers warn of comparisons with a constant at an end of the operand's type, or beyond: those are called. */
+static Help decided(const Expr *x) {
+  bool edge = false;
+  for (int i = 0; i < 2 && x->n == 2; i++) {
+    Elem e = x->a[i]->t.e;
+    int64_t v;
+    if (nx_is_const(x->a[1 - i], &v)) edge = edge || v <= elem_lo(e) || v >= elem_hi(e) || (e.kind == EK_UINT && v < 0);
+  }
+  return !edge ? HELP_NONE : x->s == S_LT ? HELP_LT : x->s == S_LE ? HELP_LE : HELP_EQ;
 }
 
 Help c_unsigned_help(Help h) {
@@ -221,7 +224,7 @@ static Row pick(Printer *pr, const Expr *x) {
   if (!r.text || (r.help && !is_plain(pr, x))) return (Row){.help = r.help};
   r.help = HELP_NONE;
   bool test = scalar_info[x->s].result == 'B';
-  if (test && decided(pr, x)) return (Row){.help = decided(pr, x)};
+  if (test && decided(x)) return (Row){.help = decided(x)};
   if (test || x->t.e.kind == EK_BOOL) return r;
   if (c_is_ap(pr, x->t.e)) {
     r = (Row){arena_printf(pr->arena, "%%t(%s)", x->s == S_SHL ? "%u0 << %n1" : r.text), PREC_ATOM, 0, 0};

@@ -2,6 +2,7 @@
 #include "backends/c/c_unit.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 /* Names of the ports */
 
@@ -66,9 +67,13 @@ static void port_macros(Unit *u, Str *s, const Port *ports, int n, const char *c
 static void port_struct(Unit *u, Str *s, const Port *ports, int n, const char *const *names, const char *dir, const char *qual) {
   str_put(s, "typedef struct {\n");
   for (int i = 0; i < n; i++) {
-    str_printf(s, "  %s%s *%s; /* ", qual, port_type(u, &ports[i]), names[i]);
-    c_comment(s, ports[i].name);
-    str_put(s, " */\n");
+    str_printf(s, "  %s%s *%s;", qual, port_type(u, &ports[i]), names[i]);
+    if (strcmp(ports[i].name, names[i])) {
+      str_put(s, " /* ");
+      c_comment(s, ports[i].name);
+      str_put(s, " */");
+    }
+    str_put(s, "\n");
   }
   if (n == 0) str_put(s, "  int none;\n");
   str_printf(s, "} %s_%s;\n", u->pr.name, dir);

@@ -74,10 +74,13 @@ void c_comment(Str *s, const char *text) {
 
 void c_loc_comment(Str *s, const Nest *n) {
   const char *sep = "";
+  if (n->loc.node < 0 && !n->loc.name && !n->loc.op && !n->note) return;
+  str_put(s, "/* ");
   if (n->loc.node >= 0) { str_printf(s, "node %d", n->loc.node); sep = " "; }
   if (n->loc.name) { str_printf(s, "%s'", sep); c_comment(s, n->loc.name); str_put(s, "'"); sep = " "; }
   if (n->loc.op) { str_printf(s, "%s(", sep); c_comment(s, n->loc.op); str_put(s, ")"); sep = " "; }
   if (n->note) { str_put(s, *sep ? ": " : ""); c_comment(s, n->note); }
+  str_put(s, " */\n");
 }
 
 /* Types */

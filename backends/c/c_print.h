@@ -54,7 +54,7 @@ void c_printer_close(Printer *);
 const char *c_local(Printer *, const char *name);    /* a buffer or variable inside a function */
 const char *c_global(Printer *, const char *name);   /* a buffer or nest at file scope: with the prefix */
 void c_comment(Str *, const char *text);             /* model text inside a block comment: printable, at most 120 characters */
-void c_loc_comment(Str *, const Nest *);             /* node 5 "fc1" (Conv): note */
+void c_loc_comment(Str *, const Nest *);             /* a line: node 5 'fc1' (Conv): note */
 const char *c_type(Printer *, NType);                /* of values; bool is int in C */
 const char *c_unsigned(Printer *, NType);            /* of modular arithmetic: at least 32 bits, lanes as they are */
 const char *c_mask(Printer *, NType);                /* of comparisons of lanes: 0 or -1 at the operands' width */

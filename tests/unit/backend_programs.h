@@ -152,7 +152,7 @@ static const char text_statements[] =
   "      var s: i32 = 17\n"
   "      for r 0..3 {\n"
   "        let at: i32 = sub(add(i, r), 1)\n"
-  "        let in_: bool = and(le(0, at), lt(at, 32))\n"
+  "        let in_: bool = and(le(i32(0), at), lt(at, 32))\n"
   "        m := max(m, cond(in_, a[at], -2147483648))\n"
   "        if in_ { s := add(s, mul(a[at], 1000003)) } else { s := sub(s, -2147483648) }\n"
   "      }\n"
