@@ -1,5 +1,5 @@
-/* fold: what has only constant inputs is evaluated, up to limits.fold bytes. A dequantized constant stays while a contract, a
- * movement or an output may want its codes: recognize and encode read them there. */
+/* fold: what has only constant inputs is evaluated, up to limits.fold bytes. Until recognize has run, a dequantized constant stays
+ * where a contract, a movement or an output may want its codes. */
 #include "passes/pass.h"
 
 static Node *fold_rule(Rewrite *rw, const Node *old, Node *const *in) {
@@ -11,7 +11,7 @@ static Node *fold_rule(Rewrite *rw, const Node *old, Node *const *in) {
     if (!node_is_const(in[i])) return NULL;
     v[i] = (Tensor *)(uintptr_t)in[i]->a.value;
   }
-  if (old->op == OP_DEQUANT && !element_wise[old->id]) return NULL;
+  if (old->op == OP_DEQUANT && !element_wise[old->id] && !(rw->old->props & P_RECOGNIZED)) return NULL;
   if (!type_count(&old->t, &n) || n > rw->g->ctx->limits.fold / (int64_t)store_size(elem_store(old->t.e))) return NULL;
   Tensor *y = node_eval(rw->g->ctx, old, v);
   if (!y) return NULL;

@@ -29,6 +29,7 @@ typedef struct Plan {
   Region r;
   Elem result;
   int64_t *lo, *hi;        /* [rows] range of the base */
+  bool ready, possible;    /* what follows is computed; the base's range is known */
   bool stairs;             /* every row is a staircase */
   Stairs *row;
   int64_t levels;          /* most of any row */
@@ -212,9 +213,16 @@ static Node *emit_table(Graph *g, Plan *p, Node *x) {
 }
 
 /* cheap: a form that costs little at run time; else any. */
-static Node *emit(Graph *g, Arena *scratch, Plan *p, Node *x, bool cheap) {
-  int64_t lo, range, size = table_size(p, &lo, &range);
+static Node *emit(Graph *g, Arena *scratch, Ranges *ranges, Plan *p, Node *x, bool cheap) {
+  int64_t lo, range, size;
   Node *y;
+  if (!p->ready) {
+    p->ready = true;
+    p->possible = row_ranges(scratch, ranges, p);
+    p->stairs = p->possible && find_stairs(scratch, p);
+  }
+  if (!p->possible) return NULL;
+  size = table_size(p, &lo, &range);
   if (p->stairs) {
     if (p->levels <= LEVELS_FEW) return emit_thresholds(g, p, x);
     if ((y = emit_requant(g, scratch, p, x))) return y;
@@ -248,14 +256,9 @@ static Node *thresholds_rule(Rewrite *rw, const Node *old, Node *const *in) {
     *p = (Plan){.r = r, .result = old->t.e};
     found = region_extend(scratch, &p->r, rw->uses, &r);
   }
-  for (int i = 0; i < n; i++) {
-    Plan *p = &plan[i];
-    if (!row_ranges(scratch, w->ranges, p)) p->r.n = 0;
-    else p->stairs = find_stairs(scratch, p);
-  }
   for (int cheap = 1; cheap >= 0 && !y; cheap--)
     for (int i = n - 1; i >= 0 && !y; i--)
-      if (plan[i].r.n) y = emit(rw->g, scratch, &plan[i], rw->map[plan[i].r.base->id], cheap);
+      y = emit(rw->g, scratch, w->ranges, &plan[i], rw->map[plan[i].r.base->id], cheap);
   arena_free(scratch);
   if (y) rw->changes++;
   return y;
