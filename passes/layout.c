@@ -55,7 +55,8 @@ static Node *packed(const Build *b, const PackSide *s) {
   }
   acc[s->dim].coef[t.rank] = 1;
   t.d[t.rank++] = dim_c(b->p.k);
-  x = folded(g, node_view(g, x, &t, acc, 0));
+  bool moves = s->dim != x->t.rank - 1 || s->other >= 0 || x->t.d[s->dim].n != b->p.k;
+  if (moves) x = folded(g, node_view(g, x, &t, acc, 0));
   if (!x) return NULL;
   Type w = t;
   w.e = UINTK(b->target->word);

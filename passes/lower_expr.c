@@ -41,14 +41,14 @@ Expr *in_range(Lower *l, Lin x, int64_t div, int64_t extent, Lin *index, bool *n
   Expr *e = low || high || div > 1 ? lin_expr(l, x) : NULL;
   if (low) test = nx2(l->p, S_LE, zero, e);
   if (high) {
-    Expr *t = nx2(l->p, S_LE, e, nx_idx(l->p, (extent - 1) * div));
+    Expr *t = nx2(l->p, S_LE, e, lin_expr(l, lin_c((extent - 1) * div)));
     test = test ? nx2(l->p, S_AND, test, t) : t;
   }
   if (div > 1) {
     Lin rest = lin_mod(l, x, div);
     if (rest.n == 0 && rest.c != 0) *never = true;
     else if (rest.n) {
-      Expr *t = nx2(l->p, S_EQ, nx2(l->p, S_FMOD, e, nx_idx(l->p, div)), zero);
+      Expr *t = nx2(l->p, S_EQ, nx2(l->p, S_FMOD, e, lin_expr(l, lin_c(div))), zero);
       test = test ? nx2(l->p, S_AND, test, t) : t;
     }
   }

@@ -152,7 +152,7 @@ Lin lin_mod(Lower *l, Lin x, int64_t d) {
 static Expr *atom_expr(Lower *l, int i) {
   Atom a = l->atoms.p[i];
   if (a.kind == ATOM_EXPR) return a.e;
-  return nx2(l->p, a.kind == ATOM_DIV ? S_DIV : S_FMOD, lin_expr(l, a.of), nx_idx(l->p, a.d));
+  return nx2(l->p, a.kind == ATOM_DIV ? S_DIV : S_FMOD, lin_expr(l, a.of), lin_expr(l, lin_c(a.d)));
 }
 
 Expr *lin_expr(Lower *l, Lin x) {
@@ -162,7 +162,8 @@ Expr *lin_expr(Lower *l, Lin x) {
     const Atom *a = &l->atoms.p[x.t[i].atom];
     int64_t k = x.t[i].k < 0 ? -x.t[i].k : x.t[i].k;
     int64_t lo = a->lo < 0 ? -a->lo : a->lo, hi = a->hi < 0 ? -a->hi : a->hi;
-    most = far_mad(most, k, lo > hi ? lo : hi);
+    int64_t far = lo > hi ? lo : hi;
+    most = far_mad(most, k, far ? far : 1);
   }
   if (most > INT32_MAX) {
     l->wide = true;

@@ -19,13 +19,13 @@ static void clip_iter(Lower *l, Clip *clip, int j, int64_t r, int64_t c, Lin res
   Expr *zero = nx_idx(p, 0);
   if (rest.lo < 0) {
     Expr *lo = nx2(p, S_MAX, lin_expr(l, minus), zero);
-    if (c > 1) lo = nx2(p, S_DIV, nx2(p, S_ADD, lo, nx_idx(p, c - 1)), nx_idx(p, c));
+    if (c > 1) lo = nx2(p, S_DIV, nx2(p, S_ADD, lo, lin_expr(l, lin_c(c - 1))), lin_expr(l, lin_c(c)));
     clip->lo[j] = clip->lo[j] ? nx2(p, S_MAX, clip->lo[j], lo) : lo;
   }
   if (rest.hi + c * (r - 1) >= extent) {
     Expr *hi = lin_expr(l, room);
-    if (c > 1) hi = nx2(p, S_DIV, nx2(p, S_ADD, nx2(p, S_MAX, hi, zero), nx_idx(p, c - 1)), nx_idx(p, c));
-    clip->hi[j] = nx2(p, S_MIN, clip->hi[j] ? clip->hi[j] : nx_idx(p, r), hi);
+    if (c > 1) hi = nx2(p, S_DIV, nx2(p, S_ADD, nx2(p, S_MAX, hi, zero), lin_expr(l, lin_c(c - 1))), lin_expr(l, lin_c(c)));
+    clip->hi[j] = nx2(p, S_MIN, clip->hi[j] ? clip->hi[j] : lin_expr(l, lin_c(r)), hi);
   }
 }
 

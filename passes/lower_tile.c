@@ -209,7 +209,7 @@ Expr *tile_value(Lower *l, const Node *n) {
 static Lin block_start(Lower *l, Lin number, int64_t size, int64_t n) {
   Lin start = lin_mad(l, lin_c(0), number, size);
   if (n % size == 0 || n < size) return start;
-  return lin_atom(l, let(l, "at", nx2(l->p, S_MIN, lin_expr(l, start), nx_idx(l->p, n - size))), 0, n - size);
+  return lin_atom(l, let(l, "at", nx2(l->p, S_MIN, lin_expr(l, start), lin_expr(l, lin_c(n - size)))), 0, n - size);
 }
 
 /* The blocks of lanes are the outermost loop: their share of a constant operand stays in the cache. */

@@ -177,6 +177,13 @@ Graph *pass_select(Graph *g, const PassOptions *opt) {
   return r;
 }
 
+/* With tenths below 100; no locale has a say in it. */
+static void put_cycles(Str *s, double cycles) {
+  long long tenths = (long long)(cycles * 10 + 0.5);
+  if (tenths < 1000) str_printf(s, "%lld.%lld", tenths / 10, tenths % 10);
+  else str_printf(s, "%lld", (tenths + 5) / 10);
+}
+
 void explain_select(Str *s, const Graph *g, const PassOptions *opt) {
   for (int i = 0; i < g->n_nodes; i++) {
     const Node *n = g->nodes[i];
@@ -193,10 +200,14 @@ void explain_select(Str *s, const Graph *g, const PassOptions *opt) {
     type_print(s, g, &n->t);
     str_printf(s, ": %s (%s); ", kernel_names[c.kernel], c.why);
     bool is_float = c.kernel == KERNEL_FLOAT;
-    str_printf(s, "%s %.0f", kernel_names[is_float ? KERNEL_FLOAT : KERNEL_INT], c.cost_int);
-    if (c.can_bits)
-      str_printf(s, ", bitserial %.0f: %d x %d planes of %lld words", c.cost_bits, c.plan.act.planes.n, c.plan.weight.planes.n,
-                 (long long)c.plan.words);
-    str_put(s, " cycles\n");
+    str_printf(s, "%s ", kernel_names[is_float ? KERNEL_FLOAT : KERNEL_INT]);
+    put_cycles(s, c.cost_int);
+    str_put(s, " cycles");
+    if (c.can_bits) {
+      str_put(s, ", bitserial ");
+      put_cycles(s, c.cost_bits);
+      str_printf(s, " cycles (%d x %d planes of %lld words)", c.plan.act.planes.n, c.plan.weight.planes.n, (long long)c.plan.words);
+    }
+    str_put(s, "\n");
   }
 }

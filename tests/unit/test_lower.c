@@ -516,11 +516,97 @@ START_TEST(random_graphs) {
 }
 END_TEST
 
+static Graph *parse(Ctx *ctx, const char *text) {
+  Graph *g = graph_parse(ctx, "test", text, strlen(text));
+  diag_print(ctx, stderr, false);
+  ck_assert_ptr_nonnull(g);
+  return g;
+}
+
+static const char two_layers[] =
+  "popshift.graph 1\n"
+  "graph @g(%x: f32[1,4], %a: u2[3,8]) -> (%y: f32[1,2], %z: i32[3,2]) {\n"
+  "  props typed static\n"
+  "  %w: f32[4,2] = const [1, 2, 3, 4, 5, 6, 7, 8]\n"
+  "  %v: i2[2,8] = const [1, 0, -1, 1, 1, 0, 0, -1, 0, 0, 1, 1, -1, -1, -2, 1]\n"
+  "  %1: f32[1,2] = contract mul %x, %w [n m | k:4](n, k)(k, m) ; node 3 \"first\" (Gemm)\n"
+  "  %2: i32[3,2] = contract mul %a, %v [n m | k:8](n, k)(m, k) ; node 4 \"second\" (MatMul)\n"
+  "  return %1, %2\n"
+  "}\n";
+
+static Kernel chosen(const char *layer, Kernel kernel, const char *of, int *errors) {
+  Ctx *ctx = ctx_new();
+  Force f = {kernel, layer};
+  PassOptions o = {.target = target_find("c99"), .force = &f, .n_force = 1};
+  Graph *g = pass_select(parse(ctx, two_layers), &o);
+  Kernel k = KERNEL_AUTO;
+  for (int i = 0; g && i < g->n_nodes; i++)
+    if (g->nodes[i]->loc.name && !strcmp(g->nodes[i]->loc.name, of)) k = g->nodes[i]->a.kernel;
+  *errors = ctx->n_errors;
+  ck_assert(ctx->n_errors == 0 || ctx->diags->code == E0308);
+  ctx_free(ctx);
+  return k;
+}
+
+START_TEST(forced) {
+  int errors;
+  ck_assert_int_eq(chosen("second", KERNEL_AUTO, "second", &errors), KERNEL_INT);
+  ck_assert_int_eq(errors, 0);
+  ck_assert_int_eq(chosen("second", KERNEL_BITSERIAL, "second", &errors), KERNEL_BITSERIAL);
+  ck_assert_int_eq(chosen(NULL, KERNEL_BITSERIAL, "second", &errors), KERNEL_BITSERIAL);
+  ck_assert_int_eq(chosen(NULL, KERNEL_BITSERIAL, "first", &errors), KERNEL_FLOAT);
+  ck_assert_int_eq(errors, 0);
+  chosen("first", KERNEL_BITSERIAL, "first", &errors);
+  ck_assert_int_eq(errors, 1);
+  chosen("first", KERNEL_INT, "first", &errors);
+  ck_assert_int_eq(errors, 1);
+  chosen("third", KERNEL_INT, "first", &errors);
+  ck_assert_int_eq(errors, 1);
+}
+END_TEST
+
+START_TEST(explained) {
+  Ctx *ctx = ctx_new();
+  PassOptions o = {.target = target_find("x86-64-v4")};
+  Graph *g = parse(ctx, two_layers);
+  Str s = {.ctx = ctx};
+  explain_select(&s, g, &o);
+  ck_assert_str_eq(s.p,
+    "node 3 \"first\" f32[1,4] . f32[4,2] -> f32[1,2]: float (operands are floats); float 0.5 cycles\n"
+    "node 4 \"second\" u2[3,8] . i2[2,8] -> i32[3,2]: int (cheapest); int 2.4 cycles, bitserial 101 cycles (2 x 2 planes of 1 words)\n");
+  str_free(&s);
+  ctx_free(ctx);
+}
+END_TEST
+
+/* Indices beyond 31 bits need 64: a view far into a broadcast that is never made. */
+START_TEST(wide_indices) {
+  Ctx *ctx = ctx_new();
+  Graph *g = parse(ctx,
+    "popshift.graph 1\n"
+    "graph @g(%x: i8[2]) -> (%y: i8[4]) {\n"
+    "  %1: i8[6000000000] = view %x [n]((n)/3000000000) fill=9 fused\n"
+    "  %2: i8[4] = view %1 [n](n*1500000000)\n"
+    "  return %2\n"
+    "}\n");
+  Program *p = pass_lower(g, &(PassOptions){.target = target_find("c99")});
+  ck_assert(p && program_verify(ctx, p));
+  ck_assert(elem_eq(p->index, I64));
+  int8_t x[2] = {3, 5}, y[4] = {0};
+  ck_assert(program_run(ctx, p, (const void *[]){x}, (void *[]){y}));
+  ck_assert(y[0] == 3 && y[1] == 9 && y[2] == 5 && y[3] == 9);
+  ctx_free(ctx);
+}
+END_TEST
+
 int main(void) {
   Suite *s = suite_create("lower");
   TCase *t = tcase_create("lower");
   tcase_set_timeout(t, 600);
   tcase_add_test(t, random_graphs);
+  tcase_add_test(t, forced);
+  tcase_add_test(t, explained);
+  tcase_add_test(t, wide_indices);
   suite_add_tcase(s, t);
   SRunner *r = srunner_create(s);
   srunner_run_all(r, CK_ENV);
