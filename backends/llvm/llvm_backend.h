@@ -1,4 +1,5 @@
-/* LLVM backend: Program -> .ll .bc .s .o .so through the LLVM 19 C API, and a JIT (ORC). */
+/* LLVM backend: Program -> .ll .bc .s .o .so through the LLVM 19 C API, and a JIT (ORC). Functions that take LlvmOptions are not
+ * for two threads at once: they register LLVM's targets, and turn the standard error aside while LLVM looks at CPU names. */
 #ifndef POPSHIFT_BACKENDS_LLVM_H
 #define POPSHIFT_BACKENDS_LLVM_H
 
@@ -7,7 +8,7 @@
 typedef enum LlvmKind { LLVM_LL, LLVM_BC, LLVM_ASM, LLVM_OBJ } LlvmKind;
 typedef struct LlvmOptions {
   const char *triple;    /* NULL: this machine */
-  const char *cpu;       /* NULL: this machine's for the JIT, else "x86-64"/"generic" */
+  const char *cpu;       /* NULL: this machine's for the JIT, else what compilers for the triple assume: "x86-64", "generic" */
   const char *features;  /* LLVM's "+a,-b", or NULL */
   int opt;               /* 0..3 */
 } LlvmOptions;
