@@ -121,7 +121,8 @@ static bool pipeline_innermost(Block *b) {
 }
 
 static Program *lower_with(Graph *g, const PassOptions *opt, Arena *tmp, const bool *live, const int *uses, Elem index, bool *wide) {
-  Lower l = {.g = g, .opt = opt, .tmp = tmp, .uses = uses, .ranges = ranges_new(tmp, g), .buf = NEWN(tmp, int, g->n_nodes + 1)};
+  Lower l = {.g = g, .opt = opt, .tmp = tmp, .uses = uses, .ranges = ranges_new(tmp, g),
+             .sums = NEWN(tmp, int64_t *, g->n_nodes + 1), .buf = NEWN(tmp, int, g->n_nodes + 1)};
   l.p = program_new(g->ctx, nest_name_ok(g->name) ? g->name : "model");
   l.p->index = index;
   l.p->exact = opt->hls;

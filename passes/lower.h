@@ -58,6 +58,7 @@ typedef struct Lower {
   Arena *tmp;
   int *buf;                /* by node id: its buffer, -1 without one */
   Ranges *ranges;          /* of the graph's codes */
+  int64_t **sums;          /* by node id: least and greatest sum of a contraction, NULL where not known yet */
   const int *uses;         /* by node id */
   Place to;                /* where the nest's element goes */
   Nest *nest;

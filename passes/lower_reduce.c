@@ -166,13 +166,24 @@ void contract_loops(Lower *l, const Node *n, Lin *it, uint32_t unrolled, Contrac
   block_leave(l, outer);
 }
 
+/* Bounds of a contraction of codes; from the weights themselves, computed once. */
+static void contract_range(Lower *l, const Node *n, int64_t *lo, int64_t *hi) {
+  int64_t ext[MAX_ITERS], *known = l->sums[n->id];
+  if (!known) {
+    known = l->sums[n->id] = NEWN(l->tmp, int64_t, 2);
+    reduction_extents(n, ext);
+    int64_t bound = sum_bound(n, ext);
+    if (n->a.scalar != S_MUL || !range_partial(l->ranges, n, &known[0], &known[1]))
+      known[0] = bound == INT64_MAX ? INT64_MIN : -bound, known[1] = bound;
+  }
+  *lo = known[0], *hi = known[1];
+}
+
 Expr *contract_result(Lower *l, const Node *n, Expr *sum) {
-  int64_t ext[MAX_ITERS];
-  reduction_extents(n, ext);
+  int64_t lo, hi;
   if (elem_is_float(n->t.e)) return round_to(l, sum, n->t.e);
-  int64_t bound = sum_bound(n, ext), lo, hi;
-  if (n->a.scalar == S_MUL && range_partial(l->ranges, n, &lo, &hi)) return wrap_to(l, sum, n->t.e, lo, hi);
-  return wrap_to(l, sum, n->t.e, bound == INT64_MAX ? INT64_MIN : -bound, bound);
+  contract_range(l, n, &lo, &hi);
+  return wrap_to(l, sum, n->t.e, lo, hi);
 }
 
 static void add_product(Lower *l, const Node *n, const Lin *it, bool skip, void *user) {

@@ -122,18 +122,26 @@ static int64_t lanes_of(int64_t ext, int rows) {
   return ext < most ? ext : most;
 }
 
+/* Share of lanes that do new work, in blocks of LANES; few lanes are unrolled by compilers before they are vectorized. */
+static double lanes_worth(int64_t ext) {
+  if (ext < LANES) return (double)ext / (4 * LANES);
+  return (double)ext / (double)((ext + LANES - 1) / LANES * LANES);
+}
+
 bool tile_decide(Lower *l) {
   const Node *n = l->tile.met;
   Tile *t = &l->tile;
   const Loops *loops = loops_find(l, NULL);
   int64_t reductions = 1, best = 0;
+  double worth = 0;
   if (t->seen != 1 || l->opt->hls || n->a.scalar != S_MUL || !loops) return false;
   for (int j = 0; j < n->a.iters->n_red; j++) reductions *= n->a.iters->red[j].n;
   if (reductions < REDUCTION_LEAST) return false;
   for (int i = 0; i < loops->nd; i++) {
     int v = iter_of(l, n, loops->atom[i]);
-    if (v < 0 || loops->ext[i] < LANES_LEAST || loops->ext[i] <= best || !reads_neighbours(l, n, v)) continue;
+    if (v < 0 || loops->ext[i] < LANES_LEAST || lanes_worth(loops->ext[i]) <= worth || !reads_neighbours(l, n, v)) continue;
     best = loops->ext[i];
+    worth = lanes_worth(best);
     t->dim = loops->dim[i];
     t->iter = v;
   }

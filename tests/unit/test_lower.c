@@ -52,7 +52,7 @@ static Elem rnd_elem(Gen *r) {
   switch (rnd(r, 10)) {
   case 0: return BOOL;
   case 1: return BIPOLAR;
-  case 2: return (Elem){EK_SHIFT, (uint8_t)(2 + rnd(r, 3))};
+  case 2: return rnd(r, 8) ? (Elem){EK_SHIFT, (uint8_t)(2 + rnd(r, 3))} : (Elem){EK_BASES, (uint8_t)(2 + rnd(r, 9))};
   case 3: case 4: case 5: return PICK(r, codes);
   default: return PICK(r, floats);
   }
