@@ -35,7 +35,8 @@ typedef struct Walk {
   const Node *stop;      /* fixed base, or NULL */
   uint32_t above;        /* code values with an id below this are leaves; those from it on are steps */
   VEC(const Node *) found;
-  const Node *leaf;
+  bool pair;             /* two leaves are looked for */
+  const Node *leaf, *leaf2;
   bool ok;
 } Walk;
 
@@ -56,15 +57,17 @@ static void walk(Walk *w, const Node *top) {
       if (node_is_const(x)) continue;
       bool leaf = w->stop ? x == w->stop : elem_is_code(x->t.e) && x->t.e.kind != EK_BOOL && x->id < w->above;
       if (leaf) {
-        w->ok = (!w->leaf || w->leaf == x) && same_shape(&x->t, &top->t) && (w->stop || plain_code(x->t.e));
-        w->leaf = x;
+        w->ok = same_shape(&x->t, &top->t) && (w->stop || plain_code(x->t.e));
+        if (!w->leaf) w->leaf = x;
+        else if (x != w->leaf && w->pair && !w->leaf2) w->leaf2 = x;
+        else if (x != w->leaf && x != w->leaf2) w->ok = false;
       } else {
         w->ok = is_step(x) && same_shape(&x->t, &top->t) && w->found.n < STEPS_MAX;
         if (w->ok) walk_add(w, x);
       }
     }
   }
-  w->ok = w->ok && w->leaf;
+  w->ok = w->ok && w->leaf && (!w->pair || w->leaf2);
 }
 
 /* Position of the axis along which a constant operand of n varies; false where it varies along two. rows of thresholds, requant. */
@@ -88,8 +91,8 @@ static bool operand_axis(const Node *n, int k, int *axis, int64_t *rows) {
 
 static bool region_make(Walk *w, Region *r) {
   int axis = -1;
-  *r = (Region){.base = w->leaf, .rows = 1, .row = -1};
-  r->n = w->found.n + 1;
+  *r = (Region){.base = w->leaf, .base2 = w->leaf2, .first = w->leaf2 ? 2 : 1, .rows = 1, .row = -1};
+  r->n = w->found.n + r->first;
   r->step = NEWN(w->a, RegionStep, r->n);
   r->k = arena_alloc(w->a, sizeof *r->k * (size_t)r->n);
   r->v = NEWN(w->a, Val, r->n);
@@ -100,9 +103,10 @@ static bool region_make(Walk *w, Region *r) {
       w->found.p[j - 1] = t;
     }
   r->step[0].n = w->leaf;
-  for (int i = 1; i < r->n; i++) {
+  if (w->leaf2) r->step[1].n = w->leaf2;
+  for (int i = r->first; i < r->n; i++) {
     RegionStep *s = &r->step[i];
-    s->n = w->found.p[i - 1];
+    s->n = w->found.p[i - r->first];
     for (int k = 0; k < s->n->n_in && k < 3; k++) {
       s->in[k] = -1;
       for (int j = 0; j < i; j++)
@@ -116,6 +120,13 @@ static bool region_make(Walk *w, Region *r) {
 
 bool region_find(Arena *a, const Node *top, const Node *base, Region *r) {
   Walk w = {.a = a, .stop = base, .above = top->id, .ok = true};
+  if (!is_step(top)) return false;
+  walk(&w, top);
+  return w.ok && region_make(&w, r);
+}
+
+bool region_find_pair(Arena *a, const Node *top, Region *r) {
+  Walk w = {.a = a, .above = top->id, .pair = true, .ok = true};
   if (!is_step(top)) return false;
   walk(&w, top);
   return w.ok && region_make(&w, r);
@@ -143,7 +154,7 @@ static Val tensor_val(const Tensor *t, int64_t i) {
 static void load_row(Region *r, int64_t row) {
   int64_t idx[MAX_RANK] = {0};
   idx[r->axis] = r->rows > 1 ? row : 0;
-  for (int i = 1; i < r->n; i++) {
+  for (int i = r->first; i < r->n; i++) {
     const Node *n = r->step[i].n;
     if (n->op == OP_THRESHOLDS || n->op == OP_REQUANT) continue;
     for (int k = 0; k < n->n_in; k++)
@@ -186,6 +197,14 @@ Val region_eval(Region *r, int64_t row, Val x) {
   if (r->row != row) load_row(r, row);
   r->v[0] = x;
   for (int i = 1; i < r->n; i++) r->v[i] = step_val(r, i);
+  return r->v[r->n - 1];
+}
+
+Val region_eval_pair(Region *r, int64_t row, Val x, Val y) {
+  if (r->row != row) load_row(r, row);
+  r->v[0] = x;
+  r->v[1] = y;
+  for (int i = r->first; i < r->n; i++) r->v[i] = step_val(r, i);
   return r->v[r->n - 1];
 }
 

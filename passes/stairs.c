@@ -40,10 +40,10 @@ static void bounds_make(Arena *arena, const Stairs *s, int64_t ylo, int64_t yhi,
   *c = (Bounds){.flat = s->n == 0, .lo = falls ? -s->hi : s->lo, .hi = falls ? -s->lo : s->hi};
   c->ge = NEWN(arena, Point, s->n + 1);
   c->lt = NEWN(arena, Point, s->n + 1);
-  for (int64_t j = 0; j < s->n; j++) { /* level first+j+1 begins at t */
-    int64_t t = falls ? 1 - s->at[s->n - 1 - j] : s->at[j];
-    c->ge[c->n_ge++] = (Point){t, first + j + 1};
-    c->lt[c->n_lt++] = (Point){t - 1, first + j + 1};
+  for (int64_t j = 0; j < s->n; j++) { /* level first+j+1 begins: reached at one point, not yet at the other */
+    int64_t k = falls ? s->n - 1 - j : j, below = s->under ? s->under[k] : s->at[k] - 1;
+    c->ge[c->n_ge++] = (Point){falls ? -below : s->at[k], first + j + 1};
+    c->lt[c->n_lt++] = (Point){falls ? -s->at[k] : below, first + j + 1};
   }
   if (first > ylo) c->ge[c->n_ge++] = (Point){c->lo, first};
   if (last < yhi) c->lt[c->n_lt++] = (Point){c->hi, last + 1};

@@ -5,7 +5,10 @@
 #include "ir/base.h"
 
 /* f on lo..hi: y0 = f(lo), then n steps of `step` (+-unit): at[j] is the least x where j+1 steps are done; at rises. */
-typedef struct Stairs { int64_t lo, hi, y0, step; int64_t n, *at; } Stairs;
+typedef struct Stairs {
+  int64_t lo, hi, y0, step, n, *at;
+  int64_t *under;          /* under[j]: the greatest x that occurs with fewer than j+1 steps done; NULL: at[j] - 1 */
+} Stairs;
 
 typedef int64_t StairsFn(void *user, int64_t x);
 /* By bisection of a monotone f; unit: distance of neighbouring codes. False where a value is no multiple, or n > max. */
