@@ -3,9 +3,11 @@
  * can have, so every rounding, tie, negative gain and dead channel is kept:
  *   region     quant <- steps <- code (region.h); higher codes are tried first: a quant in between joins where nobody else reads it
  *   staircase  where every step is provably monotone, its levels are found by bisection; where not, the range is scanned
- *   result     thresholds (up to 15 levels); a requant line that meets every level exactly; a table; else thresholds */
+ *   result     thresholds (up to 15 levels); a requant line that meets every level exactly; a table; else thresholds
+ * A function of two small codes (a residual addition) becomes levels of their weighted sum, or a table of all pairs (pairs.h). */
 #include "passes/access.h"
 #include "passes/levels.h"
+#include "passes/pairs.h"
 #include "passes/pass.h"
 #include "passes/range.h"
 #include "passes/region.h"
@@ -137,6 +139,7 @@ static Node *thresholds_rule(Rewrite *rw, const Node *old, Node *const *in) {
   for (int cheap = 1; cheap >= 0 && !y; cheap--)
     for (int i = n - 1; i >= 0 && !y; i--)
       y = emit(rw->g, scratch, w->ranges, &plan[i], rw->map[plan[i].r.base->id], cheap);
+  if (!y && n == 0) y = pair_levels(rw, scratch, w->ranges, old);
   arena_free(scratch);
   if (y) rw->changes++;
   return y;

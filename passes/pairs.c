@@ -1,0 +1,131 @@
+#include "passes/pairs.h"
+
+#include "passes/levels.h"
+#include "passes/region.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+enum {
+  PAIRS_MAX = 1 << 16,     /* pairs of codes of one row: two bytes */
+  PAIRS_ALL = 1 << 20,     /* of all rows */
+  SHIFT_MAX = 20           /* bits of the factors p, q: with codes of 9 bits their sum fits i32 */
+};
+
+typedef struct Pair { int64_t acc; int32_t at; } Pair; /* at: index in a row of y */
+
+typedef struct Pairs {
+  Region r;
+  int64_t alo, ahi, blo, bhi, n; /* n pairs; pair (a, b) is number (a - alo) * (bhi - blo + 1) + b - blo */
+  int64_t *y;                    /* [rows][n] */
+  int64_t unit;
+} Pairs;
+
+static bool tabulate(Arena *scratch, Ranges *rs, Pairs *p) {
+  if (!range_hull(rs, p->r.base, &p->alo, &p->ahi) || !range_hull(rs, p->r.base2, &p->blo, &p->bhi)) return false;
+  uint64_t na = (uint64_t)p->ahi - (uint64_t)p->alo + 1, nb = (uint64_t)p->bhi - (uint64_t)p->blo + 1;
+  if (na == 0 || nb == 0 || na > PAIRS_MAX || nb > PAIRS_MAX || na * nb > PAIRS_MAX) return false;
+  p->n = (int64_t)(na * nb);
+  if (p->n * p->r.rows > PAIRS_ALL) return false;
+  p->y = NEWN(scratch, int64_t, p->n * p->r.rows);
+  for (int64_t row = 0, i = 0; row < p->r.rows; row++)
+    for (int64_t a = p->alo; a <= p->ahi; a++)
+      for (int64_t b = p->blo; b <= p->bhi; b++) p->y[i++] = region_eval_pair(&p->r, row, (Val){.i = a}, (Val){.i = b}).i;
+  return true;
+}
+
+/* The uniform scale by which base k enters; 0 where there is none. */
+static double entry_scale(const Region *r, int k) {
+  double s;
+  for (int i = r->first; i < r->n; i++)
+    if (r->step[i].n->op == OP_DEQUANT && r->step[i].in[0] == k) return node_uniform(r->step[i].n->in[1], &s) && isfinite(s) ? s : 0;
+  return 0;
+}
+
+static int by_acc(const void *x, const void *y) {
+  const Pair *a = x, *b = y;
+  return a->acc < b->acc ? -1 : a->acc > b->acc ? 1 : a->at - b->at;
+}
+
+/* One row as a staircase of the sorted sums; false where equal sums differ or values turn back. */
+static bool row_stairs(Arena *scratch, const Pairs *p, const Pair *sorted, const int64_t *y, Stairs *s) {
+  int64_t last = p->n - 1, rise = y[sorted[last].at] - y[sorted[0].at], dir = rise < 0 ? -1 : 1;
+  *s = (Stairs){.lo = sorted[0].acc, .hi = sorted[last].acc, .y0 = y[sorted[0].at], .step = dir * p->unit, .n = rise * dir / p->unit};
+  if (rise % p->unit) return false;
+  s->at = NEWN(scratch, int64_t, s->n + 1);
+  s->under = NEWN(scratch, int64_t, s->n + 1);
+  int64_t done = 0;
+  for (int64_t i = 1; i <= last; i++) {
+    int64_t d = (y[sorted[i].at] - y[sorted[i - 1].at]) * dir;
+    if (d < 0 || (d > 0 && sorted[i].acc == sorted[i - 1].acc) || d % p->unit) return false;
+    for (; d > 0; d -= p->unit, done++) {
+      s->at[done] = sorted[i].acc;
+      s->under[done] = sorted[i - 1].acc;
+    }
+  }
+  return done == s->n;
+}
+
+static bool try_factors(Arena *scratch, const Pairs *p, int64_t fa, int64_t fb, Pair *sorted, Levels *l) {
+  int64_t i = 0;
+  for (int64_t a = p->alo; a <= p->ahi; a++)
+    for (int64_t b = p->blo; b <= p->bhi; b++, i++) sorted[i] = (Pair){fa * a + fb * b, (int32_t)i};
+  qsort(sorted, (size_t)p->n, sizeof *sorted, by_acc);
+  l->most = 0;
+  for (int64_t row = 0; row < l->rows; row++) {
+    if (!row_stairs(scratch, p, sorted, p->y + row * p->n, &l->row[row])) return false;
+    l->lo[row] = sorted[0].acc;
+    l->hi[row] = sorted[p->n - 1].acc;
+    if (l->row[row].n > l->most) l->most = l->row[row].n;
+  }
+  return true;
+}
+
+static Node *scaled(Graph *g, Node *x, int64_t f) {
+  return f == 1 ? x : node_map_as(g, S_MUL, I32, 2, (Node *[]){x, node_const_i(g, I32, f)});
+}
+
+/* Levels of fa*a + fb*b, the factors in the ratio of the scales: the coarsest that keep every pair apart that must be, and that serve a
+ * requant line; `any`: thresholds will do. */
+static Node *weighted_sum(Graph *g, Arena *scratch, const Pairs *p, Levels *l, Node *a, Node *b, bool any) {
+  double sa = entry_scale(&p->r, 0), sb = entry_scale(&p->r, 1), big = fmax(fabs(sa), fabs(sb));
+  Pair *sorted = NEWN(scratch, Pair, p->n);
+  if (sa == 0 || sb == 0 || a->t.e.kind == EK_SHIFT || b->t.e.kind == EK_SHIFT) return NULL;
+  l->lo = NEWN(scratch, int64_t, l->rows);
+  l->hi = NEWN(scratch, int64_t, l->rows);
+  l->row = NEWN(scratch, Stairs, l->rows);
+  for (int k = 0; k <= SHIFT_MAX; k++) {
+    int64_t fa = (int64_t)nearbyint(ldexp(sa / big, k)), fb = (int64_t)nearbyint(ldexp(sb / big, k));
+    if (!fa || !fb || !try_factors(scratch, p, fa, fb, sorted, l)) continue;
+    Node *sum = node_map_as(g, S_ADD, I32, 2, (Node *[]){scaled(g, a, fa), scaled(g, b, fb)});
+    if (any || l->most <= LEVELS_FEW) return levels_thresholds(g, l, sum);
+    Node *y = levels_requant(g, scratch, l, sum);
+    if (y) return y;
+  }
+  return NULL;
+}
+
+static Node *pair_table(Graph *g, const Pairs *p, Elem result, Node *a, Node *b) {
+  int64_t n = p->n * p->r.rows, width = p->bhi - p->blo + 1, d[MAX_RANK];
+  Type t = type_make(result, 1, &n);
+  Tensor *table = tensor_new(g->ctx, &t);
+  for (int i = 0; i < a->t.rank; i++) d[i] = i == p->r.axis ? p->r.rows : 1;
+  Type ot = type_make(I32, p->r.rows > 1 ? a->t.rank : 0, d);
+  Tensor *offset = tensor_new(g->ctx, &ot);
+  if (!table || !offset) return NULL;
+  for (int64_t i = 0; i < n; i++) tensor_set_i(table, i, p->y[i]);
+  for (int64_t i = 0; i < offset->n; i++) tensor_set_i(offset, i, i * p->n - p->alo * width - p->blo);
+  Node *index = node_map_as(g, S_ADD, I32, 2, (Node *[]){scaled(g, a, width), b});
+  index = node_map2(g, S_ADD, index, node_const(g, offset));
+  return node_gather(g, node_const(g, table), index, 0);
+}
+
+Node *pair_levels(Rewrite *rw, Arena *scratch, Ranges *rs, const Node *top) {
+  Graph *g = rw->g;
+  Pairs p = {.unit = top->t.e.kind == EK_BASES ? 2 : 1};
+  if (top->t.e.kind == EK_SHIFT || !region_find_pair(scratch, top, &p.r) || !tabulate(scratch, rs, &p)) return NULL;
+  Levels l = {.result = top->t.e, .axis = p.r.axis, .rows = p.r.rows};
+  Node *a = rw->map[p.r.base->id], *b = rw->map[p.r.base2->id], *y = weighted_sum(g, scratch, &p, &l, a, b, false);
+  if (y) return y;
+  return p.n * l.rows <= TABLE_CHEAP ? pair_table(g, &p, l.result, a, b) : weighted_sum(g, scratch, &p, &l, a, b, true);
+}

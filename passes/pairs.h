@@ -1,0 +1,12 @@
+/* Functions of two integers as integers. Internal to passes/. */
+#ifndef POPSHIFT_PASSES_PAIRS_H
+#define POPSHIFT_PASSES_PAIRS_H
+
+#include "ir/graph.h"
+#include "passes/range.h"
+
+/* A quant of two small codes (a residual addition): levels of p*a + q*b, checked for every pair of codes, or a table of all pairs. NULL
+ * where neither is possible. */
+Node *pair_levels(Rewrite *, Arena *scratch, Ranges *of_old, const Node *top);
+
+#endif
