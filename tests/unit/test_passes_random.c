@@ -1,6 +1,7 @@
 /* Random quantized networks through the whole pipeline, every pass compared with eval bit by bit (verify_each): quantizers of every
  * spelling, rounding and sign, zero points, per-channel scales and gains of both signs, padding, groups, pools, shuffles. */
 #include "passes/pass.h"
+#include "passes/range.h"
 
 #include <check.h>
 #include <math.h>
@@ -215,12 +216,46 @@ START_TEST(recognize_is_exact) {
 }
 END_TEST
 
+/* Every element of a code value lies in its range. */
+static bool inside(void *user, const Node *n, const Tensor *v) {
+  const Range *r = range_of(user, n);
+  int64_t idx[MAX_RANK] = {0};
+  for (int64_t i = 0; r && i < v->n; i++) {
+    int64_t at = 0, x = tensor_i(v, i);
+    for (int d = 0; d < n->t.rank; d++) at = at * r->d[d] + (r->d[d] == 1 ? 0 : idx[d]);
+    if (x < r->lo[at] || x > r->hi[at]) ck_abort_msg("%s %u: %lld", op_info[n->op].name, n->id, (long long)x);
+    for (int d = n->t.rank - 1; d >= 0 && ++idx[d] == n->t.d[d].n; d--) idx[d] = 0;
+  }
+  return true;
+}
+
+START_TEST(ranges_hold) {
+  static const PassId stages[] = {PASS_recognize, PASS_sink, PASS_thresholds};
+  Ctx *ctx = ctx_new();
+  State s = {.graph = random_net(ctx, _i, false)};
+  Tensor *in = tensor_new(ctx, &s.graph->args[0]->t), *out;
+  Gen r = {.state = (uint64_t)_i + 7};
+  for (size_t k = 0; k < sizeof stages / sizeof *stages; k++) {
+    ck_assert(passes_standard(ctx, &s, stages[k], &(PassOptions){0}));
+    Ranges *ranges = ranges_new(s.graph->arena, s.graph);
+    for (int set = 0; set < 4; set++) { /* small, large and huge inputs: the last saturate */
+      for (int64_t i = 0; i < in->n; i++) tensor_set_f(in, i, (2 * unit(&r) - 1) * pow(10, set));
+      ck_assert(graph_eval(ctx, s.graph, &in, &out, inside, ranges));
+      tensor_free(out);
+    }
+  }
+  graph_free(s.graph);
+  ctx_free(ctx);
+}
+END_TEST
+
 int main(void) {
   Suite *suite = suite_create("passes_random");
   TCase *c = tcase_create("random");
   tcase_set_timeout(c, 120);
   tcase_add_loop_test(c, every_pass_keeps_its_promise, 0, NETS);
   tcase_add_loop_test(c, recognize_is_exact, 0, NETS);
+  tcase_add_loop_test(c, ranges_hold, 0, NETS);
   suite_add_tcase(suite, c);
   SRunner *r = srunner_create(suite);
   srunner_run_all(r, CK_NORMAL);
