@@ -128,8 +128,12 @@ void c_unsigned_expr(Printer *pr, const Expr *x, Prec least) {
   bool native_unsigned = x->t.e.kind == EK_UINT && !is_narrow(x->t.e) && !c_is_ap(pr, x->t.e);
   if (native_unsigned) { c_expr(pr, x, least); return; }
   if (!c_modular(pr, x)) {
-    str_printf(pr->o, "(%s)", c_unsigned(pr, x->t));
-    c_expr(pr, x, PREC_UNARY);
+    /* gcc's -Wsign-conversion warns of (uint32_t)x next to a wider operand where x is int8_t or int16_t, but not of x + 0 */
+    const Expr *y = x->kind == EX_SCALAR && x->s == S_CAST ? x->a[0] : x;
+    bool extends = x->t.e.bits <= 32 && is_narrow(y->t.e) && is_signed(y->t.e) && !c_is_ap(pr, y->t.e);
+    str_printf(pr->o, extends ? "(%s)(" : "(%s)", c_unsigned(pr, x->t));
+    c_expr(pr, extends ? y : x, extends ? PREC_ADD : PREC_UNARY);
+    if (extends) str_put(pr->o, " + 0)");
     return;
   }
   Prec own = x->s == S_MUL ? PREC_MUL : PREC_ADD;

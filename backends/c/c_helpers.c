@@ -218,7 +218,14 @@ const char *c_help(Printer *pr, Help help, NType t, NType from, int imm, const u
   help_print(pr, &text, &h);
   pr->o = o;
   if (help == HELP_TYPE && text.n) str_put(&text, "\n");
-  if (text.n) str_putn(&pr->helpers, text.p, text.n);
+  if (t.lanes > 1 || from.lanes > 1) { /* may serve only the plain side of an #if */
+    static const char head[] = "static inline ";
+    size_t at = text.n > sizeof head && !strncmp(text.p, head, sizeof head - 1) ? sizeof head - 1 : 0;
+    if (at) str_put(&pr->helpers, "static inline __attribute__((unused)) ");
+    str_putn(&pr->helpers, text.p + at, text.n - at);
+  } else if (text.n) {
+    str_putn(&pr->helpers, text.p, text.n);
+  }
   str_free(&text);
   return h.name;
 }

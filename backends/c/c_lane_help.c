@@ -28,11 +28,11 @@ static void splat_print(Printer *pr, Str *s, const Used *h) {
   str_put(s, "};\n  return r;\n}\n\n");
 }
 
-/* Halves are added until one lane is left. */
 static void sum_print(Printer *pr, Str *s, const Used *h) {
-  const char *u = c_unsigned(pr, nt(h->t.e));
-  str_printf(s, "static inline %s %s(%s a) {\n  %s r = 0;\n", c_type(pr, h->t), h->name, c_type(pr, h->from), u);
-  str_printf(s, "  for (int i = 0; i < %d; i++) r += (%s)a[i];\n  return (%s)r;\n}\n\n", h->from.lanes, u, c_type(pr, h->t));
+  const char *u = c_unsigned(pr, nt(h->t.e)), *t = c_type(pr, h->t);
+  str_printf(s, "static inline %s %s(%s a) {\n  %s r = 0;\n  for (int i = 0; i < %d; i++) {\n", t, h->name, c_type(pr, h->from), u,
+             h->from.lanes);
+  str_printf(s, "    const %s e = a[i];\n    r += (%s)(e + 0);\n  }\n  return (%s)r;\n}\n\n", t, u, t);
 }
 
 static void perm_print(Printer *pr, Str *s, const Used *h) {

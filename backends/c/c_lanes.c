@@ -43,8 +43,8 @@ static void test_print(Printer *pr, const Expr *x) {
   Val zero = {.i = 0};
   if (real) zero.f = 0;
   switch ((int)x->s) {
-    case S_LT: compare_print(pr, x, " < "); break;
-    case S_LE: compare_print(pr, x, " <= "); break;
+    case S_LT: compare_print(pr, x, a->t.e.kind == EK_BOOL ? " > " : " < "); break; /* true is -1 */
+    case S_LE: compare_print(pr, x, a->t.e.kind == EK_BOOL ? " >= " : " <= "); break;
     case S_EQ:
       if (!real) { compare_print(pr, x, " == "); break; }
       compare_print(pr, x, " <= ");
@@ -212,7 +212,7 @@ void c_lanes(Printer *pr, const Expr *x, Prec least) {
     case EX_VAR: str_put(pr->o, c_local(pr, pr->nest->vars[x->var].name)); break;
     case EX_LOAD: load_print(pr, x); break;
     case EX_SCALAR:
-      if (x->t.e.kind == EK_BOOL) c_mask_expr(pr, x, 8);
+      if (x->t.e.kind == EK_BOOL && x->s != S_SELECT) c_mask_expr(pr, x, 8);
       else scalar_print(pr, x);
       break;
     case EX_COND:

@@ -154,6 +154,7 @@ static const char text_statements[] =
   "        let at: i32 = sub(add(i, r), 1)\n"
   "        let in_: bool = and(le(i32(0), at), lt(at, 32))\n"
   "        m := max(m, cond(in_, a[at], -2147483648))\n"
+  "        s := add(s, cast<i32>(x[i]))\n"
   "        if in_ { s := add(s, mul(a[at], 1000003)) } else { s := sub(s, -2147483648) }\n"
   "      }\n"
   "      y[i] := add(xor(m, s), -5)\n"
