@@ -80,7 +80,7 @@ static bool make_hls(Engine *e) {
   HlsOptions o = {0};
   Arena *a = e->ctx->own;
   const char *cxx = getenv("CXX");
-  const char *argv[] = {cxx && *cxx ? cxx : "c++", "-std=c++14", "-O1", "-fPIC", "-shared", "-w", arena_printf(a, "-I%s/include", dir),
+  const char *argv[] = {cxx && *cxx ? cxx : "c++", "-std=c++14", "-O1", "-ffp-contract=off", "-fPIC", "-shared", "-w", arena_printf(a, "-I%s/include", dir),
                         "-o", arena_printf(a, "%s/m.so", dir), arena_printf(a, "%s/%s.cpp", dir, name), NULL};
   bool ok = hls_emit(e->ctx, e->program, &o, &files) && load_library(e, dir, &files, argv, "the C++ compiler (c++, or $CXX)") &&
             symbol(e, arena_printf(a, "%s_bridge", name), &e->hls_run);
