@@ -9,7 +9,7 @@ for k in tiny nasty clash; do
   done
   echo "#include \"$k.h\"" >$k.cpp
   expect 0 g++ -std=c++17 -Wall -Wextra -Werror -fsyntax-only $k.cpp
-  nm $k.o | grep -q injected && fail "$k: the object has an injected symbol"
+  nm $k.o | awk "{ print \$NF }" | grep -qx injected_fn && fail "$k: the object has an injected symbol"
   bad=$(nm --extern-only --defined-only $k.o | awk '{print $3}' | grep -v "^${k}_")
   [ -z "$bad" ] || fail "$k: symbols without the model's prefix: $bad"
   expect 0 "$POPSHIFT" compile $k.onnx --emit hls,ll -o h_$k
