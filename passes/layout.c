@@ -229,10 +229,10 @@ static Node *distinct_slices(Graph *g, Node *c, int axis, Node **index) {
   for (int64_t i = 0; i < n; i++) {
     int64_t k = 0;
     while (k < kinds && !slices_equal(t, axis, tensor_i(first, k), i)) k++;
+    if (k == kinds && kinds == n / 2) return c;
     if (k == kinds) tensor_set_i(first, kinds++, i);
     tensor_set_i(which, i, k);
   }
-  if (kinds > n / 2) return c;
   *index = node_const(g, which);
   Node *kept = folded(g, node_slice(g, node_const(g, first), 0, 0, 1, kinds));
   return kept ? folded(g, node_gather(g, c, kept, axis)) : NULL;

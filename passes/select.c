@@ -135,7 +135,7 @@ static bool decide(Ctx *ctx, const Node *n, const PassOptions *opt, Choice *c) {
     c->why = "cheapest";
   }
   const Force *f = forced(n, opt);
-  if (!f || f->kernel == KERNEL_AUTO || f->kernel == c->kernel) return true;
+  if (!f || f->kernel == KERNEL_AUTO) return true;
   bool can = f->kernel == KERNEL_BITSERIAL ? c->can_bits : f->kernel == KERNEL_INT ? !is_float : is_float;
   if (can) {
     c->kernel = f->kernel;
