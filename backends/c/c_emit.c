@@ -155,6 +155,13 @@ static void float_rules(Str *s) {
              "#elif defined(__STDC_VERSION__)\n#pragma STDC FP_CONTRACT OFF\n#endif\n");
 }
 
+/* GCC 12's vectorizer of straight-line code adds comparisons of k-bit integers into a k-bit sum as the masks they are, -1 for each
+ * true one: 3 of 8 levels of an i8 become 253. From -O2 on; loops are vectorized right. */
+static void compiler_rules(Str *s) {
+  str_put(s, "#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12 /* sums of comparisons came out negative */\n"
+             "#pragma GCC optimize(\"no-tree-slp-vectorize\")\n#endif\n");
+}
+
 static void word_macros(Unit *u, Str *s) {
   const char *up = u->pr.upper;
   str_put(s, "\n/* Words of constant data hold their first element in the lowest bits. */\n#if defined(__BYTE_ORDER__)\n"
@@ -194,6 +201,7 @@ static void source_print(Unit *u, Str *s) {
   if (pr->needs & NEED_LANES)
     str_put(s, "#if !defined(__GNUC__)\n#error \"this code needs the vector types of GCC or Clang\"\n#endif\n"
                "#pragma GCC diagnostic ignored \"-Wpsabi\" /* functions over vectors are static and inline */\n");
+  compiler_rules(s);
   if (uses_float(u)) float_rules(s);
   if (pr->needs & NEED_MATH) str_put(s, "#include <math.h>\n");
   if (pr->needs & NEED_STRING) str_put(s, "#include <string.h>\n");

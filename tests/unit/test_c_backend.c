@@ -156,6 +156,28 @@ START_TEST(rows_of_lanes) {
 }
 END_TEST
 
+/* Sums of comparisons as thresholds make them, in the width of what is compared: gcc 12 turns them into sums of masks from -O2 on. */
+#define LEVEL(k, rest) "add(cast<i32>(le(i8(" #k "), v)), " rest ")"
+#define LEVELS LEVEL(91, LEVEL(64, LEVEL(32, LEVEL(24, LEVEL(17, LEVEL(11, LEVEL(7, "cast<i32>(le(i8(3), v))")))))))
+#define ONE_OF(i) "  nest one_" #i " {\n    let v: i8 = x[" #i "]\n    one[" #i "] := and(cast<u8>(" LEVELS "), 15)\n  }\n"
+static const char text_levels[] =
+  "popshift.program 1\nprogram @levels index i32 {\n"
+  "  in x : i8[64] port 0 \"x\" i8[64]\n"
+  "  out one : u8[4] port 0 \"one\" u8[4]\n"
+  "  out y : u8[64] port 1 \"y\" u8[64]\n"
+  "  plan 0 bound 0\n"
+  ONE_OF(0) ONE_OF(1) ONE_OF(2) ONE_OF(3)
+  "  nest every {\n"
+  "    for i 0..64 {\n"
+  "      let v: i8 = x[i]\n"
+  "      y[i] := cast<u8>(" LEVELS ")\n"
+  "    }\n"
+  "  }\n"
+  "  run one_0\n  run one_1\n  run one_2\n  run one_3\n  run every\n"
+  "}\n";
+START_TEST(levels) { check(text_program(ctx, text_levels)); }
+END_TEST
+
 START_TEST(statements) { check(text_program(ctx, text_statements)); }
 END_TEST
 
@@ -358,6 +380,7 @@ static TCase *tcase(Suite *s, const char *name) {
 int main(void) {
   Suite *s = suite_create("c_backend");
   TCase *t = tcase(s, "programs");
+  tcase_add_test(tcase(s, "levels"), levels);
   tcase_add_test(t, statements);
   tcase_add_test(t, parallel);
   tcase_add_test(t, words);
