@@ -88,6 +88,11 @@ void c_const(Printer *pr, NType t, Val v, Prec least) {
   str_put(pr->o, "}");
 }
 
+const char *c_named(const Printer *pr, const Expr *x) {
+  for (int i = 0; i < pr->named.n; i++) if (pr->named.p[i].x == x) return pr->named.p[i].name;
+  return NULL;
+}
+
 /* Modular arithmetic */
 
 static bool is_ring(const Expr *x) {
@@ -103,7 +108,7 @@ static bool fits(Printer *pr, const Expr *x) {
 }
 
 bool c_modular(Printer *pr, const Expr *x) {
-  if (!is_ring(x) || x->t.lanes != 1 || x->t.e.kind == EK_BOOL || c_is_ap(pr, x->t.e)) return false;
+  if (c_named(pr, x) || !is_ring(x) || x->t.lanes != 1 || x->t.e.kind == EK_BOOL || c_is_ap(pr, x->t.e)) return false;
   return (is_signed(x->t.e) || is_narrow(x->t.e)) && !fits(pr, x);
 }
 
@@ -334,6 +339,8 @@ static void cond_print(Printer *pr, const Expr *x, Prec least) {
 
 void c_expr(Printer *pr, const Expr *x, Prec least) {
   bool lanes = x->t.lanes > 1;
+  const char *name = c_named(pr, x);
+  if (name) { str_put(pr->o, name); return; }
   for (int i = 0; i < x->n; i++) lanes = lanes || x->a[i]->t.lanes > 1;
   if (lanes || x->kind == EX_INTRIN || x->kind == EX_DOT) { c_lanes(pr, x, least); return; }
   switch (x->kind) {

@@ -25,6 +25,8 @@ typedef enum Help {
 
 typedef struct Used { Help help; NType t, from; int imm; const uint8_t *perm; const char *name; } Used;
 
+typedef struct Named { const Expr *x; const char *name; } Named;
+
 typedef struct Printer {
   Ctx *ctx;
   const Program *p;
@@ -44,6 +46,8 @@ typedef struct Printer {
   bool *modular;          /* by variable: held as its unsigned type, all SETs are modular sums */
   uint8_t *reads, *writes;/* by buffer: touched by statements that are printed */
   bool has_lanes;         /* the nest has vectors */
+  VEC(Named) named;       /* deep expressions of the statement at hand that have a constant of their own */
+  int n_named;            /* of the whole nest */
   const Stmt *const *tasks; int n_tasks; /* parallel loops that are printed as calls of their tasks */
   void (*task_call)(struct Printer *, int task, int indent);
 } Printer;
@@ -79,6 +83,7 @@ void c_expr(Printer *, const Expr *, Prec least);
 /* text with %l0 %a0 %m0 %u0 %x0 for operand 0 at each precedence, %n0 an operand that is a constant as plain digits,
  * %r0 %q0 modular operands, %t %o %U %M the result's type, the operand's, c_unsigned, c_mask, %f the suffix of math functions. */
 void c_text(Printer *, const Expr *, const char *text);
+const char *c_named(const Printer *, const Expr *);  /* NULL: none */
 bool c_modular(Printer *, const Expr *);             /* printed in unsigned arithmetic */
 void c_unsigned_expr(Printer *, const Expr *, Prec least); /* its bits as c_unsigned */
 Help c_unsigned_help(Help);                          /* of a code row, for unsigned operands */

@@ -26,17 +26,22 @@ static bool product(Range a, Range b, Range *r) {
   return true;
 }
 
-bool c_exact(Printer *pr, const Expr *x, Range *r) {
-  Range a = c_range(pr, x->a[0]), b = x->n > 1 ? c_range(pr, x->a[1]) : of(0, 0);
+/* add sub mul neg of numbers a and b without wrapping; false beyond int64. */
+static bool exact(Scalar s, Range a, Range b, Range *r) {
   *r = of(0, 0);
   if (!a.known || !b.known) return false;
-  switch ((int)x->s) {
+  switch ((int)s) {
     case S_ADD: return add_ok(a.lo, b.lo, &r->lo) && add_ok(a.hi, b.hi, &r->hi);
     case S_SUB: return !__builtin_sub_overflow(a.lo, b.hi, &r->lo) && !__builtin_sub_overflow(a.hi, b.lo, &r->hi);
     case S_NEG: return !__builtin_sub_overflow(0, a.hi, &r->lo) && !__builtin_sub_overflow(0, a.lo, &r->hi);
     case S_MUL: return product(a, b, r);
     default: return false;
   }
+}
+
+bool c_exact(Printer *pr, const Expr *x, Range *r) {
+  Range a = c_range(pr, x->a[0]);
+  return exact(x->s, a, x->n > 1 ? c_range(pr, x->a[1]) : a, r);
 }
 
 static Range quotient(Range a, Range b, bool floor_mod, Scalar s) {
@@ -52,7 +57,7 @@ static Range scalar_range(Printer *pr, const Expr *x) {
   int64_t k;
   switch ((int)x->s) {
     case S_ADD: case S_SUB: case S_MUL: case S_NEG:
-      if (!c_exact(pr, x, &r)) r.known = false;
+      if (!exact(x->s, a, b, &r)) r.known = false;
       return r;
     case S_DIV: return quotient(a, b, false, S_DIV);
     case S_MOD: return quotient(a, b, true, S_MOD);

@@ -56,6 +56,7 @@ static void find_modular(Printer *pr, const Block *b) {
 
 void c_nest_open(Printer *pr, const Nest *n) {
   pr->nest = n;
+  pr->n_named = pr->named.n = 0;
   pr->has_lanes = false;
   pr->modular = NULL;
   pr->range = NEWN(pr->arena, Range, n->n_vars + 1);
@@ -131,6 +132,79 @@ static void store_print(Printer *pr, const Stmt *s) {
   str_put(pr->o, ";\n");
 }
 
+/* C99 promises 63 nested parentheses, and clang stops at 256: what is deeper is computed before the statement. */
+enum { DEPTH = 20 };
+
+static int split(Printer *pr, const Expr *x, bool guarded, int indent);
+
+static bool is_deep(const Expr *x, int left) {
+  if (left == 0) return true;
+  for (int i = 0; i < x->n; i++) if (is_deep(x->a[i], left - 1)) return true;
+  return false;
+}
+
+static const char *name_new(Printer *pr, const Expr *x) {
+  Named n = {x, arena_printf(pr->arena, "end_e%d", pr->n_named++)};
+  vec_push(pr->arena, &pr->named, n);
+  return n.name;
+}
+
+/* A choice with deep sides as a branch. */
+static void split_cond(Printer *pr, const Expr *x, int indent) {
+  Str head = {.ctx = pr->ctx}, *o = pr->o;
+  split(pr, x->a[0], false, indent);
+  pr->o = &head;
+  c_expr(pr, x->a[0], PREC_LOOSE);
+  pr->o = o;
+  const char *name = arena_printf(pr->arena, "end_e%d", pr->n_named++);
+  str_printf(pr->o, "%*s%s %s;\n%*sif (%s) {\n", indent, "", c_type(pr, x->t), name, indent, "", head.p);
+  for (int i = 1; i < 3; i++) {
+    split(pr, x->a[i], false, indent + 2);
+    str_printf(pr->o, "%*s%s = ", indent + 2, "", name);
+    value_print(pr, x->a[i]);
+    str_printf(pr->o, i == 1 ? ";\n%*s} else {\n" : ";\n%*s}\n", indent, "");
+  }
+  vec_push(pr->arena, &pr->named, ((Named){x, name}));
+  str_free(&head);
+}
+
+/* Returns the depth that is left. guarded: evaluated under a condition. */
+static int split(Printer *pr, const Expr *x, bool guarded, int indent) {
+  int depth = 0;
+  bool mask = x->t.lanes > 1 && x->t.e.kind == EK_BOOL;
+  if (x->kind == EX_COND && !guarded && !mask && is_deep(x, DEPTH)) { split_cond(pr, x, indent); return 0; }
+  for (int i = 0; i < x->n; i++) {
+    int d = split(pr, x->a[i], guarded || (x->kind == EX_COND && i > 0), indent);
+    if (d > depth) depth = d;
+  }
+  if (++depth < DEPTH || guarded || mask) return depth;
+  Str text = {.ctx = pr->ctx}, *o = pr->o;
+  pr->o = &text;
+  value_print(pr, x);
+  pr->o = o;
+  c_indent(pr, indent);
+  str_printf(pr->o, "const %s %s = %s;\n", c_type(pr, x->t), name_new(pr, x), text.p);
+  str_free(&text);
+  return 0;
+}
+
+/* One line, broken at spaces where it is long: generated statements have no strings. */
+static void line_put(Printer *pr, const char *text, int indent) {
+  enum { WIDTH = 125 };
+  while (strlen(text) + (size_t)indent > WIDTH) {
+    const char *cut = text + (indent < WIDTH - 40 ? WIDTH - indent : 40);
+    while (cut > text && *cut != ' ') cut--;
+    if (cut == text) cut = strchr(text, ' ');
+    if (!cut) break;
+    str_printf(pr->o, "%*s", indent, "");
+    str_putn(pr->o, text, (size_t)(cut - text));
+    str_put(pr->o, "\n");
+    text = cut + 1;
+    if (indent % 2 == 0) indent += 5; /* the first line's is even */
+  }
+  str_printf(pr->o, "%*s%s", indent, "", text);
+}
+
 /* Iterations, -1 where the text does not tell. */
 static int64_t trips(const Stmt *s) {
   int64_t lo, hi;
@@ -182,14 +256,28 @@ static void for_print(Printer *pr, const Stmt *s, int indent) {
   str_put(pr->o, ") {\n");
 }
 
+static void simple_print(Printer *pr, const Stmt *s, int indent) {
+  Str text = {.ctx = pr->ctx}, *o = pr->o;
+  pr->o = &text;
+  if (s->kind == ST_SET) set_print(pr, s);
+  else if (s->kind == ST_STORE) store_print(pr, s);
+  else define_print(pr, s);
+  pr->o = o;
+  line_put(pr, text.p, indent);
+  str_free(&text);
+}
+
 static void stmt_print(Printer *pr, const Stmt *s, int indent) {
   if (s->kind == ST_FOR || s->kind == ST_LET || s->kind == ST_VARDEF) bind(pr, s);
   if (!c_alive(pr, s)) return;
   for (int i = 0; s->kind == ST_FOR && i < pr->n_tasks; i++)
     if (pr->tasks[i] == s && pr->task_call) { pr->task_call(pr, i, indent); return; }
-  c_indent(pr, indent);
+  pr->named.n = 0;
+  if (s->e) split(pr, s->e, false, indent);
+  if (s->e2) split(pr, s->e2, false, indent);
   switch (s->kind) {
     case ST_FOR:
+      c_indent(pr, indent);
       for_print(pr, s, indent);
       if (pr->hls) hls_pragmas(pr, s, indent);
       c_block(pr, &s->body, indent + 2);
@@ -197,6 +285,7 @@ static void stmt_print(Printer *pr, const Stmt *s, int indent) {
       str_put(pr->o, "}\n");
       break;
     case ST_IF:
+      c_indent(pr, indent);
       str_put(pr->o, "if (");
       c_expr(pr, s->e, PREC_LOOSE);
       str_put(pr->o, ") {\n");
@@ -209,9 +298,7 @@ static void stmt_print(Printer *pr, const Stmt *s, int indent) {
       }
       str_put(pr->o, "}\n");
       break;
-    case ST_LET: case ST_VARDEF: define_print(pr, s); break;
-    case ST_SET: set_print(pr, s); break;
-    case ST_STORE: store_print(pr, s); break;
+    default: simple_print(pr, s, indent); break;
   }
 }
 

@@ -41,7 +41,7 @@ void hls_testbench(Unit *u, Str *s) {
   for (int k = 0; k < n; k++)
     str_printf(s, "    for (long i = 0; i < %" PRId64 "L; i++) ok = get(files[%d], %s_%s[i]) && ok;\n", p->bufs[port_of(u, k)->buf].n, k,
                k < p->n_ins ? "in" : "want", port_name(u, k));
-  str_printf(s, "    if (!ok) { std::fprintf(stderr, \"tb_data ends in vector %%d\\n\", vec); return 2; }\n    %s(", nm);
+  str_printf(s, "    if (!ok) { std::fprintf(stderr, \"tb_data ends in vector %%d\\n\", vec); return 2; }\n    ::%s(", nm);
   for (int k = 0; k < n; k++) str_printf(s, "%s%s_%s", k ? ", " : "", k < p->n_ins ? "in" : "out", port_name(u, k));
   str_put(s, ");\n");
   for (int k = 0; k < p->n_outs; k++)
@@ -93,5 +93,5 @@ void hls_scripts(Unit *u, OutFiles *files, Arena *keep) {
   str_printf(s, "- `vitis_hls -f project.tcl` simulates and synthesizes it for part `%s`; the tool brings its own `ap_int.h`.\n", u->part);
   str_put(s, "- Next: read the loops' intervals and the use of LUT, DSP and BRAM in `solution1/syn/report`; then `cosim_design` and\n"
              "  `export_design`, which `project.tcl` has as comments. Nothing here has been run through the vendor's tools by Popshift.\n");
-  if (!hls_dataflow(u)) str_put(s, "- The layers run one after another: some array has several readers or writers, so that DATAFLOW does not apply.\n");
+  if (u->p->n_steps > 1 && !hls_dataflow(u)) str_put(s, "- The layers run one after another: some array has several readers or writers, so that DATAFLOW does not apply.\n");
 }

@@ -184,4 +184,26 @@ static const char text_statements[] =
   "  }\n"
   "  run conv\n  run pool\n  run floats\n  run bounds\n}\n";
 
+/* Expressions deeper than compilers nest parentheses, one of them under a condition. */
+static inline Program *deep_program(Ctx *ctx, bool exact) {
+  Program *p = program_new(ctx, "deep");
+  p->exact = exact;
+  p->arena_bytes = p->arena_bound = 0;
+  Elem e = exact ? INTK(23) : I32;
+  int x = port(p, "x", e, SP_IN, 8), f = port(p, "f", F32, SP_IN, 8), y = port(p, "y", e, SP_OUT, 8), g = port(p, "g", F32, SP_OUT, 8);
+  Nest *n = program_nest(p, "deep_", NULL, NULL);
+  int i = nest_var(p, n, "i", nt(p->index), true);
+  Stmt *loop = ns_for(p, &n->body, i, nx_idx(p, 0), nx_idx(p, 8), 1, -1);
+  Expr *iv = nx_var(p, n, i), *v = nx_load(p, x, iv, 1), *w = nx_load(p, f, iv, 1);
+  for (int k = 0; k < 600; k++) {
+    v = nx2(p, k % 3 ? S_XOR : S_MUL, nx2(p, S_ADD, v, nx_load(p, x, nx_idx(p, k % 8), 1)), nx_const_i(p, nt(e), 3 * k + 1));
+    w = nx2(p, k % 2 ? S_SUB : S_DIV, nx_load(p, f, nx_idx(p, k % 8), 1), w);
+    if (k == 300) v = nx_cond(p, nx2(p, S_LT, iv, nx_idx(p, 3)), nx_load(p, x, nx_idx(p, 1), 1), v);
+  }
+  ns_store(p, &loop->body, y, iv, v);
+  ns_store(p, &loop->body, g, iv, w);
+  ck_assert(program_verify(ctx, p));
+  return p;
+}
+
 #endif

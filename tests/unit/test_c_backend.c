@@ -181,6 +181,9 @@ END_TEST
 START_TEST(statements) { check(text_program(ctx, text_statements)); }
 END_TEST
 
+START_TEST(deep) { check(deep_program(ctx, false)); }
+END_TEST
+
 static const char text_lanes[] =
   "popshift.program 1\nprogram @lanes index i64 {\n"
   "  in x : i8[256] port 0 \"x\" i8[256]\n  in u : u8[256] port 1 \"u\" u8[256]\n  in s : i16[64] port 2 \"s\" i16[64]\n"
@@ -382,6 +385,7 @@ int main(void) {
   TCase *t = tcase(s, "programs");
   tcase_add_test(tcase(s, "levels"), levels);
   tcase_add_test(t, statements);
+  tcase_add_test(t, deep);
   tcase_add_test(t, parallel);
   tcase_add_test(t, words);
   tcase_add_test(t, injection);

@@ -161,7 +161,10 @@ static Program *exact_program(void) {
   return p;
 }
 
-START_TEST(exact) { check(exact_program(), "g++ -std=c++14 -O1"); }
+START_TEST(exact) {
+  check(exact_program(), "g++ -std=c++14 -O1");
+  check(deep_program(ctx, true), "g++ -std=c++14 -O1");
+}
 END_TEST
 
 enum { VECTORS = 3 };
