@@ -29,7 +29,7 @@ bool c_rom_is_words(const Buf *b) {
   return false;
 }
 
-/* Element 0 in the lowest bits of a word; NAME_h_W<bits> puts it first in memory. */
+/* Element 0 in the lowest bits of a word; the macro W<bits> puts it first in memory. */
 static void words_print(Printer *pr, const Buf *b) {
   size_t size = store_size(elem_store(b->e)), per = 8 / size;
   int64_t words = (b->n + (int64_t)per - 1) / (int64_t)per;
@@ -43,9 +43,9 @@ static void words_print(Printer *pr, const Buf *b) {
       int64_t at = i * (int64_t)per + (int64_t)k;
       if (at < b->n) w |= bits_at(b, size, at) << (8 * size * k);
     }
-    char text[64];
+    char text[32];
     int n = size == 8 ? snprintf(text, sizeof text, "0x%" PRIx64 "u", w)
-                      : snprintf(text, sizeof text, "%s_W%d(0x%" PRIx64 "u)", pr->upper, (int)(8 * size), w);
+                      : snprintf(text, sizeof text, "W%d(0x%" PRIx64 "u)", (int)(8 * size), w);
     if (column + n + 2 > LINE) { str_put(pr->o, "\n "); column = 1; }
     str_printf(pr->o, " %s,", text);
     column += n + 2;

@@ -162,18 +162,17 @@ static void compiler_rules(Str *s) {
              "#pragma GCC optimize(\"no-tree-slp-vectorize\")\n#endif\n");
 }
 
-static void word_macros(Unit *u, Str *s) {
-  const char *up = u->pr.upper;
-  str_put(s, "\n/* Words of constant data hold their first element in the lowest bits. */\n#if defined(__BYTE_ORDER__)\n"
-             "#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__\n");
-  str_printf(s, "#define %s_BIG_ENDIAN 1\n#endif\n#elif !defined(_WIN32)\n#error \"byte order unknown: define __BYTE_ORDER__, "
-                "__ORDER_BIG_ENDIAN__ and __ORDER_LITTLE_ENDIAN__\"\n#endif\n#if defined(%s_BIG_ENDIAN)\n", up, up);
-  str_printf(s, "#define %s_W32(x) (((x) << 32) | ((x) >> 32))\n", up);
-  str_printf(s, "#define %s_W16(x) (((%s_W32(x) & UINT64_C(0xffff0000ffff0000)) >> 16) | ((%s_W32(x) & "
-                "UINT64_C(0x0000ffff0000ffff)) << 16))\n", up, up, up);
-  str_printf(s, "#define %s_W8(x) (((%s_W16(x) & UINT64_C(0xff00ff00ff00ff00)) >> 8) | ((%s_W16(x) & "
-                "UINT64_C(0x00ff00ff00ff00ff)) << 8))\n", up, up, up);
-  str_printf(s, "#else\n#define %s_W8(x) x\n#define %s_W16(x) x\n#define %s_W32(x) x\n#endif\n", up, up, up);
+/* Short names, since large models have millions of them; undefined behind the data. Nothing of the program is called, so none of
+ * its names can be taken for these. */
+static void word_macros(Str *s) {
+  str_put(s, "\n/* Words of constant data hold their first element in the lowest bits. */\n"
+             "#if !defined(__BYTE_ORDER__) && !defined(_WIN32)\n"
+             "#error \"byte order unknown: define __BYTE_ORDER__, __ORDER_BIG_ENDIAN__ and __ORDER_LITTLE_ENDIAN__\"\n#endif\n"
+             "#if defined(__BYTE_ORDER__) && defined(__ORDER_BIG_ENDIAN__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__\n"
+             "#define W32(x) (((x) << 32) | ((x) >> 32))\n"
+             "#define W16(x) (((W32(x) & UINT64_C(0xffff0000ffff0000)) >> 16) | ((W32(x) & UINT64_C(0x0000ffff0000ffff)) << 16))\n"
+             "#define W8(x) (((W16(x) & UINT64_C(0xff00ff00ff00ff00)) >> 8) | ((W16(x) & UINT64_C(0x00ff00ff00ff00ff)) << 8))\n"
+             "#else\n#define W32(x) x\n#define W16(x) x\n#define W8(x) x\n#endif\n\n");
 }
 
 static bool uses_float(const Unit *u) {
@@ -210,10 +209,11 @@ static void source_print(Unit *u, Str *s) {
   if (pr->needs & NEED_UNROLL)
     str_printf(s, "\n#if defined(__clang__)\n#define %s_UNROLL _Pragma(\"clang loop unroll(full)\")\n#elif defined(__GNUC__) && __GNUC__ >= 8\n"
                   "#define %s_UNROLL _Pragma(\"GCC unroll 64\")\n#else\n#define %s_UNROLL\n#endif\n", pr->upper, pr->upper, pr->upper);
-  if (pr->needs & NEED_WORDS) word_macros(u, s);
   str_put(s, "\n");
   if (pr->helpers.n) str_putn(s, pr->helpers.p, pr->helpers.n);
+  if (pr->needs & NEED_WORDS) word_macros(s);
   if (data.n) str_putn(s, data.p, data.n);
+  if (pr->needs & NEED_WORDS) str_put(s, "#undef W8\n#undef W16\n#undef W32\n\n");
   if (u->functions.n) str_putn(s, u->functions.p, u->functions.n);
   init_print(u, s);
   run_print(u, s);

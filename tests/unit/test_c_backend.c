@@ -260,7 +260,7 @@ END_TEST
 
 /* Large constant data goes through words. */
 START_TEST(words) {
-  Program *p = program_new(ctx, "words");
+  Program *p = program_new(ctx, "W8_a_name_of_forty_characters_as_allowed");
   p->arena_bytes = p->arena_bound = 0;
   for (int k = 0; k < N_NATIVES; k++) {
     Elem e = natives[k];
