@@ -5,9 +5,9 @@
 #include "ir/graph.h"
 
 typedef struct DimBind { const char *name; int64_t lo, hi; } DimBind;           /* --dim NAME=N (lo = hi) or LO..HI */
-typedef struct ShapeBind { const char *input; int rank; int64_t dim[MAX_RANK]; } ShapeBind;
+typedef struct ShapeBind { const char *input; int rank; int64_t dim[MAX_RANK]; bool if_there; /* no error where the model has no such input */ } ShapeBind;
 /* --bind: the input becomes a constant. if_needed: it stays an argument, and its value is used only where an operator needs
- * a constant (a shape, axes): the graph is then right for that value only. */
+ * a constant (a shape, axes): the graph is then right for that value only, and the model need not have such an input. */
 typedef struct InputBind { const char *input; const Tensor *value; bool if_needed; } InputBind;
 
 typedef struct ImportOptions {

@@ -322,14 +322,18 @@ static bool initializers(Import *im, Scope *s) {
   return true;
 }
 
+static const char *dim_name(Import *im, const char *input, size_t axis, const Onnx__TensorShapeProto__Dimension *p) {
+  const char *name = p->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM ? text_of(p->dim_param) : "";
+  return *name ? name : arena_printf(im->arena, "%s_%zu", input, axis);
+}
+
 /* One dimension of an input: constant, or a symbol with what --dim says about it. */
 static bool input_dim(Import *im, const Loc *loc, const char *input, int axis, const Onnx__TensorShapeProto__Dimension *p, Dim *d) {
   bool fixed = p->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE;
   if (fixed && p->dim_value > 0) { *d = dim_c(p->dim_value); return true; }
   if (fixed && p->dim_value < -1) return diag(im->ctx, E0207, loc, "dimension %d of the input is %lld", axis, (long long)p->dim_value);
   if (fixed && p->dim_value == 0) { *d = dim_c(0); return true; }
-  const char *name = p->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM ? text_of(p->dim_param) : "";
-  if (!*name) name = arena_printf(im->arena, "%s_%d", input, axis);
+  const char *name = dim_name(im, input, (size_t)axis, p);
   if ((int64_t)strlen(name) > im->ctx->limits.name) return diag(im->ctx, E0402, loc, "a dimension's name is too long");
   for (int i = 0; i < im->opt->n_dims; i++) {
     const DimBind *b = &im->opt->dims[i];
@@ -374,6 +378,39 @@ static bool input_type(Import *im, const Loc *loc, const Onnx__ValueInfoProto *p
   return true;
 }
 
+typedef VEC(const char *) Texts;
+
+static bool one_of(Import *im, const char *flag, const char *what, const char *name, const Texts *t) {
+  for (int i = 0; i < t->n; i++) if (!strcmp(name, t->p[i])) return true;
+  Loc loc = {.file = im->m->loc.file, .line = -1, .node = -1};
+  diag(im->ctx, E0702, &loc, "--%s: the model has no %s '%s'", flag, what, name);
+  const char *near = t->n ? nearest(name, t->p, t->n) : NULL;
+  if (near) diag_hint(im->ctx, "did you mean %s?", near);
+  else if (t->n) diag_hint(im->ctx, "it has %s%s%s", t->p[0], t->n > 1 ? ", " : "", t->n > 2 ? "..." : t->n > 1 ? t->p[1] : "");
+  return false;
+}
+
+/* What --dim, --shape and --bind name is there. */
+static bool names_known(Import *im) {
+  const Onnx__GraphProto *p = im->m->p->graph;
+  const ImportOptions *o = im->opt;
+  Texts in = {0}, dims = {0};
+  if (!o->n_dims && !o->n_shapes && !o->n_binds) return true;
+  for (size_t i = 0; i < p->n_input; i++) {
+    const Onnx__ValueInfoProto *v = p->input[i];
+    vec_push(im->arena, &in, v->name);
+    if (!v->type || v->type->value_case != ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE || !v->type->tensor_type->shape) continue;
+    const Onnx__TensorShapeProto *s = v->type->tensor_type->shape;
+    for (size_t k = 0; k < s->n_dim; k++)
+      if (s->dim[k]->value_case != ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE || s->dim[k]->dim_value == -1)
+        vec_push(im->arena, &dims, dim_name(im, v->name, k, s->dim[k]));
+  }
+  for (int i = 0; i < o->n_dims; i++) if (!one_of(im, "dim", "unknown dimension", o->dims[i].name, &dims)) return false;
+  for (int i = 0; i < o->n_shapes; i++) if (!o->shapes[i].if_there && !one_of(im, "shape", "input", o->shapes[i].input, &in)) return false;
+  for (int i = 0; i < o->n_binds; i++) if (!o->binds[i].if_needed && !one_of(im, "bind", "input", o->binds[i].input, &in)) return false;
+  return true;
+}
+
 static bool inputs(Import *im, Scope *s) {
   const Onnx__GraphProto *p = im->m->p->graph;
   for (size_t i = 0; i < p->n_input; i++) {
@@ -399,7 +436,7 @@ static bool inputs(Import *im, Scope *s) {
     slot->set = true;
     slot->made_by = -2;
   }
-  return true;
+  return names_known(im);
 }
 
 /* -2 marks inputs only while inputs are read; a later producer must find "set". */

@@ -68,10 +68,24 @@ static const struct { uint32_t prop; const char *name, *from; bool (*holds)(cons
   {P_TYPED, "typed", "infer", typed},
   {P_CANON, "canonical", "canon", graph_is_canon},
   {P_RECOGNIZED, "recognized", "recognize", all_recognized},
-  {P_STATIC, "static", "infer, with every dimension bound", all_static},
+  {P_STATIC, "static", "infer", all_static},
   {P_SELECTED, "selected", "select", all_selected},
 };
 enum { PROPS = sizeof props / sizeof *props };
+
+bool graph_static(Ctx *ctx, const Graph *g) {
+  if (all_static(g)) return true;
+  for (int i = 0; i < g->n_args; i++)
+    for (int k = 0; k < g->args[i]->t.rank; k++) {
+      uint32_t sym = g->args[i]->t.d[k].sym;
+      if (!sym) continue;
+      Loc loc = {.file = g->file, .line = -1, .node = -1};
+      diag(ctx, E0304, &loc, "dimension %s of input '%s' is not known", g->syms[sym - 1], g->arg_names[i]);
+      diag_hint(ctx, "give --dim %s=N, or the whole shape by --shape %s=N,N,...", g->syms[sym - 1], g->arg_names[i]);
+      return false;
+    }
+  return diag(ctx, E0304, &(Loc){.file = g->file, .line = -1, .node = -1}, "a dimension depends on the data");
+}
 
 /* Sets the bits that a pass needs where they hold. */
 static bool check_needs(Ctx *ctx, Graph *g, const PassInfo *p) {
@@ -82,6 +96,7 @@ static bool check_needs(Ctx *ctx, Graph *g, const PassInfo *p) {
       g->props |= props[i].prop;
       continue;
     }
+    if (props[i].prop == P_STATIC) return graph_static(ctx, g);
     Loc loc = {.file = g->file, .line = -1, .node = -1};
     if (ctx->n_errors == errors) diag(ctx, E0701, &loc, "pass %s needs a %s graph", p->name, props[i].name);
     diag_hint(ctx, "run %s before it", props[i].from);

@@ -68,6 +68,8 @@ typedef struct State { Graph *graph; Program *program; } State;
 bool passes_run(Ctx *, State *s, const PassId *ids, int n, const PassOptions *);
 /* The standard pipeline from where *s is (its properties) to a planned program; or to the end of pass `last` (-1: all). */
 bool passes_standard(Ctx *, State *s, int last, const PassOptions *);
+/* No dimension is unknown; else false with E0304 that names the first of them. */
+bool graph_static(Ctx *, const Graph *);
 
 /* What select saw and chose, for --explain: one line per contract. */
 void explain_select(Str *, const Graph *, const PassOptions *);

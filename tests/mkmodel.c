@@ -24,9 +24,15 @@ static void blob(Bytes *b, int field, const void *p, size_t n) { varint(b, (uint
 static void text(Bytes *b, int field, const char *s) { blob(b, field, s, strlen(s)); }
 static void message(Bytes *b, int field, Bytes *m) { blob(b, field, m->p, m->n); free(m->p); }
 
+/* A dimension below 0 is unknown, its name the letter of that code: -'N'. */
 static void value_info(Bytes *graph, int field, const char *name, int elem, int rank, const int64_t *dims) {
   Bytes v = {0}, type = {0}, tensor = {0}, shape = {0};
-  for (int i = 0; i < rank; i++) { Bytes d = {0}; num(&d, 1, (uint64_t)dims[i]); message(&shape, 1, &d); }
+  for (int i = 0; i < rank; i++) {
+    Bytes d = {0};
+    if (dims[i] < 0) text(&d, 2, (char[]){(char)-dims[i], 0});
+    else num(&d, 1, (uint64_t)dims[i]);
+    message(&shape, 1, &d);
+  }
   num(&tensor, 1, (uint64_t)elem);
   message(&tensor, 2, &shape);
   message(&type, 1, &tensor);
@@ -211,9 +217,24 @@ static void wrong(const char *what) {
   model(&g, "mkmodel", 13);
 }
 
+/* y = relu(x), z = x + b; x: [N, T, 3] of unknown N and T. */
+static void sizes(void) {
+  static const int64_t d[3] = {-'N', -'T', 3}, one[1] = {3};
+  Bytes g = {0};
+  node(&g, "Relu", "r", "x", "y", NULL);
+  node(&g, "Add", "a", "x|b", "z", NULL);
+  value_info(&g, 11, "x", 1, 3, d);
+  value_info(&g, 11, "b", 1, 1, one);
+  value_info(&g, 12, "y", 1, 3, d);
+  value_info(&g, 12, "z", 1, 3, d);
+  text(&g, 2, "sizes");
+  model(&g, "mkmodel", 13);
+}
+
 int main(int argc, char **argv) {
   const char *kind = argc > 1 ? argv[1] : "";
   if (!strcmp(kind, "tiny")) tiny(plain);
+  else if (!strcmp(kind, "sizes")) sizes();
   else if (!strcmp(kind, "nasty")) tiny(nasty);
   else if (!strcmp(kind, "clash")) clash();
   else if (!strcmp(kind, "nested") && argc > 2) nested(atoi(argv[2]));

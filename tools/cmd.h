@@ -51,6 +51,7 @@ typedef struct Model {
   bool is_onnx;
 } Model;
 bool model_load(Cmd *, const char *path, Model *);
+bool model_load_static(Cmd *, const char *path, Model *); /* E0304 where a dimension is not known */
 /* The same for given inputs (name, value; n of them): shapes are theirs, and an operator that needs a constant may use their values. */
 bool model_load_as(Cmd *, const char *path, const InputBind *, int n, Model *);
 /* What goes in and comes out, of a graph or a program. */

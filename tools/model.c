@@ -2,6 +2,7 @@
 #include "tools/cmd.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <sha2.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,9 +22,10 @@ static bool dims_of(Cmd *c, ImportOptions *o) {
   for (int i = 0; i < n; i++) {
     const char *rest, *name = cmd_split(c, c->flag[FLAG_dim].v[i], &rest);
     char *end = NULL;
+    errno = 0;
     long long v = rest ? strtoll(rest, &end, 10) : 0;
     if (rest && end && !strncmp(end, "..", 2)) return diag(c->ctx, E0306, NULL, "--dim %s=LO..HI is not available in this version", name);
-    if (!name || !*rest || *end || v < 0) return diag(c->ctx, E0701, NULL, "--dim takes NAME=N, not '%s'", c->flag[FLAG_dim].v[i]);
+    if (!name || !*rest || *end || errno || v < 0) return diag(c->ctx, E0701, NULL, "--dim takes NAME=N, not '%s'", c->flag[FLAG_dim].v[i]);
     d[i] = (DimBind){name, v, v};
   }
   o->dims = d;
@@ -40,15 +42,16 @@ static bool shapes_of(Cmd *c, ImportOptions *o, const InputBind *more, int n_mor
     if (ok) s[i].input = name;
     while (ok && *rest) {
       char *end;
+      errno = 0;
       long long v = strtoll(rest, &end, 10);
-      ok = end != rest && v >= 0 && s[i].rank < MAX_RANK && (!*end || (*end == ',' && end[1]));
+      ok = !errno && end != rest && v >= 0 && s[i].rank < MAX_RANK && (!*end || (*end == ',' && end[1]));
       if (ok) s[i].dim[s[i].rank++] = v;
       rest = *end ? end + 1 : end;
     }
     if (!ok) return diag(c->ctx, E0701, NULL, "--shape takes INPUT=N,N,..., not '%s'", c->flag[FLAG_shape].v[i]);
   }
   for (int i = 0; i < n_more; i++) {
-    s[n + i] = (ShapeBind){.input = more[i].input, .rank = more[i].value->t.rank};
+    s[n + i] = (ShapeBind){.input = more[i].input, .rank = more[i].value->t.rank, .if_there = true};
     for (int k = 0; k < more[i].value->t.rank; k++) s[n + i].dim[k] = more[i].value->t.d[k].n;
   }
   o->shapes = s;
@@ -94,6 +97,13 @@ bool model_load_as(Cmd *c, const char *path, const InputBind *given, int n_given
 }
 
 bool model_load(Cmd *c, const char *path, Model *m) { return model_load_as(c, path, NULL, 0, m); }
+
+bool model_load_static(Cmd *c, const char *path, Model *m) {
+  if (!model_load(c, path, m)) return false;
+  if (!m->s.graph || graph_static(c->ctx, m->s.graph)) return true;
+  model_free(m);
+  return false;
+}
 
 void model_free(Model *m) {
   if (m->s.graph) graph_free(m->s.graph);

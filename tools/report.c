@@ -1,6 +1,7 @@
 /* Layer by layer cost of a compiled graph. */
 #include "tools/report.h"
 
+#include <math.h>
 #include <string.h>
 
 /* The constant among a contract's operands, through the views and reshapes that layout puts before it. */
@@ -65,27 +66,34 @@ void report_make(Report *r, Arena *a, const Graph *g, const Program *p) {
     if (p->bufs[i].sp == SP_ROM) r->flash += p->bufs[i].n * (int64_t)store_size(elem_store(p->bufs[i].e));
 }
 
-static json_t *type_json(const Graph *g, const Type *t) {
-  Str s = {.ctx = g->ctx};
-  type_print(&s, g, t);
+static json_t *type_json(Ctx *c, const Type *t) {
+  Str s = {.ctx = c};
+  type_print(&s, NULL, t);
   json_t *j = json_string(s.p);
   str_free(&s);
   return j;
 }
 
-/* Model text may be any bytes: JSON strings are UTF-8, so what is not printable ASCII becomes '?'. */
-static json_t *text_json(Arena *a, const char *s) {
+json_t *json_text(Arena *a, const char *s) {
   char *copy = arena_strdup(a, s);
   for (char *p = copy; *p; p++) if (*p < 32 || *p > 126) *p = '?';
   return json_string(copy);
 }
 
-json_t *report_json(const Report *r, const Graph *g, const char *model_sha, const char *target) {
+json_t *json_number(double v) { return isfinite(v) ? json_real(v) : json_string(isnan(v) ? "nan" : v < 0 ? "-inf" : "inf"); }
+
+void json_print(json_t *j) {
+  json_dumpf(j, stdout, JSON_INDENT(1) | JSON_PRESERVE_ORDER);
+  putchar('\n');
+  json_decref(j);
+}
+
+json_t *report_json(const Report *r, Ctx *c, const char *model_sha, const char *target) {
   json_t *layers = json_array();
   for (int i = 0; i < r->n_layers; i++) {
     const Layer *l = &r->layers[i];
-    json_array_append_new(layers, json_pack("{s:o s:o s:s s:o s:o s:i s:i s:I s:I s:I}", "name", text_json(r->arena, l->name), "op", text_json(r->arena, l->op),
-      "kernel", l->kernel, "in", type_json(g, &l->in), "out", type_json(g, &l->out), "w_bits", l->w_bits, "a_bits", l->a_bits,
+    json_array_append_new(layers, json_pack("{s:o s:o s:s s:o s:o s:i s:i s:I s:I s:I}", "name", json_text(r->arena, l->name), "op", json_text(r->arena, l->op),
+      "kernel", l->kernel, "in", type_json(c, &l->in), "out", type_json(c, &l->out), "w_bits", l->w_bits, "a_bits", l->a_bits,
       "macs", (json_int_t)l->macs, "bit_ops", (json_int_t)l->bit_ops, "weight_bytes", (json_int_t)l->weight_bytes));
   }
   return json_pack("{s:s s:s s:s s:o s:{s:I s:I s:I s:I s:I}}", "schema", "popshift.report/1", "model", model_sha, "target", target, "layers", layers,

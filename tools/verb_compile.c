@@ -1,5 +1,6 @@
 /* compile: a model to C, LLVM code, objects, or an HLS project. */
 #include "tools/engine.h"
+#include "tools/report.h"
 
 #include "backends/c/c_backend.h"
 #include "backends/hls/hls_backend.h"
@@ -25,6 +26,7 @@ typedef struct Job {
   int n_want;
   const char *out, *stem, *dir; /* OUT; OUT without suffix; folder of OUT */
   const char *name;
+  Graph *fused;                 /* a copy of the graph after fuse, for the report; NULL without --json */
   Program *program;             /* native widths, planned */
 } Job;
 
@@ -169,10 +171,12 @@ static bool emit_hls(Job *j, Graph *g) {
   return ok;
 }
 
-static void explain_dump(void *user, PassId p, bool after, const Graph *g, const Program *prog) {
+static void watch(void *user, PassId p, bool after, const Graph *g, const Program *prog) {
   Job *j = user;
   (void)prog;
-  if (p != PASS_select || !after || !g) return;
+  if (!after || !g) return;
+  if (p == PASS_fuse && cmd_has(j->c, FLAG_json)) j->fused = graph_copy((Graph *)(uintptr_t)g);
+  if (p != PASS_select || !cmd_has(j->c, FLAG_explain)) return;
   Str s = {.ctx = j->c->ctx};
   explain_select(&s, g, &j->opt);
   if (s.p) fputs(s.p, stdout);
@@ -202,7 +206,8 @@ int verb_compile(Cmd *c) {
   if (j.want[EMIT_HLS]) ok = emit_hls(&j, j.model.s.graph);
   if (ok && native) {
     PassOptions o = j.opt;
-    if (cmd_has(c, FLAG_explain)) { o.dump = explain_dump; o.dump_user = &j; }
+    o.dump = watch;
+    o.dump_user = &j;
     ok = passes_standard(c->ctx, &j.model.s, -1, &o);
     if (ok) {
       j.program = j.model.s.program;
@@ -210,6 +215,12 @@ int verb_compile(Cmd *c) {
       ok = (!strcmp(j.out, "-") || emit_c(&j)) && (j.n_want == j.want[EMIT_C] + j.want[EMIT_HLS] || emit_llvm(&j));
     }
   }
+  if (ok && native && cmd_has(c, FLAG_json)) {
+    Report r;
+    report_make(&r, c->ctx->own, j.fused, j.program);
+    json_print(report_json(&r, c->ctx, j.model.sha, j.opt.target->name));
+  }
+  if (j.fused) graph_free(j.fused);
   if (j.model.s.program) program_free(j.model.s.program);
   if (j.model.s.graph) graph_free(j.model.s.graph);
   return ok ? EXIT_OK : diag_exit(c->ctx);

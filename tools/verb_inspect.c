@@ -107,10 +107,7 @@ int verb_inspect(Cmd *c) {
   layer_table(&s, &r, after.graph);
   bool ok = true;
   if (cmd_has(c, FLAG_json)) {
-    json_t *j = report_json(&r, after.graph, m.sha, o.target->name);
-    json_dumpf(j, stdout, JSON_INDENT(1) | JSON_PRESERVE_ORDER);
-    putchar('\n');
-    json_decref(j);
+    json_print(report_json(&r, c->ctx, m.sha, o.target->name));
   } else fputs(s.p, stdout);
   if (cmd_has(c, FLAG_html)) ok = write_html(c, cmd_get(c, FLAG_html), &s, shown);
   str_free(&s);

@@ -1,35 +1,57 @@
 /* list: the compiler's tables. */
 #include "tools/cmd.h"
+#include "tools/report.h"
 
 #include <string.h>
 
-static void list_passes(void) {
-  for (int i = 0; i < PASS_COUNT; i++)
-    printf("%-11s %-8s %s\n", pass_info[i].name,
-           pass_info[i].level == LEVEL_GRAPH ? "graph" : pass_info[i].level == LEVEL_LOWER ? "lower" : "program", pass_info[i].what);
+/* A row of a table: text, or an object in rows. */
+static void row(json_t *rows, json_t *o, const char *text) {
+  if (rows) json_array_append(rows, o);
+  else puts(text);
+  json_decref(o);
 }
-static void list_targets(void) {
-  for (int i = 0; i < n_targets; i++) printf("%-20s %2d-bit words  %s\n", targets[i].name, targets[i].word, targets[i].what);
+
+static void list_passes(Ctx *c, json_t *rows) {
+  for (int i = 0; i < PASS_COUNT; i++) {
+    const PassInfo *p = &pass_info[i];
+    const char *level = p->level == LEVEL_GRAPH ? "graph" : p->level == LEVEL_LOWER ? "lower" : "program";
+    row(rows, json_pack("{s:s s:s s:s}", "name", p->name, "level", level, "what", p->what),
+        arena_printf(c->own, "%-11s %-8s %s", p->name, level, p->what));
+  }
 }
-static void list_errors(void) {
-  for (int i = 0; i < ERR_COUNT; i++) printf("%s  exit %-3d %s\n", err_info[i].code, err_info[i].exit, err_info[i].what);
+static void list_targets(Ctx *c, json_t *rows) {
+  for (int i = 0; i < n_targets; i++)
+    row(rows, json_pack("{s:s s:i s:s}", "name", targets[i].name, "word", targets[i].word, "what", targets[i].what),
+        arena_printf(c->own, "%-20s %2d-bit words  %s", targets[i].name, targets[i].word, targets[i].what));
 }
-static void list_limits(void) {
-  static const struct { const char *key; int64_t deflt; const char *what; } rows[] = {
+static void list_errors(Ctx *c, json_t *rows) {
+  for (int i = 0; i < ERR_COUNT; i++)
+    row(rows, json_pack("{s:s s:i s:s}", "code", err_info[i].code, "exit", err_info[i].exit, "what", err_info[i].what),
+        arena_printf(c->own, "%s  exit %-3d %s", err_info[i].code, err_info[i].exit, err_info[i].what));
+}
+static void list_limits(Ctx *c, json_t *rows) {
+  static const struct { const char *key; int64_t deflt; const char *what; } limits[] = {
 #define LIMIT(key, deflt, what) {#key, deflt, what},
 #include "ir/limits.def"
 #undef LIMIT
   };
-  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) printf("%-14s %14lld  %s\n", rows[i].key, (long long)rows[i].deflt, rows[i].what);
+  for (size_t i = 0; i < sizeof limits / sizeof *limits; i++)
+    row(rows, json_pack("{s:s s:I s:s}", "key", limits[i].key, "default", (json_int_t)limits[i].deflt, "what", limits[i].what),
+        arena_printf(c->own, "%-14s %14lld  %s", limits[i].key, (long long)limits[i].deflt, limits[i].what));
 }
 
 int verb_list(Cmd *c) {
-  static const struct { const char *name; void (*print)(void); } tables[] = {
+  static const struct { const char *name; void (*print)(Ctx *, json_t *); } tables[] = {
     {"passes", list_passes}, {"targets", list_targets}, {"errors", list_errors}, {"limits", list_limits}, {"quantizers", NULL}, {"nets", NULL}};
   const char *what = c->n_args == 1 ? c->args[0] : "";
   for (size_t i = 0; i < sizeof tables / sizeof *tables; i++)
     if (!strcmp(what, tables[i].name)) {
-      if (tables[i].print) { tables[i].print(); return EXIT_OK; }
+      if (tables[i].print) {
+        json_t *rows = cmd_has(c, FLAG_json) ? json_array() : NULL;
+        tables[i].print(c->ctx, rows);
+        if (rows) json_print(rows);
+        return EXIT_OK;
+      }
       diag(c->ctx, E0306, NULL, "list %s is not available in this version", what);
       return EXIT_UNSUPPORTED;
     }

@@ -1,9 +1,19 @@
 /* ops: the operators that are read, or those of a model that are not. */
 #include "tools/cmd.h"
+#include "tools/report.h"
 
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
+
+static void missing_json(Cmd *c, const char *lines) {
+  json_t *list = json_array();
+  for (const char *p = lines, *e; p && *p; p = *e ? e + 1 : e) {
+    e = p + strcspn(p, "\n");
+    json_array_append_new(list, json_text(c->ctx->own, arena_strndup(c->ctx->own, p, (size_t)(e - p))));
+  }
+  json_print(json_pack("{s:o}", "missing", list));
+}
 
 static int ops_missing(Cmd *c, const char *path) {
   char *bytes;
@@ -13,7 +23,8 @@ static int ops_missing(Cmd *c, const char *path) {
   if (!file_read(c->ctx, path, &bytes, &n)) return EXIT_IO;
   bool ok = onnx_missing(c->ctx, path, bytes, n, &s, &missing);
   free(bytes);
-  if (ok) fputs(missing ? s.p : "every operator of the model is read\n", stdout);
+  if (ok && cmd_has(c, FLAG_json)) missing_json(c, s.p);
+  else if (ok) fputs(missing ? s.p : "every operator of the model is read\n", stdout);
   str_free(&s);
   return !ok ? diag_exit(c->ctx) : missing ? EXIT_UNSUPPORTED : EXIT_OK;
 }
@@ -40,7 +51,7 @@ int verb_ops(Cmd *c) {
     else if (md) printf("| %s | %s | %s | %s |\n", domain, o.name, range, o.limits);
     else printf("%-22s %-26s %-8s %s\n", domain, o.name, range, o.limits);
   }
-  if (cmd_has(c, FLAG_json)) { json_dumpf(list, stdout, JSON_INDENT(1)); putchar('\n'); }
-  json_decref(list);
+  if (cmd_has(c, FLAG_json)) json_print(list);
+  else json_decref(list);
   return EXIT_OK;
 }

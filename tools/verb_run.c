@@ -1,5 +1,6 @@
 /* run: a model on tensors from files; outputs to .npy files or a summary on standard output. */
 #include "tools/engine.h"
+#include "tools/report.h"
 
 #include <inttypes.h>
 #include <jansson.h>
@@ -13,6 +14,7 @@ typedef struct Job {
   Ports p;
   Tensor **in;       /* per arg: the given data, maybe of many samples */
   Tensor **expect;   /* per output, or NULL */
+  json_t *json;      /* outputs of the engine now running; NULL without --json */
   int64_t samples;   /* runs to make: the leading axis of inputs whose model dimension is 1 */
 } Job;
 
@@ -73,6 +75,7 @@ static bool count_samples(Job *j) {
     const Type *t = &j->p.in[i];
     if (!type_count(t, &want)) return diag(j->c->ctx, E0304, NULL, "input '%s' has an unknown dimension", j->p.in_name[i]);
     if (j->in[i]->n == want) continue;
+    if (!j->in[i]->n) return diag(j->c->ctx, E0702, NULL, "input '%s' holds no sample", j->p.in_name[i]);
     bool leading = t->rank > 0 && t->d[0].n == 1 && want > 0 && j->in[i]->n % want == 0;
     int64_t k = leading ? j->in[i]->n / want : 0;
     if (!leading || (j->samples > 1 && k != j->samples))
@@ -121,6 +124,21 @@ static bool run_samples(Job *j, Engine *e, Tensor **all) {
   return true;
 }
 
+static json_t *tensor_json(Ctx *ctx, const char *name, const Tensor *t, const char *file) {
+  Str s = {.ctx = ctx};
+  json_t *shape = json_array(), *o;
+  for (int i = 0; i < t->t.rank; i++) json_array_append_new(shape, json_integer(t->t.d[i].n));
+  elem_print(&s, t->t.e);
+  o = json_pack("{s:o s:s s:o}", "name", json_text(ctx->own, name), "type", s.p, "shape", shape);
+  str_free(&s);
+  if (file) { json_object_set_new(o, "file", json_text(ctx->own, file)); return o; }
+  json_t *v = json_array();
+  for (int64_t i = 0; i < t->n; i++)
+    json_array_append_new(v, elem_is_float(t->t.e) ? json_number(tensor_f(t, i)) : json_integer(tensor_i(t, i)));
+  json_object_set_new(o, "values", v);
+  return o;
+}
+
 static void print_tensor(const char *name, const Tensor *t) {
   Str s = {.ctx = t->ctx};
   str_quoted(&s, name);
@@ -148,7 +166,8 @@ static bool check_expected(Job *j, Tensor *const *all) {
     int64_t first;
     double worst;
     int64_t bad = tensor_diff(all[o], want, atol, rtol, &first, &worst);
-    printf("output '%s': %lld of %lld elements differ, greatest difference %.9g\n", j->p.out_name[o], (long long)bad, (long long)want->n, worst);
+    if (j->json) json_object_set_new(json_array_get(j->json, (size_t)o), "differ", json_integer(bad));
+    else printf("output '%s': %lld of %lld elements differ, greatest difference %.9g\n", j->p.out_name[o], (long long)bad, (long long)want->n, worst);
     if (bad) ok = diag(j->c->ctx, E0601, NULL, "output '%s' differs at element %lld: %.9g, expected %.9g", j->p.out_name[o], (long long)first,
                        tensor_f(all[o], first), tensor_f(want, first));
   }
@@ -157,15 +176,20 @@ static bool check_expected(Job *j, Tensor *const *all) {
 
 static bool write_outputs(Job *j, Tensor *const *all) {
   const char *dir = cmd_get(j->c, FLAG_out);
-  if (!dir) {
-    for (int o = 0; o < j->p.n_out; o++) print_tensor(j->p.out_name[o], all[o]);
+  if (!dir || !strcmp(dir, "-")) {
+    for (int o = 0; o < j->p.n_out; o++)
+      if (j->json) json_array_append_new(j->json, tensor_json(j->c->ctx, j->p.out_name[o], all[o], NULL));
+      else print_tensor(j->p.out_name[o], all[o]);
     return true;
   }
   struct stat st;
   if (mkdir(dir, 0777) && (stat(dir, &st) || !S_ISDIR(st.st_mode)))
     return diag(j->c->ctx, E0502, &(Loc){.file = dir, .line = -1, .node = -1}, "cannot make the folder");
-  for (int o = 0; o < j->p.n_out; o++)
-    if (!tensor_write(j->c->ctx, arena_printf(j->c->ctx->own, "%s/output_%d.npy", dir, o), all[o])) return false;
+  for (int o = 0; o < j->p.n_out; o++) {
+    const char *file = arena_printf(j->c->ctx->own, "%s/output_%d.npy", dir, o);
+    if (!tensor_write(j->c->ctx, file, all[o])) return false;
+    if (j->json) json_array_append_new(j->json, tensor_json(j->c->ctx, j->p.out_name[o], all[o], file));
+  }
   return true;
 }
 
@@ -176,19 +200,23 @@ int verb_run(Cmd *c) {
   int n_kind;
   const char *path = cmd_model(c);
   if (!path || !model_pass_options(c, &opt) || !engines_of(c, ENGINE_EVAL, kind, &n_kind)) return EXIT_USAGE;
-  if (!model_load(c, path, &j.m)) return diag_exit(c->ctx);
+  if (!model_load_static(c, path, &j.m)) return diag_exit(c->ctx);
   model_ports(c, &j.m, &j.p);
   j.in = NEWN(c->ctx->own, Tensor *, j.p.n_in + 1);
   j.expect = NEWN(c->ctx->own, Tensor *, j.p.n_out + 1);
   if (!read_inputs(&j) || !count_samples(&j)) return diag_exit(c->ctx);
+  json_t *runs = cmd_has(c, FLAG_json) ? json_array() : NULL;
   bool ok = true;
   for (int k = 0; ok && k < n_kind; k++) {
     Engine *e = engine_for(c->ctx, kind[k], &j.m.s, &opt);
     Tensor **all = NEWN(c->ctx->own, Tensor *, j.p.n_out + 1);
-    if (n_kind > 1) printf("engine %s\n", engine_names[kind[k]]);
+    if (runs) j.json = json_array();
+    else if (n_kind > 1) printf("engine %s\n", engine_names[kind[k]]);
     ok = e && run_samples(&j, e, all) && write_outputs(&j, all) && check_expected(&j, all);
+    if (runs) json_array_append_new(runs, json_pack("{s:s s:o}", "engine", engine_names[kind[k]], "outputs", j.json));
     engine_free(e);
   }
+  if (runs) json_print(runs);
   model_free(&j.m);
   return ok ? EXIT_OK : diag_exit(c->ctx);
 }

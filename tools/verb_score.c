@@ -1,5 +1,6 @@
 /* score: a metric over labelled data, on any engine. */
 #include "tools/engine.h"
+#include "tools/report.h"
 
 #include <inttypes.h>
 #include <jansson.h>
@@ -51,6 +52,10 @@ static bool read_data(Job *j) {
   if (!type_count(&j->p.in[0], &per)) return diag(c->ctx, E0304, NULL, "the input has an unknown dimension");
   if (per * j->x->t.d[0].n != j->x->n)
     return diag(c->ctx, E0702, NULL, "a sample has %" PRId64 " elements, the model wants %" PRId64, j->x->n / j->x->t.d[0].n, per);
+  int64_t channels = j->p.in[0].rank > 1 ? j->p.in[0].d[1].n : 1;
+  if ((j->n_mean > 1 && j->n_mean != channels) || (j->n_std > 1 && j->n_std != channels))
+    return diag(c->ctx, E0702, NULL, "--mean and --std take one number or one per channel, the model has %" PRId64, channels);
+  for (int i = 0; i < j->n_std; i++) if (j->std[i] == 0) return diag(c->ctx, E0701, NULL, "--std 0 would divide by zero");
   return true;
 }
 
@@ -141,7 +146,7 @@ static void report(Job *j, EngineKind k, double sum, double seconds, bool json, 
   bool top = j->metric == TOP1 || j->metric == TOP5;
   if (j->metric == PSNR) v = 10 * log10(1 / v);
   if (json) {
-    json_t *o = json_pack("{s:s s:s s:f s:I s:f}", "engine", engine_names[k], "metric", m, "value", top ? 100 * v : v, "samples", (json_int_t)j->n, "per_second", rate);
+    json_t *o = json_pack("{s:s s:s s:o s:I s:f}", "engine", engine_names[k], "metric", m, "value", json_number(top ? 100 * v : v), "samples", (json_int_t)j->n, "per_second", rate);
     if (top) json_object_set_new(o, "correct", json_integer((json_int_t)sum));
     json_dumpf(o, stdout, JSON_PRESERVE_ORDER);
     putchar('\n');
@@ -176,7 +181,7 @@ int verb_score(Cmd *c) {
   if (!path || !cmd_double(c, FLAG_scale, 1, &j.scale) || !cmd_doubles(c, FLAG_mean, j.mean, MAX_CHANNELS, &j.n_mean) ||
       !cmd_doubles(c, FLAG_std, j.std, MAX_CHANNELS, &j.n_std) || !model_pass_options(c, &opt) || !engines_of(c, ENGINE_EVAL, kind, &n_kind))
     return EXIT_USAGE;
-  if (!model_load(c, path, &m)) return diag_exit(c->ctx);
+  if (!model_load_static(c, path, &m)) return diag_exit(c->ctx);
   model_ports(c, &m, &j.p);
   if (!read_data(&j)) return diag_exit(c->ctx);
   int64_t *first = NULL;

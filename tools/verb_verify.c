@@ -1,5 +1,6 @@
 /* verify: eval against stored results, every other engine against eval, on one model or a tree of them. */
 #include "tools/engine.h"
+#include "tools/report.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -198,6 +199,7 @@ static bool verify_set(Job *j, const char *path, const char *dir, const char *la
   if (!model_load_as(j->c, path, given, n_given, &m)) return false;
   Graph *g = m.s.graph;
   if (!g) return diag(j->ctx, E0307, NULL, "verify starts from a graph, and this is a program");
+  if (!graph_static(j->ctx, g)) { graph_free(g); return false; }
   Vectors *sets = NEWN(j->ctx->own, Vectors, n_sets + 1);
   for (int k = 0; k < n_sets; k++)
     if (dir ? !read_set(j, dir, label, g, &sets[k]) : !random_set(j, k, g, &sets[k])) return false;
@@ -206,12 +208,14 @@ static bool verify_set(Job *j, const char *path, const char *dir, const char *la
   return ok;
 }
 
-/* Vectors beside a model (test_data_set_*) or in DIR itself, then random ones where there are none or they are asked for. */
-static bool verify_model(Job *j, const char *path, const char *data, int64_t n_random, Str *say) {
+/* Vectors beside a model (test_data_set_*) or in DIR itself (given: there must be some), then random ones where there are none or they are asked for. */
+static bool verify_model(Job *j, const char *path, const char *data, bool given, int64_t n_random, Str *say) {
   int n_dirs = 0;
   const char **dirs = data ? entries(j->ctx, data, "test_data_set_", &n_dirs) : NULL;
   if (n_dirs < 0) n_dirs = 0;
   bool flat = data && !n_dirs && !access(arena_printf(j->ctx->own, "%s/input_0.pb", data), R_OK), ok = true;
+  if (given && !n_dirs && !flat)
+    return diag(j->ctx, E0501, &(Loc){.file = data, .line = -1, .node = -1}, "no input_0.pb and no test_data_set_* in this folder");
   if (!n_dirs && !flat && !n_random) n_random = 3;
   for (int i = 0; ok && i < n_dirs; i++) ok = verify_set(j, path, arena_printf(j->ctx->own, "%s/%s", data, dirs[i]), dirs[i], 0, say);
   if (ok && flat) ok = verify_set(j, path, data, data, 0, say);
@@ -241,7 +245,7 @@ typedef struct Child { pid_t pid; int fd; int test; char text[4096]; size_t n; }
 static void child_main(Job *j, const char *dir, int fd) {
   Str say = {.ctx = j->ctx};
   alarm(600);
-  bool ok = verify_model(j, arena_printf(j->ctx->own, "%s/model.onnx", dir), dir, j->n_random, &say);
+  bool ok = verify_model(j, arena_printf(j->ctx->own, "%s/model.onnx", dir), dir, false, j->n_random, &say);
   int rc = ok ? EXIT_OK : diag_exit(j->ctx);
   FILE *f = fdopen(fd, "w");
   if (f && !ok) diag_print(j->ctx, f, false);
@@ -283,9 +287,13 @@ static void conclude(Job *j, const Child *ch, int status, const char *dir, Tally
   if (rc == EXIT_OK) { t->passed++; what = "passed"; }
   else if (rc == EXIT_UNSUPPORTED) { t->skipped++; what = "skipped"; }
   else { t->failed++; what = rc < 0 ? "crashed" : "failed"; t->crashed += rc < 0; }
-  if (list) json_array_append_new(list, json_pack("{s:s s:s s:s}", "test", base, "result", what, "text", ch->text));
+  if (list) json_array_append_new(list, json_pack("{s:o s:s s:o}", "test", json_text(j->ctx->own, base), "result", what, "text", json_text(j->ctx->own, ch->text)));
   else if (j->verbose || (rc != EXIT_OK && rc != EXIT_UNSUPPORTED)) printf("%s %s%s%s", what, base, ch->n ? ": " : "", ch->n ? ch->text : "\n");
   if (!list && j->verbose && ch->n && ch->text[ch->n - 1] != '\n') putchar('\n');
+}
+
+static void tally_json(const Tally *t, json_t *list) {
+  json_print(json_pack("{s:i s:i s:i s:i s:o}", "passed", t->passed, "failed", t->failed, "skipped", t->skipped, "crashed", t->crashed, "tests", list));
 }
 
 static int verify_suite(Job *j, const char *root) {
@@ -318,10 +326,7 @@ static int verify_suite(Job *j, const char *root) {
   }
   if (tty) fprintf(stderr, "\r%20s\r", "");
   if (list) {
-    json_t *o = json_pack("{s:i s:i s:i s:i s:o}", "passed", t.passed, "failed", t.failed, "skipped", t.skipped, "crashed", t.crashed, "tests", list);
-    json_dumpf(o, stdout, JSON_INDENT(1) | JSON_PRESERVE_ORDER);
-    putchar('\n');
-    json_decref(o);
+    tally_json(&t, list);
   } else printf("%d passed, %d failed, %d skipped\n", t.passed, t.failed, t.skipped);
   return *j->ctx->cancel ? EXIT_INTERRUPTED : t.failed ? EXIT_MISMATCH : EXIT_OK;
 }
@@ -343,10 +348,19 @@ int verb_verify(Cmd *c) {
   if (!cmd_has(c, FLAG_engine)) { c->flag[FLAG_engine].v = (const char *[]){"all"}; c->flag[FLAG_engine].n = 1; engines_of(c, ENGINE_EVAL, j.kind, &j.n_kind); }
   const char *slash = strrchr(path, '/');
   Str say = {.ctx = c->ctx};
-  bool ok = verify_model(&j, path, against ? against : slash ? arena_strndup(c->ctx->own, path, (size_t)(slash - path)) : ".", j.n_random, &say);
+  bool ok = verify_model(&j, path, against ? against : slash ? arena_strndup(c->ctx->own, path, (size_t)(slash - path)) : ".", against != NULL, j.n_random, &say);
   int rc = ok ? EXIT_OK : diag_exit(c->ctx);
-  printf("%s %s%s\n", ok ? "passed" : rc == EXIT_UNSUPPORTED ? "skipped" : "failed", path, say.p ? say.p : "");
-  printf("%d passed, %d failed, %d skipped\n", ok, !ok && rc != EXIT_UNSUPPORTED, !ok && rc == EXIT_UNSUPPORTED);
+  if (cmd_has(c, FLAG_json)) {
+    Str text = {.ctx = c->ctx};
+    for (const Diag *d = c->ctx->diags; d; d = d->next) if (d->is_error) str_printf(&text, "%s%s", text.n ? "; " : "", d->text);
+    Tally t = {ok, !ok && rc != EXIT_UNSUPPORTED, !ok && rc == EXIT_UNSUPPORTED, 0};
+    json_t *list = json_array();
+    json_array_append_new(list, json_pack("{s:o s:s s:o}", "test", json_text(c->ctx->own, path), "result", ok ? "passed" : t.skipped ? "skipped" : "failed",
+                                          "text", json_text(c->ctx->own, ok ? say.p ? say.p : "" : text.p ? text.p : "")));
+    tally_json(&t, list);
+    str_free(&text);
+  } else printf("%s %s%s\n", ok ? "passed" : rc == EXIT_UNSUPPORTED ? "skipped" : "failed", path, say.p ? say.p : "");
+  if (!cmd_has(c, FLAG_json)) printf("%d passed, %d failed, %d skipped\n", ok, !ok && rc != EXIT_UNSUPPORTED, !ok && rc == EXIT_UNSUPPORTED);
   str_free(&say);
   return rc;
 }

@@ -110,7 +110,7 @@ static Fate run_set(const char *model, const char *dir, double atol, char *why, 
   Fate fate = BROKEN;
   while (n_in < MAX_IO && (in[n_in] = read_pb(ctx, dir, "input", n_in, &names[n_in], &there)) != NULL) {
     binds[n_in] = (InputBind){names[n_in], in[n_in], true};
-    shapes[n_in] = (ShapeBind){.input = names[n_in], .rank = in[n_in]->t.rank};
+    shapes[n_in] = (ShapeBind){.input = names[n_in], .rank = in[n_in]->t.rank, .if_there = true};
     for (int i = 0; i < in[n_in]->t.rank; i++) shapes[n_in].dim[i] = in[n_in]->t.d[i].n;
     n_in++;
   }
