@@ -150,8 +150,8 @@ static void float_rules(Str *s) {
              "#if defined(__FAST_MATH__)\n#error \"this code needs IEEE arithmetic: compile it without -ffast-math\"\n#endif\n"
              "#if !defined(FLT_EVAL_METHOD) || (FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 16)\n"
              "#error \"float expressions have excess precision: on x86-32 use -msse2 -mfpmath=sse\"\n#endif\n"
-             "#if defined(__clang__)\n#pragma STDC FP_CONTRACT OFF\n#elif defined(__GNUC__)\n"
-             "#pragma GCC optimize(\"fp-contract=off\", \"no-math-errno\", \"no-trapping-math\")\n"
+             "#if defined(__clang__)\n#pragma STDC FP_CONTRACT OFF\n#elif defined(__GNUC__) /* GCC 12 interchanges the loops of float sums, which changes their order */\n"
+             "#pragma GCC optimize(\"fp-contract=off\", \"no-math-errno\", \"no-trapping-math\", \"no-loop-interchange\")\n"
              "#elif defined(__STDC_VERSION__)\n#pragma STDC FP_CONTRACT OFF\n#endif\n");
 }
 
