@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # The Debian packages that Popshift needs, and how to get them. Sourced by check.sh.
-# Build: compiler, CMake, protobuf-c, popt, jansson, libmd, zlib, LLVM 19. Tests: Check, clang 19, g++ for HLS C simulation,
+# Build: compiler, CMake, protobuf-c, popt, jansson, libmd, zlib, LLVM 19; oneDNN and libyaml for the trainer. Tests: Check, clang 19, g++ for HLS C simulation,
 # the ONNX test data (skipped where it cannot be had).
 packages=(gcc g++ cmake ninja-build pkg-config libprotobuf-c-dev protobuf-c-compiler libpopt-dev libjansson-dev
-          libmd-dev zlib1g-dev llvm-19-dev check clang-19 libonnx-testdata)
+          libmd-dev zlib1g-dev llvm-19-dev libdnnl-dev libyaml-dev check clang-19 libonnx-testdata)
 
 missing_packages() {
   local p
