@@ -12,13 +12,16 @@ static Node *per_channel(OpCall *c, Node *v, const Type *x, const char *what) {
   return ox_fold(c, ox_along(c, v, 1, x->rank));
 }
 
-/* y = (x - mean) * (scale / sqrt(var + eps)) + bias, each operation rounded; the parenthesis on the right is constant
- * where its operands are. */
+/* Operator bn where everything is f32; else y = (x - mean) * (scale / sqrt(var + eps)) + bias in x's type, each operation
+ * rounded; the parenthesis on the right is constant where its operands are. */
 bool op_batch_norm(OpCall *c) {
   Node *x = c->in[0], *p[4];
   static const char *const what[] = {"scale", "bias", "mean", "variance"};
   if (ox_int(c, "training_mode")) return ox_fail(c, E0302, "BatchNormalization in training mode");
   if (c->opset < 9 && !ox_int(c, "spatial")) return ox_fail(c, E0302, "BatchNormalization that is not spatial");
+  bool plain = elem_eq(x->t.e, F32) && x->t.rank > 1 && c->opset >= 7;
+  for (int i = 0; i < 4; i++) plain = plain && elem_eq(c->in[i + 1]->t.e, F32) && c->in[i + 1]->t.rank == 1 && dim_eq(c->in[i + 1]->t.d[0], x->t.d[1]);
+  if (plain) return done(c, node_new(c->g, OP_BN, &x->t, 5, c->in, &(Attr){.fill = (double)(float)ox_float(c, "epsilon")}, NULL));
   for (int i = 0; i < 4; i++) {
     p[i] = ox_cast(c, c->in[i + 1], x->t.e);
     if (!(p[i] = per_channel(c, p[i], &x->t, what[i]))) return false;

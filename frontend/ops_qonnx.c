@@ -36,21 +36,19 @@ static Codes codes(int bits, bool is_signed, bool narrow) {
   return is_signed ? (Codes){INTK(bits), -half + narrow, half - 1} : (Codes){UINTK(bits), 0, 2 * half - 1 - narrow};
 }
 
-/* A zero point as quant and dequant take it: *f for quant, *code for dequant, both NULL where it is 0. False where it is
- * not a constant list of integers: then the caller subtracts it in float. */
-static bool zero_point(OpCall *c, Node *zp, Node **f, Node **code) {
-  *f = zp, *code = NULL;
+/* A zero point as quant and dequant take it: *f for quant, *code for dequant, both NULL where it is 0. *code is a code where all
+ * are known to be integers, else the float itself. */
+static void zero_point(OpCall *c, Node *zp, Node **f, Node **code) {
+  *f = *code = zp;
   const Tensor *t = node_is_const(zp) ? zp->a.value : NULL;
-  if (!t) return false;
-  bool zero = true;
-  for (int64_t i = 0; i < t->n; i++) {
+  bool zero = t != NULL;
+  for (int64_t i = 0; t && i < t->n; i++) {
     double v = tensor_f(t, i);
-    if (v != floor(v) || fabs(v) > 1 << 24) return false;
+    if (v != floor(v) || fabs(v) > 1 << 24) return;
     zero = zero && v == 0;
   }
-  if (zero) *f = NULL;
-  else *code = ox_fold(c, ox_cast(c, zp, I32));
-  return true;
+  if (zero) *f = *code = NULL;
+  else if (t) *code = ox_fold(c, ox_cast(c, zp, I32));
 }
 
 static bool broadcasts(OpCall *c, const Node *x, const Node *p) {
@@ -59,14 +57,12 @@ static bool broadcasts(OpCall *c, const Node *x, const Node *p) {
   return ox_fail(c, E0207, "a scale or zero point does not broadcast to the input");
 }
 
-/* quant with zp, then dequant with the same; (code - zp) * scale in float where zp is no list of integers. */
+/* quant with zp, then dequant with the same. */
 static Node *quant_dequant(OpCall *c, Node *x, Node *scale, Node *zp, Codes k, Round r) {
   Node *f, *code;
   if (!x || !scale || !zp || !broadcasts(c, x, scale) || !broadcasts(c, x, zp)) return NULL;
-  bool exact = zero_point(c, zp, &f, &code);
-  Node *q = node_quant(c->g, x, scale, f, k.e, k.lo, k.hi, r);
-  if (exact) return node_dequant(c->g, q, scale, code, x->t.e);
-  return ox_map2(c, S_MUL, ox_map2(c, S_SUB, ox_cast(c, q, x->t.e), ox_cast(c, zp, x->t.e)), ox_cast(c, scale, x->t.e));
+  zero_point(c, zp, &f, &code);
+  return node_dequant(c->g, node_quant(c->g, x, scale, f, k.e, k.lo, k.hi, r), scale, code, x->t.e);
 }
 
 bool op_qonnx_quant(OpCall *c) {

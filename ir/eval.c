@@ -1,6 +1,6 @@
 /* Evaluation of graphs: the meaning. Nodes are computed in order, each into a new tensor, freed after its last use. What an
  * operator computes is in eval_map.c (element by element), eval_contract.c, eval_reduce.c (by affine accesses, which
- * eval_access.c walks), eval_data.c (the rest) and scalar.c (single elements). */
+ * eval_access.c walks), eval_train.c (training), eval_data.c (the rest) and scalar.c (single elements). */
 #include "ir/eval_impl.h"
 
 #include <assert.h>
@@ -21,7 +21,8 @@ static EvalOp *const eval_ops[OP_COUNT] = {
   [OP_MAP] = eval_map, [OP_VIEW] = eval_view, [OP_RESHAPE] = eval_reshape, [OP_CONCAT] = eval_concat, [OP_GATHER] = eval_gather,
   [OP_REDUCE] = eval_reduce, [OP_ARGREDUCE] = eval_argreduce, [OP_CUM] = eval_cum, [OP_CONTRACT] = eval_contract,
   [OP_QUANT] = eval_quant, [OP_DEQUANT] = eval_dequant, [OP_THRESHOLDS] = eval_thresholds, [OP_REQUANT] = eval_requant,
-  [OP_PACK] = eval_pack,
+  [OP_PACK] = eval_pack, [OP_BN] = eval_bn, [OP_BN_TRAIN] = eval_bn_train, [OP_BN_GRAD] = eval_bn_grad,
+  [OP_LOCATE] = eval_locate, [OP_SCATTER] = eval_scatter,
 };
 
 bool eval_cancelled(const Eval *e) {
@@ -50,7 +51,7 @@ static bool node_work(const Node *n, int64_t *work) {
     if (count > *work && n->op != OP_GATHER && n->op != OP_CONTRACT) *work = count;
   }
   int64_t factor = 1;
-  if (n->op == OP_CONTRACT || n->op == OP_REDUCE) {
+  if (n->op == OP_CONTRACT || n->op == OP_REDUCE || n->op == OP_LOCATE) {
     int64_t ext[MAX_ITERS];
     if (!type_count(&n->t, work)) return false;
     int total = iters_extents(n, ext);

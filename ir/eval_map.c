@@ -92,9 +92,10 @@ static void quant_run(const Node *n, Val (*v)[RUN], Val *y, int count) {
 }
 
 static void dequant_run(const Node *n, Val (*v)[RUN], Val *y, int count) {
-  assert(elem_is_code(n->in[0]->t.e) && elem_is_float(n->in[1]->t.e) && (n->n_in < 3 || elem_is_code(n->in[2]->t.e)));
+  Elem zp = n->n_in > 2 ? n->in[2]->t.e : I32;
+  assert(elem_is_code(n->in[0]->t.e) && elem_is_float(n->in[1]->t.e));
   for (int i = 0; i < count; i++)
-    y[i].f = dequant_eval(v[0][i].i, v[1][i].f, n->n_in > 2 ? v[2][i].i : 0, n->in[1]->t.e, n->t.e);
+    y[i].f = dequant_eval(v[0][i].i, v[1][i].f, n->n_in > 2 ? &v[2][i] : NULL, zp, n->in[1]->t.e, n->t.e);
 }
 
 bool eval_map(const Eval *e) { return eval_rows(e, map_run); }

@@ -183,6 +183,6 @@ Tensor *node_eval(Ctx *, const Node *, Tensor *const *ins);
 typedef union Val { double f; int64_t i; } Val; /* f for float types, i for codes (u64 as its two's complement bits) */
 Val scalar_eval(Scalar, Elem operand, Elem result, const Val *args);
 Val quant_eval(double x, double scale, const Val *zp, Elem zp_type, Elem scale_type, const Attr *, Elem result); /* zp may be NULL */
-double dequant_eval(int64_t x, double scale, int64_t zp, Elem scale_type, Elem result);
+double dequant_eval(int64_t x, double scale, const Val *zp, Elem zp_type, Elem scale_type, Elem result); /* zp may be NULL */
 
 #endif

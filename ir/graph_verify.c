@@ -205,7 +205,7 @@ static bool dequant_rule(const Verify *v, const Node *n) {
   if (!broadcast_rule(v, n)) return false;
   if (!is_number(n->in[0]->t.e)) return bad(v, n, "x is a code, not %s", show(v, &n->in[0]->t));
   if (!elem_is_float(n->in[1]->t.e) || !elem_is_float(n->t.e)) return bad(v, n, "scale and result are floats");
-  return n->n_in < 3 || is_number(n->in[2]->t.e) || bad(v, n, "zero point %s", show(v, &n->in[2]->t));
+  return n->n_in < 3 || !is_planes(n->in[2]->t.e) || bad(v, n, "zero point %s", show(v, &n->in[2]->t));
 }
 
 static bool thresholds_rule(const Verify *v, const Node *n) {
@@ -346,6 +346,37 @@ static bool reshape_rule(const Verify *v, const Node *n) {
   return fits || bad(v, n, "%s to %s", show(v, &n->in[0]->t), show(v, &n->t));
 }
 
+/* Operand k is f32[C], C the extent of dimension 1 of x. */
+static bool per_channel(const Verify *v, const Node *n, int k, const Type *x) {
+  const Type *t = &n->in[k]->t;
+  if (elem_eq(t->e, F32) && t->rank == 1 && dim_eq(t->d[0], x->d[1])) return true;
+  return bad(v, n, "operand %d is %s, not one f32 for each channel", k, show(v, t));
+}
+
+static bool bn_rule(const Verify *v, const Node *n) {
+  const Type *x = &n->in[n->op == OP_BN_GRAD]->t;
+  if (!elem_eq(x->e, F32) || x->rank < 2) return bad(v, n, "of %s", show(v, x));
+  for (int k = n->op == OP_BN_GRAD ? 2 : 1; k < n->n_in; k++) if (!per_channel(v, n, k, x)) return false;
+  if (n->op == OP_BN_GRAD && !type_eq(&n->in[0]->t, x)) return bad(v, n, "%s beside %s", show(v, &n->in[0]->t), show(v, x));
+  if (n->a.flag < 0 || n->a.flag > 2) return bad(v, n, "flag=%d", n->a.flag);
+  Type c = {.e = F32, .rank = 1, .d = {x->d[1]}};
+  return want_shape(v, n, n->a.flag ? &c : x);
+}
+
+static bool locate_rule(const Verify *v, const Node *n) {
+  if (n->a.scalar != S_MAX && n->a.scalar != S_MIN) return bad(v, n, "is max or min");
+  if (!elem_eq(n->t.e, I64) || is_planes(n->in[0]->t.e)) return bad(v, n, "result %s of %s", show(v, &n->t), show(v, &n->in[0]->t));
+  return iters_rule(v, n);
+}
+
+static bool scatter_rule(const Verify *v, const Node *n) {
+  Type x = n->in[0]->t;
+  if (!elem_eq(n->in[1]->t.e, I64)) return bad(v, n, "index %s is not i64", show(v, &n->in[1]->t));
+  if (!elem_eq(x.e, n->t.e) || (elem_is_code(x.e) && !is_int(x.e))) return bad(v, n, "result %s of %s", show(v, &n->t), show(v, &n->in[0]->t));
+  x.e = I64;
+  return type_eq(&x, &n->in[1]->t) || bad(v, n, "%s at %s", show(v, &n->in[0]->t), show(v, &n->in[1]->t));
+}
+
 static bool concat_rule(const Verify *v, const Node *n) {
   if (!axis_rule(v, n)) return false;
   Type t = n->in[0]->t;
@@ -416,6 +447,7 @@ static bool (*const rules[OP_COUNT])(const Verify *, const Node *) = {
   [OP_CONCAT] = concat_rule, [OP_GATHER] = gather_rule, [OP_REDUCE] = reduce_rule, [OP_ARGREDUCE] = argreduce_rule,
   [OP_CUM] = cum_rule, [OP_CONTRACT] = contract_rule, [OP_QUANT] = quant_rule, [OP_DEQUANT] = dequant_rule,
   [OP_THRESHOLDS] = thresholds_rule, [OP_REQUANT] = requant_rule, [OP_PACK] = pack_rule,
+  [OP_BN] = bn_rule, [OP_BN_TRAIN] = bn_rule, [OP_BN_GRAD] = bn_rule, [OP_LOCATE] = locate_rule, [OP_SCATTER] = scatter_rule,
 };
 
 /* Attributes are there exactly where ops.def says so: printing loses the others. */

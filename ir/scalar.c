@@ -205,10 +205,11 @@ Val quant_eval(double x, double scale, const Val *zp, Elem zp_type, Elem scale_t
   return (Val){.i = q < attr->lo ? attr->lo : q > attr->hi ? attr->hi : q};
 }
 
-double dequant_eval(int64_t x, double scale, int64_t zp, Elem scale_type, Elem result) {
-  int64_t d = (int64_t)((uint64_t)x - (uint64_t)zp);
-  if (scale_type.bits != 64) return elem_round(result, (float)d * (float)scale);
-  return elem_round(result, (double)d * scale);
+double dequant_eval(int64_t x, double scale, const Val *zp, Elem zp_type, Elem scale_type, Elem result) {
+  bool f32 = scale_type.bits != 64;
+  if (zp && elem_is_float(zp_type)) return elem_round(result, f32 ? (double)(((float)x - (float)zp->f) * (float)scale) : ((double)x - zp->f) * scale);
+  int64_t d = (int64_t)((uint64_t)x - (uint64_t)(zp ? zp->i : 0));
+  return elem_round(result, f32 ? (double)((float)d * (float)scale) : (double)d * scale);
 }
 
 /* Elements of tensors */

@@ -289,7 +289,7 @@ static bool fill_code(const Node *dq, double fill, int64_t *code) {
   if (!node_uniform(dq->in[1], &s) || !zp_uniform(dq->n_in > 2 ? dq->in[2] : NULL, &z)) return false;
   double q = nearbyint(fill / s) + (double)z;
   if (!(fabs(q) < 9e15) || !code_fits(dq->in[0]->t.e, (int64_t)q)) return false;
-  double back = dequant_eval((int64_t)q, s, z, dq->in[1]->t.e, dq->t.e);
+  double back = dequant_eval((int64_t)q, s, &(Val){.i = z}, I64, dq->in[1]->t.e, dq->t.e);
   *code = (int64_t)q;
   return memcmp(&back, &fill, sizeof back) == 0;
 }

@@ -133,6 +133,17 @@ static Program *lower_with(Graph *g, const PassOptions *opt, Arena *tmp, const b
   return l.p;
 }
 
+/* Operators that no engine has: of training, or bn where canon was left out. */
+static bool has_code(Ctx *ctx, const Graph *g, const bool *live) {
+  bool ok = true;
+  for (int i = 0; i < g->n_nodes; i++) {
+    const Node *n = g->nodes[i];
+    bool none = n->op == OP_BN || n->op == OP_BN_TRAIN || n->op == OP_BN_GRAD || n->op == OP_LOCATE || n->op == OP_SCATTER;
+    if (live[i] && none) ok = diag(ctx, E0301, &n->loc, "no code for %s%s", op_info[n->op].name, n->op == OP_BN ? " (pass canon spells it out)" : ": it is of training graphs");
+  }
+  return ok;
+}
+
 Program *pass_lower(Graph *g, const PassOptions *opt) {
   Arena *tmp = arena_new(g->ctx);
   bool *live = NEWN(tmp, bool, g->n_nodes + 1), wide = false;
@@ -140,8 +151,8 @@ Program *pass_lower(Graph *g, const PassOptions *opt) {
   for (int i = 0; i < g->n_outs; i++) live[g->outs[i].v->id] = true, uses[g->outs[i].v->id]++;
   for (int i = g->n_nodes - 1; i >= 0; i--)
     for (int k = 0; live[i] && k < g->nodes[i]->n_in; k++) live[g->nodes[i]->in[k]->id] = true, uses[g->nodes[i]->in[k]->id]++;
-  Program *p = lower_with(g, opt, tmp, live, uses, I32, &wide);
-  if (wide) {
+  Program *p = has_code(g->ctx, g, live) ? lower_with(g, opt, tmp, live, uses, I32, &wide) : NULL;
+  if (p && wide) {
     program_free(p);
     p = lower_with(g, opt, tmp, live, uses, I64, &wide);
   }

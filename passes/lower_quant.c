@@ -87,6 +87,10 @@ Expr *quant_expr(Lower *l, const Node *n, Expr *x, Expr *scale, Expr *zp) {
 Expr *dequant_expr(Lower *l, const Node *n, Expr *x, Expr *scale, Expr *zp) {
   Program *p = l->p;
   Elem t = n->in[1]->t.e.bits == 64 ? F64 : F32;
+  if (zp && elem_is_float(n->in[2]->t.e)) {
+    Expr *v = nx2(p, S_SUB, nx_cast(p, x, t), nx_cast(p, zp, t));
+    return round_to(l, nx2(p, S_MUL, v, nx_cast(p, scale, t)), n->t.e);
+  }
   Elem d = n->in[0]->t.e.bits < 32 && (!zp || n->in[2]->t.e.bits < 32) && x->t.e.bits <= 32 ? I32 : I64;
   if (!zp && x->t.e.bits <= 32 && x->t.e.kind == EK_INT) d = I32;
   Expr *q = nx_cast(p, x, d);

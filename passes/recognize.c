@@ -1,5 +1,6 @@
 /* recognize fixes the meaning (docs/ARCHITECTURE.md): one quant/dequant vocabulary, and exact integers for contractions of codes.
  *   spelling   clip of codes after quant narrows its bounds (QCDQ); quant of its own dequant vanishes; a float zero point of 0 vanishes
+ *              a zero point of k + 1/2 doubles the codes (UniQ's weights: odd integers of half the scale)
  *   movement   dequant moves below reshape, view, gather, concat, max and min pools, where bits stay (dequant_below)
  *   contract   contract(dequant(a, sa, za), dequant(w, sw, zw)) = dequant(sum (a-za)(w-zw), sa*sw): the sum in i32, or i64 where
  *              i32 may not hold it, the product of the scales in binary64, one rounding to the result
@@ -85,6 +86,30 @@ static Node *spell_clip(Rewrite *rw, const Node *old, Node *const *in) {
   return node_quant(rw->g, q->in[0], q->in[1], q->n_in > 2 ? q->in[2] : NULL, q->t.e, lo, hi, q->a.round);
 }
 
+/* A constant at once where the operands are. */
+static Node *folded_map(Graph *g, Scalar s, Elem e, Node *a, Node *b) {
+  Node *y = node_map_as(g, s, e, 2, (Node *[]){a, b});
+  if (!node_is_const(a) || !node_is_const(b)) return y;
+  Tensor *t = node_eval(g->ctx, y, (Tensor *[]){(Tensor *)(uintptr_t)a->a.value, (Tensor *)(uintptr_t)b->a.value});
+  return t ? node_const(g, t) : NULL;
+}
+
+/* dequant(q, s, k + 1/2) = dequant(2q - (2k + 1), s/2): both products are the same real number, and halving is exact. */
+static Node *half_zero(Graph *g, const Node *old, Node *const *in, int64_t lo, int64_t hi) {
+  double z;
+  Node *q = in[0], *s = in[1];
+  if (!node_uniform(in[2], &z) || z != floor(2 * z) / 2 || z == floor(z) || fabs(z) > 1 << 20 || !elem_eq(s->t.e, F32) || !node_is_const(s)) return NULL;
+  if (lo < -(1 << 20) || hi > 1 << 20 || (q->t.e.kind == EK_BASES && q->t.e.bits > 1)) return NULL;
+  for (int64_t i = 0; i < s->a.value->n; i++) if (!(fabs(tensor_f(s->a.value, i)) >= 0x1p-100)) return NULL;
+  int64_t odd = (int64_t)(2 * z);
+  Elem doubled = elem_for_range((2 * lo < 2 * lo - odd ? 2 * lo : 2 * lo - odd) - 1, 2 * hi > 2 * hi - odd ? 2 * hi : 2 * hi - odd);
+  if (doubled.kind == EK_UINT) doubled = INTK(doubled.bits + 1);
+  Elem narrow = elem_for_range(2 * lo - odd, 2 * hi - odd);
+  Node *twice = folded_map(g, S_MUL, doubled, q, node_const_i(g, INTK(3), 2)), *half = folded_map(g, S_MUL, F32, s, node_const_f(g, F32, 0.5));
+  Node *codes = twice ? folded_map(g, S_SUB, narrow, twice, node_const_i(g, doubled, odd)) : NULL;
+  return codes && half ? node_dequant(g, codes, half, NULL, old->t.e) : NULL;
+}
+
 /* Float zero points that are integers become code zero points, those of 0 vanish; casts that only widen codes vanish. */
 static Node *spell_dequant(Rewrite *rw, const Node *old, Node *const *in) {
   int64_t z = 0, lo, hi;
@@ -96,6 +121,11 @@ static Node *spell_dequant(Rewrite *rw, const Node *old, Node *const *in) {
   if (zp && uniform && z == 0) zp = NULL;
   else if (floats && uniform && lo - z > -(1 << 24) && hi - z < 1 << 24)
     zp = node_const_i(rw->g, code_fits(q->t.e, z) ? q->t.e : I32, z);
+  if (floats) {
+    Node *y = half_zero(rw->g, old, in, lo, hi);
+    if (y) rw->changes++;
+    if (y) return y;
+  }
   bool changed = zp != (old->n_in > 2 ? in[2] : NULL);
   while (!zp && node_is_map(q, S_CAST) && elem_is_code(q->in[0]->t.e) && q->in[0]->t.e.kind != EK_BOOL &&
          elem_lo(q->in[0]->t.e) >= elem_lo(q->t.e) && elem_hi(q->in[0]->t.e) <= elem_hi(q->t.e)) {
@@ -157,10 +187,7 @@ static Node *without_zero(Graph *g, const Operand *o) {
   else code_bounds(o->z, &zlo, &zhi);
   Elem e = elem_for_range(qlo - zhi, qhi - zlo);
   Node *z = o->z_const ? node_const_i(g, elem_for_range(zlo, zhi), o->zu) : o->z;
-  Node *d = node_map_as(g, S_SUB, e, 2, (Node *[]){o->q, z});
-  if (!node_is_const(o->q) || !node_is_const(z)) return d;
-  Tensor *y = node_eval(g->ctx, d, (Tensor *[]){(Tensor *)(uintptr_t)o->q->a.value, (Tensor *)(uintptr_t)z->a.value});
-  return y ? node_const(g, y) : NULL; /* a constant at once: the sums below read it */
+  return folded_map(g, S_SUB, e, o->q, z); /* a constant at once: the sums below read it */
 }
 
 /* Output iterators that operand k's dimensions in `dims` read: the result's shape with other dimensions 1. */

@@ -190,7 +190,7 @@ static Val step_val(const Region *r, int i) {
   if (n->op == OP_MAP) return scalar_eval(n->a.scalar, n->in[n->a.scalar == S_SELECT ? 1 : 0]->t.e, n->t.e, a);
   bool zp = n->n_in > 2;
   if (n->op == OP_QUANT) return quant_eval(a[0].f, a[1].f, zp ? &a[2] : NULL, zp ? n->in[2]->t.e : n->t.e, n->in[1]->t.e, &n->a, n->t.e);
-  return (Val){.f = dequant_eval(a[0].i, a[1].f, zp ? a[2].i : 0, n->in[1]->t.e, n->t.e)};
+  return (Val){.f = dequant_eval(a[0].i, a[1].f, zp ? &a[2] : NULL, zp ? n->in[2]->t.e : n->t.e, n->in[1]->t.e, n->t.e)};
 }
 
 Val region_eval(Region *r, int64_t row, Val x) {

@@ -39,7 +39,7 @@ static const char *const right[] = {
   "i32[2,4] = contract and %w, %v [n m | c:3](n, c)(m, c)", "i32[2,4] = contract xor %w, %v, %wt [n m | c:3](n, c)(m, c)(m, c)",
   "i32[2,4] = contract mul %p, %wt [n m | c:3](n, c+1)(m, c)", "f32[N,4] = contract mul %n, %f [n m | c:3](n, c)(m, c)", "i32[4] = contract mul %h, %wt [n | c:3](0, c)(n, c) fill=4",
   "u8[2,3] = quant %x, %s, %c round=even lo=0 hi=255", "bases<1>[2,3] = quant %x, %s round=floor lo=-1 hi=1", "i4[2,3] = quant %x, %s, %s round=even lo=-7 hi=7",
-  "f32[2,3] = dequant %c, %s", "f32[2,3] = dequant %c, %s, %i", "f32[2,3] = dequant %p, %d", "f16[2,3] = dequant %h, %s",
+  "f32[2,3] = dequant %c, %s", "f32[2,3] = dequant %c, %s, %i", "f32[2,3] = dequant %p, %d", "f16[2,3] = dequant %h, %s", "f32[2,3] = dequant %c, %s, %s",
   "u3[2,3] = thresholds %c, %t, %r, %r axis=0", "u8[2,3] = requant %c, %one, %one axis=0 shift=0 lo=0 hi=9", "u8 = requant %one, %one, %one axis=0 shift=1 lo=0 hi=9", "u8[2,3] = requant %c, %i, %l axis=1 shift=20 lo=0 hi=255",
   "u32[2,8,1] = pack %c axis=1", "u64[2,1,1] = pack %p axis=1", "u32[2,2,1] = pack %p2 axis=1",
   "i3[2] = const [-4, 3]", "u64 = const 18446744073709551615", "shift<3>[3] = const [-4, 0, 1]", "bases<1>[2] = const [-1, 1]", "bases<2>[2] = const [0, 3]",
@@ -76,7 +76,7 @@ static const char *const wrong[] = {
   /* codes */
   "u8[2,3] = quant %x, %s round=even lo=0 hi=256", "u8[2,3] = quant %x, %s round=even lo=5 hi=4", "u8[2,3] = quant %c, %s round=even lo=0 hi=255", "u8[2,3] = quant %x, %c round=even lo=0 hi=255",
   "f32[2,3] = quant %x, %s round=even lo=0 hi=1", "shift<3>[2,3] = quant %x, %s round=even lo=0 hi=1", "u8[4,3] = quant %x, %f round=even lo=0 hi=1", "u8[2,3] = quant %x, %s, %p2 round=even lo=0 hi=1",
-  "f32[2,3] = dequant %x, %s", "f32[2,3] = dequant %p2, %s", "u8[2,3] = dequant %c, %s", "f32[2,3] = dequant %c, %i", "f32[2,3] = dequant %c, %s, %s",
+  "f32[2,3] = dequant %x, %s", "f32[2,3] = dequant %p2, %s", "u8[2,3] = dequant %c, %s", "f32[2,3] = dequant %c, %i", "f32[2,3] = dequant %c, %s, %p2",
   "u3[2,3] = thresholds %c, %t, %r, %r axis=1", "u3[2,3] = thresholds %x, %t, %r, %r axis=0", "u3[2,3] = thresholds %c, %t, %i, %r axis=0", "u3[2,3] = thresholds %c, %r, %r, %r axis=0",
   "f32[2,3] = thresholds %c, %t, %r, %r axis=0", "u3[2,3] = thresholds %c, %t, %s, %r axis=0", "u3[3,2] = thresholds %c, %t, %r, %r axis=0",
   "u8[2,3] = requant %c, %i, %l axis=0 shift=20 lo=0 hi=255", "u8[2,3] = requant %c, %i, %l axis=1 shift=64 lo=0 hi=255", "u8[2,3] = requant %c, %i, %l axis=1 shift=-1 lo=0 hi=255",

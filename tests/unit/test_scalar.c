@@ -211,15 +211,15 @@ START_TEST(quant_cases) {
 END_TEST
 
 START_TEST(dequant_cases) {
-  ck_assert(dequant_eval(5, 0.5, 3, F32, F32) == 1 && dequant_eval(-128, 0.25, 0, F64, F32) == -32);
+  ck_assert(dequant_eval(5, 0.5, &(Val){.i = 3}, I32, F32, F32) == 1 && dequant_eval(-128, 0.25, NULL, I32, F64, F32) == -32);
   for (int i = 0; i < 20000; i++) {
     int64_t x = (int64_t)(rng() % (INT64_C(1) << 31)) - (1 << 30);
     float s = ldexpf(1 + (float)(rng() % 8388608) / 8388608, -7);
     double wide = s * 1.0000000001;
     volatile float product = (float)x * s;
-    ck_assert(dequant_eval(x, s, 0, F32, F32) == product);
-    ck_assert(dequant_eval(x, wide, 7, F64, F32) == (float)((double)(x - 7) * wide));
-    ck_assert(dequant_eval(x, wide, 7, F64, F64) == (double)(x - 7) * wide);
+    ck_assert(dequant_eval(x, s, NULL, I32, F32, F32) == product);
+    ck_assert(dequant_eval(x, wide, &(Val){.i = 7}, I32, F64, F32) == (float)((double)(x - 7) * wide));
+    ck_assert(dequant_eval(x, wide, &(Val){.i = 7}, I32, F64, F64) == (double)(x - 7) * wide);
   }
 }
 END_TEST
