@@ -1,0 +1,349 @@
+/* Planning and running. Nodes are taken in order; each becomes a step, joins a group of element-wise nodes, or is another's memory:
+ *
+ *   contract, pool, bn  ── exec_match.c ──> STEP_DNN        add-reduce ──> STEP_SUM        reshape ──> an alias
+ *   map quant dequant   ── exec_fuse.c  ──> STEP_FUSE       what is left ──> STEP_EVAL, by eval's function
+ *
+ * between them STEP_LIE where a value must lie otherwise (exec_lie.c). */
+#include "trainer/exec_impl.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Planning */
+
+static void mark(Exec *e, const Node *n) { e->v[n->id].live = true; }
+
+/* From the outputs back. A matched gradient of a pool reads the pool, not its locate. */
+static void mark_live(Exec *e) {
+  const Graph *g = e->g;
+  for (int i = 0; i < g->n_outs; i++) mark(e, g->outs[i].v);
+  for (int i = g->n_nodes - 1; i >= 0; i--) {
+    const Node *n = g->nodes[i];
+    if (!e->v[i].live) continue;
+    e->match[i] = match_node(g, n);
+    if (e->match[i].kind == MATCH_POOL_GRAD) mark(e, n->in[0]), mark(e, e->match[i].forward);
+    else for (int k = 0; k < n->n_in; k++) mark(e, n->in[k]);
+  }
+}
+
+static Step *step_add(Exec *e, StepKind kind, const Node *n) {
+  Step s = {.kind = kind, .in = {-1, -1, -1}, .out = {-1, -1, -1}};
+  if (n) vec_push(e->arena, &s.nodes, (int)n->id);
+  if (n) e->v[n->id].step = e->steps.n;
+  vec_push(e->arena, &e->steps, s);
+  return &e->steps.p[e->steps.n - 1];
+}
+
+/* Where a step puts a node's value that it makes in one layout: the value itself, or a copy that is then moved into it. */
+static int result_in(Exec *e, const Node *n, Lie lie) {
+  Value *v = &e->v[n->id];
+  if (v->lie == lie || (v->lie != LIE_STORED && lie != LIE_STORED && lies_same(&v->t)) || (elem_eq(v->t.e, F32) && lie != LIE_LAST && v->lie != LIE_LAST)) return (int)n->id;
+  int step = e->steps.n, copy = value_as(e, (int)n->id, lie); /* its step would read the node: turned round */
+  e->steps.n = step;
+  return copy;
+}
+static void finish_in(Exec *e, const Node *n, int made) {
+  if (made == (int)n->id) return;
+  e->v[made].step = e->steps.n - 1;
+  e->v[n->id].step = e->steps.n;
+  vec_push(e->arena, &e->steps, ((Step){.kind = STEP_LIE, .in = {made, -1, -1}, .out = {(int)n->id, -1, -1}}));
+}
+
+/* Element-wise groups */
+
+static bool group_takes(Exec *e, int at, const Node *n, bool last) {
+  const Step *s = &e->steps.p[at];
+  Read r;
+  if (s->kind != STEP_FUSE || s->last != last) return false;
+  const Type *loop = &e->g->nodes[s->nodes.p[0]]->t;
+  if (loop->rank != n->t.rank) return false;
+  for (int i = 0; i < loop->rank; i++) if (!dim_eq(loop->d[i], n->t.d[i])) return false;
+  for (int k = 0; k < n->n_in; k++) {
+    if (e->v[n->in[k]->id].step == at) continue;
+    int v = group_operand(e, n, k, last, &r, false);
+    if (v < 0 || e->v[v].step >= at) return false;
+  }
+  return true;
+}
+
+static bool plan_fuse(Exec *e, const Node *n) {
+  bool last = e->v[n->id].lie == LIE_LAST;
+  Read r;
+  int earliest = 0;
+  if (!fusable(n) || e->v[n->id].lie == LIE_STORED) return false;
+  for (int k = 0; k < n->n_in; k++) {
+    Read whole;
+    const Node *x = n->in[k];
+    bool any = read_pattern(&n->t, last, &x->t, false, &whole) || read_pattern(&n->t, last, &x->t, last, &whole);
+    if (!any || (elem_eq(x->t.e, I32) && e->v[x->id].lie == LIE_STORED)) return false;
+    if (e->v[x->id].step > earliest) earliest = e->v[x->id].step;
+  }
+  for (int at = earliest; at < e->steps.n; at++)
+    if (group_takes(e, at, n, last)) {
+      vec_push(e->arena, &e->steps.p[at].nodes, (int)n->id);
+      e->v[n->id].step = at;
+      return true;
+    }
+  for (int k = 0; k < n->n_in; k++) if (group_operand(e, n, k, last, &r, true) < 0) return false;
+  step_add(e, STEP_FUSE, n)->last = last;
+  return true;
+}
+
+/* oneDNN */
+
+static DnnOp *matched_op(Exec *e, const Match *m) {
+  switch (m->kind) {
+  case MATCH_CONV: return dnn_conv_forward(e->dnn, &m->conv, false, false);
+  case MATCH_CONV_GRAD_X: return dnn_conv_grad_x(e->dnn, &m->conv);
+  case MATCH_CONV_GRAD_W: return dnn_conv_grad_w(e->dnn, &m->conv, false);
+  case MATCH_PRODUCT: return dnn_matmul(e->dnn, &m->product);
+  case MATCH_POOL: return dnn_pool_forward(e->dnn, &m->pool);
+  default: return dnn_pool_grad(e->dnn, &m->pool);
+  }
+}
+
+static int step_of(const Exec *e, const Node *n) { /* the step whose node it is, past a step that only moves it */
+  for (int s = 0; s < e->steps.n; s++)
+    for (int i = 0; i < e->steps.p[s].nodes.n; i++) if (e->steps.p[s].nodes.p[i] == (int)n->id) return s;
+  return -1;
+}
+
+static bool plan_match(Exec *e, const Node *n) {
+  const Match m = e->match[n->id];
+  bool product = m.kind == MATCH_PRODUCT, weights = m.kind == MATCH_CONV || m.kind == MATCH_CONV_GRAD_X;
+  if (!m.kind) return false;
+  int x = value_as(e, (int)n->in[m.x]->id, product ? LIE_ROWS : LIE_LAST), w = -1;
+  if (m.kind < MATCH_POOL) w = value_as(e, (int)n->in[m.w]->id, product || weights ? LIE_ROWS : LIE_LAST);
+  int y = result_in(e, n, product || m.kind == MATCH_CONV_GRAD_W ? LIE_ROWS : LIE_LAST);
+  DnnOp *op = matched_op(e, &m);
+  if (!op) return false;
+  Step *s = step_add(e, STEP_DNN, n);
+  s->match = m, s->op = op, s->in[0] = x, s->in[1] = w, s->out[0] = y;
+  if (m.kind == MATCH_POOL && dnn_workspace(op)) {
+    char *p = arena_alloc(e->arena, dnn_workspace(op) + 64);
+    s->ws = p + (64 - (uintptr_t)p % 64) % 64;
+  }
+  if (m.kind == MATCH_POOL_GRAD) s->ws = e->steps.p[step_of(e, m.forward)].ws;
+  finish_in(e, n, y);
+  return true;
+}
+
+/* bn_train and bn_grad nodes on the same inputs are one step each. */
+static bool plan_bn(Exec *e, const Node *n) {
+  bool grad = n->op == OP_BN_GRAD;
+  int64_t spatial = 1, forward = -1;
+  if (n->op != OP_BN_TRAIN && !grad) return false;
+  const Type *t = &n->in[grad]->t;
+  for (int i = 2; i < t->rank; i++) spatial *= t->d[i].n;
+  for (int s = 0; s < e->steps.n; s++) {
+    Step *st = &e->steps.p[s];
+    const Node *o = st->kind == STEP_DNN && st->nodes.n ? e->g->nodes[st->nodes.p[0]] : NULL;
+    if (o && grad && o->op == OP_BN_TRAIN && o->in[0] == n->in[1] && o->a.fill == n->a.fill) forward = s;
+    if (!o || o->op != n->op || o->a.fill != n->a.fill || memcmp(o->in, n->in, 3 * sizeof *n->in)) continue;
+    if (st->out[n->a.flag] >= 0) return false;
+    int y = n->a.flag ? (int)n->id : e->v[n->id].lie == LIE_LAST || lies_same(t) ? (int)n->id : -1;
+    if (y < 0) return false;
+    st->out[n->a.flag] = y;
+    vec_push(e->arena, &st->nodes, (int)n->id);
+    e->v[n->id].step = s;
+    return true;
+  }
+  if (grad && forward < 0) return false; /* its statistics come from the forward step */
+  int in[3];
+  for (int k = 0; k < 3; k++) in[k] = value_as(e, (int)n->in[k]->id, k == 0 || (grad && k == 1) ? LIE_LAST : LIE_ROWS);
+  DnnOp *op = grad ? dnn_bn_grad(e->dnn, t->d[0].n, spatial, t->d[1].n, (float)n->a.fill) : dnn_bn_forward(e->dnn, t->d[0].n, spatial, t->d[1].n, (float)n->a.fill);
+  if (!op) return false;
+  int y = n->a.flag ? (int)n->id : result_in(e, n, LIE_LAST);
+  Step *s = step_add(e, STEP_DNN, n);
+  s->op = op;
+  memcpy(s->in, in, sizeof in);
+  s->out[n->a.flag] = y;
+  /* oneDNN writes every result: those that no node asked for go here */
+  s->scratch = arena_alloc(e->arena, sizeof(double) * (size_t)(t->d[0].n * spatial * t->d[1].n + 4 * t->d[1].n));
+  s->mean = grad ? e->steps.p[forward].mean : NEWN(e->arena, float, t->d[1].n);
+  s->var = grad ? e->steps.p[forward].var : NEWN(e->arena, float, t->d[1].n);
+  finish_in(e, n, y);
+  return true;
+}
+
+/* The rest */
+
+static bool plan_sum(Exec *e, const Node *n) {
+  Sum s;
+  int id = n->n_in ? (int)n->in[0]->id : -1;
+  if (n->op != OP_REDUCE || n->a.scalar != S_ADD || !elem_eq(n->t.e, F32) || e->v[n->id].lie == LIE_LAST) return false;
+  Lie lie = e->v[id].lie;
+  if (!sum_match(n, lie == LIE_LAST, &s)) {
+    if (lie != LIE_LAST || !sum_match(n, false, &s)) return false;
+    lie = LIE_ROWS;
+  }
+  int x = value_as(e, id, lie == LIE_STORED ? LIE_ROWS : lie);
+  Step *st = step_add(e, STEP_SUM, n);
+  st->in[0] = x, st->out[0] = (int)n->id;
+  st->sum = NEW(e->arena, Sum);
+  *st->sum = s;
+  st->scratch = arena_alloc(e->arena, (sizeof(double) + sizeof(float)) * (size_t)(s.out + 1));
+  return true;
+}
+
+static bool plan_alias(Exec *e, const Node *n) {
+  if (n->op != OP_RESHAPE || e->v[n->id].lie == LIE_LAST) return false;
+  int x = value_as(e, (int)n->in[0]->id, e->v[n->id].lie);
+  e->v[n->id].alias = x;
+  e->v[n->id].step = e->v[x].step;
+  return true;
+}
+
+static bool plan_eval(Exec *e, const Node *n) {
+  int in[3];
+  if (n->n_in > 3) return diag(e->ctx, E0302, &n->loc, "%s of %d operands in training", op_info[n->op].name, n->n_in);
+  for (int k = 0; k < n->n_in; k++) in[k] = value_as(e, (int)n->in[k]->id, LIE_STORED);
+  int y = result_in(e, n, LIE_STORED);
+  Step *s = step_add(e, STEP_EVAL, n);
+  for (int k = 0; k < n->n_in; k++) s->in[k] = in[k];
+  s->out[0] = y;
+  finish_in(e, n, y);
+  return true;
+}
+
+static bool plan_node(Exec *e, const Node *n) {
+  int errors = e->ctx->n_errors;
+  if (n->op == OP_ARG || n->op == OP_CONST) return true;
+  bool done = plan_match(e, n) || (e->ctx->n_errors == errors && (plan_bn(e, n) || plan_alias(e, n) || plan_fuse(e, n) || plan_sum(e, n)));
+  return done || (e->ctx->n_errors == errors && plan_eval(e, n));
+}
+
+/* What another step than its own reads, or the caller, has memory. */
+static void mark_kept(Exec *e) {
+  for (int s = 0; s < e->steps.n; s++) {
+    const Step *st = &e->steps.p[s];
+    for (int k = 0; k < 3; k++) {
+      if (st->in[k] >= 0) e->v[st->in[k]].kept = true;
+      if (st->out[k] >= 0) e->v[st->out[k]].kept = true;
+    }
+    if (st->kind != STEP_FUSE) continue;
+    for (int i = 0; i < st->nodes.n; i++) {
+      const Node *n = e->g->nodes[st->nodes.p[i]];
+      Read r;
+      for (int k = 0; k < n->n_in; k++) {
+        int v = group_operand(e, n, k, st->last, &r, false);
+        if (v >= 0 && e->v[v].step != s) e->v[v].kept = true;
+      }
+    }
+  }
+  for (int i = 0; i < e->g->n_outs; i++) e->v[e->outs[i]].kept = true;
+  for (int v = e->n_v - 1; v >= 0; v--) if (e->v[v].kept && e->v[v].alias >= 0) e->v[e->v[v].alias].kept = true;
+}
+
+Exec *exec_new(Ctx *ctx, Dnn *dnn, const Graph *g) {
+  Arena *arena = arena_new(ctx);
+  Exec *e = NEW(arena, Exec);
+  *e = (Exec){.ctx = ctx, .arena = arena, .dnn = dnn, .g = g, .n_v = g->n_nodes, .cap_v = 2 * g->n_nodes + 16};
+  e->v = NEWN(arena, Value, e->cap_v);
+  e->match = NEWN(arena, Match, g->n_nodes + 1);
+  e->outs = NEWN(arena, int, g->n_outs + 1);
+  bool ok = true;
+  for (int i = 0; i < g->n_nodes; i++) {
+    e->v[i] = (Value){.t = g->nodes[i]->t, .step = -1, .alias = -1, .as = {-1, -1, -1}};
+    if (!type_count(&g->nodes[i]->t, &e->v[i].count)) ok = diag(ctx, E0304, &g->nodes[i]->loc, "a dimension is not known");
+  }
+  if (ok) mark_live(e), choose_lies(e);
+  for (int i = 0; ok && i < g->n_nodes; i++) if (e->v[i].live) ok = plan_node(e, g->nodes[i]);
+  for (int i = 0; ok && i < g->n_outs; i++) e->outs[i] = value_as(e, (int)g->outs[i].v->id, LIE_STORED);
+  if (!ok) { exec_free(e); return NULL; }
+  mark_kept(e);
+  for (int s = 0; s < e->steps.n; s++) if (e->steps.p[s].kind == STEP_FUSE) e->steps.p[s].fuse = fuse_new(e, &e->steps.p[s]);
+  assign_memory(e);
+  for (int i = 0; i < g->n_nodes; i++) if (node_is_const(g->nodes[i])) e->v[i].data = g->nodes[i]->a.value->data;
+  return e;
+}
+
+void exec_free(Exec *e) {
+  if (!e) return;
+  for (int s = 0; s < e->steps.n; s++) dnn_op_free(e->steps.p[s].op);
+  arena_free(e->arena);
+}
+
+/* Running */
+
+bool exec_channels_last(const Exec *e, int arg) { return e->v[e->g->args[arg]->id].lie == LIE_LAST; }
+
+void exec_bind(Exec *e, int arg, const void *data) { e->v[e->g->args[arg]->id].data = (void *)(uintptr_t)data; }
+
+static float *f32(const Exec *e, int v) { return v < 0 ? NULL : e->v[v].data; }
+
+static bool dnn_step(Exec *e, Step *s) {
+  const Node *n = e->g->nodes[s->nodes.p[0]];
+  float *x = f32(e, s->in[0]), *w = f32(e, s->in[1]), *y = f32(e, s->out[0]);
+  DnnArgs a = {.ws = s->ws};
+  if (n->op == OP_BN_TRAIN || n->op == OP_BN_GRAD) {
+    int64_t c = n->in[2]->t.d[0].n;
+    float *spare = (float *)(void *)s->scratch, *other[3] = {y ? y : spare + 4 * c, s->out[1] < 0 ? spare : f32(e, s->out[1]), s->out[2] < 0 ? spare + c : f32(e, s->out[2])};
+    if (n->op == OP_BN_GRAD) a = (DnnArgs){.dy = x, .x = w, .w = f32(e, s->in[2]), .mean = s->mean, .var = s->var, .dx = other[0], .dw = other[1], .db = other[2]};
+    else a = (DnnArgs){.x = x, .w = w, .b = f32(e, s->in[2]), .y = other[0], .mean = s->mean, .var = s->var};
+    if (!dnn_run(s->op, &a)) return false;
+    if (n->op == OP_BN_TRAIN && s->out[1] >= 0) memcpy(other[1], s->mean, (size_t)c * sizeof(float));
+    if (n->op == OP_BN_TRAIN && s->out[2] >= 0) memcpy(other[2], s->var, (size_t)c * sizeof(float));
+    return true;
+  }
+  switch (s->match.kind) {
+  case MATCH_CONV_GRAD_X: a.dy = x, a.w = w, a.dx = y; break;
+  case MATCH_CONV_GRAD_W: a.x = x, a.dy = w, a.dw = y; break;
+  case MATCH_POOL_GRAD: a.dy = x, a.dx = y; break;
+  default: a.x = x, a.w = w, a.y = y; break;
+  }
+  return dnn_run(s->op, &a);
+}
+
+static bool eval_step(Exec *e, Step *s) {
+  const Node *n = e->g->nodes[s->nodes.p[0]];
+  Tensor in[3], *at[3];
+  for (int k = 0; k < n->n_in; k++) {
+    const Value *v = &e->v[s->in[k]];
+    in[k] = (Tensor){.ctx = e->ctx, .t = v->t, .n = v->count, .st = elem_store(v->t.e), .data = v->data};
+    at[k] = &in[k];
+  }
+  Tensor *y = node_eval(e->ctx, n, at);
+  if (!y) return false;
+  if (y->n) memcpy(e->v[s->out[0]].data, y->data, (size_t)y->n * store_size(y->st));
+  tensor_free(y);
+  return true;
+}
+
+bool exec_run(Exec *e) {
+  const Loops *l = loops_best();
+  bool ok = true;
+  for (int v = 0; v < e->n_v; v++) if (e->v[v].alias >= 0) e->v[v].data = e->v[e->v[v].alias].data;
+  for (int i = 0; ok && i < e->steps.n; i++) {
+    Step *s = &e->steps.p[i];
+    switch (s->kind) {
+    case STEP_FUSE: fuse_run(e, s->fuse); break;
+    case STEP_DNN: ok = dnn_step(e, s); break;
+    case STEP_SUM: sum_run(l, s->sum, f32(e, s->in[0]), f32(e, s->out[0]), s->scratch); break;
+    case STEP_LIE: if (!e->ran || !step_once(e, s)) lie_run(&e->v[s->in[0]], &e->v[s->out[0]]); break;
+    case STEP_EVAL: ok = eval_step(e, s); break;
+    }
+  }
+  e->ran = ok;
+  return ok;
+}
+
+const void *exec_out(const Exec *e, int out) { return e->v[e->outs[out]].data; }
+
+void exec_print(Str *s, const Exec *e) {
+  static const char *const kinds[] = {[STEP_FUSE] = "loop", [STEP_DNN] = "onednn", [STEP_SUM] = "sum", [STEP_LIE] = "copy", [STEP_EVAL] = "eval"};
+  static const char *const matches[] = {"bn", "conv", "conv_grad_x", "conv_grad_w", "matmul", "pool", "pool_grad"};
+  for (int i = 0; i < e->steps.n; i++) {
+    const Step *st = &e->steps.p[i];
+    str_put(s, kinds[st->kind]);
+    if (st->kind == STEP_DNN) str_printf(s, " %s", matches[st->match.kind]);
+    if (st->kind == STEP_LIE) str_printf(s, " %d", st->in[0]);
+    for (int k = 0; k < st->nodes.n; k++) {
+      const Node *n = e->g->nodes[st->nodes.p[k]];
+      str_printf(s, "%s%s", k ? ", " : ": ", n->op == OP_MAP ? scalar_info[n->a.scalar].name : op_info[n->op].name);
+      if (st->kind == STEP_EVAL) type_print(s, NULL, &n->t);
+    }
+    str_put(s, "\n");
+  }
+}

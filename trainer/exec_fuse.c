@@ -1,0 +1,226 @@
+/* Groups of element-wise nodes, computed BLOCK elements at a time so that what lies between them never leaves the first cache.
+ * Every node of a group has a register of one block, or the part of its buffer where others read it; an operand that repeats (a
+ * scalar, one number per channel) is spread into a register, once where the pattern divides the block. */
+#include "trainer/exec_impl.h"
+
+#include <assert.h>
+#include <math.h>
+#include <string.h>
+
+const Loops *loops_best(void) {
+#ifdef POPSHIFT_X86_LOOPS
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) return &loops_avx512;
+  if (__builtin_cpu_supports("avx2")) return &loops_avx2;
+#endif
+  return &loops_plain;
+}
+
+/* What can be in a group */
+
+static bool small_code(Elem e) { return elem_is_code(e) && e.bits <= 22 && !(e.kind == EK_BASES && e.bits > 1); }
+static bool number(Elem e) { return elem_eq(e, F32) || small_code(e); }
+
+/* The exact result of an operation on codes is a number of its type: it never wraps. */
+static bool never_wraps(const Node *n) {
+  double lo[3] = {0}, hi[3] = {0}, l, h;
+  for (int k = 0; k < n->n_in; k++) lo[k] = (double)elem_lo(n->in[k]->t.e), hi[k] = (double)elem_hi(n->in[k]->t.e);
+  switch (n->a.scalar) {
+  case S_ADD: l = lo[0] + lo[1], h = hi[0] + hi[1]; break;
+  case S_SUB: l = lo[0] - hi[1], h = hi[0] - lo[1]; break;
+  case S_MUL: h = fmax(fmax(lo[0] * lo[1], hi[0] * hi[1]), fmax(lo[0] * hi[1], hi[0] * lo[1]));
+              l = fmin(fmin(lo[0] * lo[1], hi[0] * hi[1]), fmin(lo[0] * hi[1], hi[0] * lo[1])); break;
+  case S_MAX: case S_MIN: l = fmin(lo[0], lo[1]), h = fmax(hi[0], hi[1]); break;
+  case S_CAST: l = lo[0], h = hi[0]; break;
+  case S_SELECT: l = fmin(lo[1], lo[2]), h = fmax(hi[1], hi[2]); break;
+  default: return false;
+  }
+  return l >= (double)elem_lo(n->t.e) && h <= (double)elem_hi(n->t.e);
+}
+
+static bool map_fusable(const Node *n) {
+  Scalar s = n->a.scalar;
+  Elem x = n->in[s == S_SELECT]->t.e, y = n->t.e;
+  for (int k = 0; k < n->n_in; k++) if (!number(n->in[k]->t.e)) return false;
+  if (!number(y)) return false;
+  if (s == S_AND || s == S_OR || s == S_XOR || s == S_NOT) return elem_eq(x, BOOL);
+  if (s == S_CAST && elem_eq(x, F32)) return elem_eq(y, F32);
+  if (s == S_CAST && elem_eq(y, F32)) return true;
+  if (scalar_info[s].result == 'B') return s == S_EQ || s == S_LT || s == S_LE || elem_eq(x, F32);
+  if (elem_eq(x, F32)) return s != S_BITS;
+  return never_wraps(n);
+}
+
+bool fusable(const Node *n) {
+  if (!type_static(&n->t)) return false;
+  if (n->op == OP_MAP) return map_fusable(n);
+  if (n->op == OP_QUANT) {
+    bool code_zp = n->n_in > 2 && !elem_eq(n->in[2]->t.e, F32);
+    double z = 0;
+    if (!elem_eq(n->in[0]->t.e, F32) || !elem_eq(n->in[1]->t.e, F32) || n->a.round != RND_EVEN || !small_code(n->t.e) || n->t.e.kind == EK_BASES) return false;
+    return !code_zp || (node_uniform(n->in[2], &z) && fabs(z) < 0x1p21);
+  }
+  if (n->op != OP_DEQUANT || !elem_eq(n->t.e, F32)) return false;
+  /* codes, or sums of codes that the executor keeps as floats */
+  bool codes = small_code(n->in[0]->t.e) || elem_eq(n->in[0]->t.e, I32);
+  if (elem_eq(n->in[1]->t.e, F64)) return codes && n->n_in == 2 && node_is_const(n->in[1]);
+  return codes && elem_eq(n->in[1]->t.e, F32) && (n->n_in < 3 || number(n->in[2]->t.e));
+}
+
+bool read_pattern(const Type *loop, bool last, const Type *t, bool t_last, Read *r) {
+  int64_t stride[MAX_RANK] = {0}, step = 1, expect = 1;
+  int lead = loop->rank - t->rank, rank = loop->rank;
+  bool t_chan = t_last && t->rank >= 3;
+  for (int i = t->rank - 1; i >= 0; i--) { /* t's own strides, by its dimensions */
+    int d = !t_chan ? i : i == 0 ? 0 : i == t->rank - 1 ? 1 : i + 1;
+    if (t->d[d].n != 1) stride[lead + d] = step;
+    step *= t->d[d].n;
+  }
+  *r = (Read){.inner = 1, .mid = step, .whole = true};
+  bool started = false, ended = false;
+  for (int i = rank - 1; i >= 0; i--) {
+    int d = !last ? i : i == 0 ? 0 : i == rank - 1 ? 1 : i + 1;
+    int64_t n = loop->d[d].n;
+    if (n == 1) continue;
+    if (!stride[d]) { /* repeats */
+      r->whole = false;
+      if (!started) r->inner *= n;
+      else ended = true;
+      continue;
+    }
+    if (ended || stride[d] != expect) return false;
+    started = true;
+    expect *= n;
+  }
+  if (!started && !r->whole) r->inner = 1; /* a scalar: mid = 1 */
+  return true;
+}
+
+/* Plans */
+
+typedef struct Source { int reg; Read read; const double *wide; } Source; /* wide: an f64 scale, spread into a double register */
+typedef struct FuseOp { const Node *n; int value, reg, in[3]; bool zp_code; float code; } FuseOp;
+struct Fuse {
+  int64_t count;
+  int block, n_ops, n_sources, n_regs;
+  FuseOp *op;
+  Source *source;
+  float **at;              /* where each register is for the block at hand */
+  float *memory;           /* n_regs blocks */
+};
+
+static int source_of(Exec *e, Fuse *f, const Step *s, const Node *n, int k) {
+  const Node *x = n->in[k];
+  Read r;
+  int value = group_operand(e, n, k, s->last, &r, false);
+  assert(value >= 0);
+  r.value = value;
+  for (int i = 0; i < f->n_sources; i++)
+    if (f->source[i].read.value == r.value && f->source[i].read.inner == r.inner && f->source[i].read.whole == r.whole) return f->source[i].reg;
+  f->source[f->n_sources] = (Source){.reg = f->n_regs, .read = r};
+  f->n_regs += elem_eq(x->t.e, F64) ? 2 : 1;
+  return f->source[f->n_sources++].reg;
+}
+
+static bool in_group(const Step *s, int value) {
+  for (int i = 0; i < s->nodes.n; i++) if (s->nodes.p[i] == value) return true;
+  return false;
+}
+
+Fuse *fuse_new(Exec *e, const Step *s) {
+  Fuse *f = NEW(e->arena, Fuse);
+  f->op = NEWN(e->arena, FuseOp, s->nodes.n);
+  f->source = NEWN(e->arena, Source, 3 * s->nodes.n);
+  f->count = e->v[s->nodes.p[0]].count;
+  for (int i = 0; i < s->nodes.n; i++) {
+    const Node *n = e->g->nodes[s->nodes.p[i]];
+    FuseOp *op = &f->op[f->n_ops++];
+    *op = (FuseOp){.n = n, .value = (int)n->id, .in = {-1, -1, -1}};
+    double z;
+    for (int k = 0; k < n->n_in; k++) {
+      if (n->op == OP_QUANT && k == 2 && !elem_eq(n->in[2]->t.e, F32)) {
+        op->zp_code = node_uniform(n->in[2], &z), op->code = (float)z;
+        continue;
+      }
+      if (!in_group(s, (int)n->in[k]->id)) { op->in[k] = source_of(e, f, s, n, k); continue; }
+      for (int j = 0; j < i; j++) if (f->op[j].n == n->in[k]) op->in[k] = f->op[j].reg;
+    }
+    op->reg = f->n_regs++;
+  }
+  int64_t period = 1; /* a block that is a multiple of the channels keeps their registers as they are */
+  for (int i = 0; i < f->n_sources; i++) {
+    const Read *r = &f->source[i].read;
+    if (!r->whole && r->inner == 1 && r->mid > 1 && r->mid <= BLOCK && (period == 1 || period == r->mid)) period = r->mid;
+  }
+  f->block = (int)(BLOCK / period * period);
+  f->at = NEWN(e->arena, float *, f->n_regs);
+  size_t bytes = (size_t)f->n_regs * BLOCK * sizeof(float);
+  f->memory = arena_alloc(e->arena, bytes + 64);
+  f->memory = (float *)(((uintptr_t)f->memory + 63) & ~(uintptr_t)63);
+  for (int i = 0; i < f->n_regs; i++) f->at[i] = f->memory + (size_t)i * BLOCK;
+  return f;
+}
+
+/* One run */
+
+#define SPREAD(T) \
+  static void spread_##T(T *y, const T *x, int64_t start, int n, int64_t inner, int64_t mid) { \
+    if (mid == 1) { for (int i = 0; i < n; i++) y[i] = *x; return; } \
+    int64_t c = start / inner % mid, left = inner - start % inner; \
+    for (int i = 0; i < n; c = c + 1 == mid ? 0 : c + 1, left = inner) \
+      for (; left > 0 && i < n; left--) y[i++] = x[c]; \
+  }
+SPREAD(float)
+SPREAD(double)
+
+static void spread(const Exec *e, const Fuse *f, const Source *s, int64_t start, int n) {
+  const Value *v = &e->v[s->read.value];
+  if (elem_eq(v->t.e, F64)) spread_double((double *)(void *)f->at[s->reg], v->data, start, n, s->read.inner, s->read.mid);
+  else spread_float(f->at[s->reg], v->data, start, n, s->read.inner, s->read.mid);
+}
+
+static bool steady(const Fuse *f, const Read *r) { return r->mid == 1 || (r->inner == 1 && f->block % r->mid == 0); }
+
+static void slow_row(const FuseOp *op, float *y, float *const *at, int n) {
+  const Node *node = op->n;
+  Elem x = node->in[node->a.scalar == S_SELECT]->t.e;
+  for (int i = 0; i < n; i++) {
+    Val a[3];
+    for (int k = 0; k < node->n_in; k++) {
+      float v = at[op->in[k]][i];
+      if (elem_is_float(node->in[k]->t.e)) a[k].f = (double)v;
+      else a[k].i = (int64_t)v;
+    }
+    Val r = scalar_eval(node->a.scalar, x, node->t.e, a);
+    y[i] = elem_is_float(node->t.e) ? (float)r.f : (float)r.i;
+  }
+}
+
+static void run_op(const Loops *l, const FuseOp *op, float *const *at, int n) {
+  const Node *node = op->n;
+  float *y = at[op->reg];
+  const float *in[3];
+  for (int k = 0; k < 3; k++) in[k] = op->in[k] < 0 ? NULL : at[op->in[k]];
+  if (node->op == OP_QUANT) l->quant(y, in[0], in[1], in[2], op->zp_code ? op->code : 0, (float)node->a.lo, (float)node->a.hi, n);
+  else if (node->op == OP_DEQUANT && elem_eq(node->in[1]->t.e, F64)) l->dequant_f64(y, in[0], (const double *)(const void *)in[1], n);
+  else if (node->op == OP_DEQUANT) l->dequant(y, in[0], in[1], in[2], n);
+  else if (l->row[node->a.scalar]) l->row[node->a.scalar](y, in[0], in[1], in[2], n);
+  else slow_row(op, y, at, n);
+}
+
+void fuse_run(Exec *e, Fuse *f) {
+  const Loops *l = loops_best();
+  for (int64_t start = 0; start < f->count; start += f->block) {
+    int n = (int)(f->count - start < f->block ? f->count - start : f->block);
+    for (int i = 0; i < f->n_sources; i++) {
+      const Source *s = &f->source[i];
+      const Value *v = &e->v[s->read.value];
+      if (s->read.whole) f->at[s->reg] = elem_eq(v->t.e, F64) ? (float *)(void *)((double *)v->data + start) : (float *)v->data + start;
+      else if (start == 0 || !steady(f, &s->read)) spread(e, f, s, start, n);
+    }
+    for (int i = 0; i < f->n_ops; i++) {
+      const Value *v = &e->v[f->op[i].value];
+      if (v->kept) f->at[f->op[i].reg] = (float *)v->data + start;
+      run_op(l, &f->op[i], f->at, n);
+    }
+  }
+}

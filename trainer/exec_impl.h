@@ -1,0 +1,100 @@
+/* Shared by the exec_*.c files only. */
+#ifndef POPSHIFT_TRAINER_EXEC_IMPL_H
+#define POPSHIFT_TRAINER_EXEC_IMPL_H
+
+#include "trainer/exec.h"
+
+/* How a value lies: as eval stores it, row-major; or its numbers as float, which holds them exactly (floats, and codes below 2^24),
+ * row-major or channels last [n, spatial.., c]. Of f32 the first two are the same. */
+typedef enum Lie { LIE_STORED, LIE_ROWS, LIE_LAST, LIE_COUNT } Lie;
+
+/* The value of a node, or a copy that lies otherwise. */
+typedef struct Value {
+  Type t;
+  int64_t count;
+  Lie lie;
+  bool live, kept;         /* kept: has memory, since another step reads it or it is an output */
+  int step;                /* that computes it; -1: constant or argument */
+  int alias;               /* value whose memory this is, or -1 */
+  int as[LIE_COUNT];       /* the same value lying otherwise, or -1 */
+  void *data;
+} Value;
+
+/* contract, reduce and scatter nodes that oneDNN can compute, and which of their operands play which part. */
+typedef enum MatchKind { MATCH_NONE, MATCH_CONV, MATCH_CONV_GRAD_X, MATCH_CONV_GRAD_W, MATCH_PRODUCT, MATCH_POOL, MATCH_POOL_GRAD } MatchKind;
+typedef struct Match {
+  MatchKind kind;
+  int x, w;             /* operands: x or dy, and w; grad_w: x and dy */
+  DnnConv conv;
+  DnnPool pool;
+  DnnMatmul product;
+  const Node *forward;  /* MATCH_POOL_GRAD: the pool whose workspace it reads */
+} Match;
+Match match_node(const Graph *, const Node *); /* static types; operands row-major, for the strides of products */
+
+/* Element-wise groups. An operand is read whole, or repeats: element i is data[i / inner % mid]. */
+typedef struct Read { int value; int64_t inner, mid; bool whole; } Read;
+typedef struct Fuse Fuse;
+bool fusable(const Node *);                                   /* by operator and types alone */
+bool read_pattern(const Type *loop, bool last, const Type *t, bool t_last, Read *); /* t broadcast against the loop */
+
+typedef enum StepKind { STEP_FUSE, STEP_DNN, STEP_SUM, STEP_LIE, STEP_EVAL } StepKind;
+typedef struct Step {
+  StepKind kind;
+  VEC(int) nodes;          /* ids of nodes it computes: one, but for groups and batch normalization; none for STEP_LIE */
+  int in[3], out[3];       /* values, -1 none: of STEP_DNN by the parts they play, else in[k] is operand k of the node; groups: none */
+  bool last;               /* STEP_FUSE: layout of the loop */
+  Fuse *fuse;
+  DnnOp *op;
+  Match match;
+  struct Sum *sum;
+  double *scratch;
+  void *ws;                /* of max pooling */
+  float *mean, *var;       /* of bn_train, for its gradient */
+} Step;
+
+struct Exec {
+  Ctx *ctx;
+  Arena *arena;
+  Dnn *dnn;
+  const Graph *g;
+  Value *v; int n_v, cap_v; /* by node id, then the copies */
+  struct { Step *p; int n, cap; } steps;
+  Match *match;            /* by node id */
+  int *outs;               /* values of the outputs, as eval stores them */
+  bool ran;                /* copies of constants are there */
+};
+
+/* exec_lie.c: where values lie, and the copies that lie otherwise. */
+bool lies_same(const Type *);                          /* channels last is row-major */
+int value_as(Exec *, int value, Lie);                  /* adds a step where there is no such copy yet */
+void lie_run(const Value *from, Value *to);
+void choose_lies(Exec *);                              /* each node's own lie, by what reads and writes it */
+bool step_once(const Exec *, const Step *);            /* a copy of a constant */
+void assign_memory(Exec *);                            /* buffers by lifetime */
+/* Value that a group with this layout reads as operand k of n, and how; -1 where it cannot without a new copy (add: make one). */
+int group_operand(Exec *, const Node *n, int k, bool last, Read *, bool add);
+
+enum { BLOCK = 1024 };   /* elements that a group computes at a time */
+/* y = row(a, b, c) on n floats; exact where scalar.c is. NULL: no loop, element by element through scalar_eval. */
+typedef void BlockOp(float *restrict y, const float *a, const float *b, const float *c, int n);
+typedef struct Loops {
+  BlockOp *row[SCALAR_COUNT];
+  /* clamp(round(x/scale + zp)) + code, then as quant_eval; zp may be NULL */
+  void (*quant)(float *restrict y, const float *x, const float *scale, const float *zp, float code, float lo, float hi, int n);
+  void (*dequant)(float *restrict y, const float *x, const float *scale, const float *zp, int n);
+  void (*dequant_f64)(float *restrict y, const float *x, const double *scale, int n); /* exact product rounded once */
+  float (*sum)(const float *x, int64_t n);                    /* 16 running sums, then a tree */
+  void (*add)(float *restrict y, const float *x, int64_t n);  /* y += x */
+} Loops;
+extern const Loops loops_plain, loops_avx2, loops_avx512;
+const Loops *loops_best(void); /* of this processor: the bits are the same */
+
+Fuse *fuse_new(Exec *, const Step *);
+void fuse_run(Exec *, Fuse *);
+/* y = sum of x over some dimensions: adjacent dimensions of one kind merged. */
+typedef struct Sum { int n; int64_t ext[MAX_RANK]; bool folded[MAX_RANK]; int64_t out; } Sum;
+bool sum_match(const Node *reduce, bool last, Sum *);
+void sum_run(const Loops *, const Sum *, const float *x, float *y, double *scratch); /* scratch: out doubles + out floats */
+
+#endif

@@ -1,0 +1,212 @@
+/* Where the executor's values lie: channels last wherever convolutions, pools and batch normalization meet element-wise nodes,
+ * row-major elsewhere, copies between; and their memory, shared by lifetime. */
+#include "trainer/exec_impl.h"
+
+#include <assert.h>
+#include <string.h>
+
+bool lies_same(const Type *t) {
+  int64_t spatial = 1;
+  for (int i = 2; i < t->rank; i++) spatial *= t->d[i].n;
+  return t->rank < 3 || t->d[1].n == 1 || spatial == 1;
+}
+
+/* Layouts */
+
+typedef struct Classes { Exec *e; int *parent; bool *last, *rows; } Classes;
+
+static int root(Classes *c, int i) {
+  while (c->parent[i] != i) i = c->parent[i] = c->parent[c->parent[i]];
+  return i;
+}
+
+static void join(Classes *c, const Node *a, const Node *b) {
+  if (a->t.rank != b->t.rank || a->t.rank < 3) return;
+  for (int i = 0; i < a->t.rank; i++) if (!dim_eq(a->t.d[i], b->t.d[i])) return;
+  int p = root(c, (int)a->id), q = root(c, (int)b->id);
+  if (p == q) return;
+  c->parent[p] = q;
+  c->last[q] |= c->last[p];
+  c->rows[q] |= c->rows[p];
+}
+
+static void want(Classes *c, const Node *n, bool last) { (last ? c->last : c->rows)[root(c, (int)n->id)] = true; }
+
+static void node_wants(Classes *c, const Node *n) {
+  const Match *m = &c->e->match[n->id];
+  switch (m->kind) {
+  case MATCH_CONV: case MATCH_CONV_GRAD_X: want(c, n, true), want(c, n->in[m->x], true), want(c, n->in[m->w], false); return;
+  case MATCH_CONV_GRAD_W: want(c, n, false), want(c, n->in[m->x], true), want(c, n->in[m->w], true); return;
+  case MATCH_POOL: case MATCH_POOL_GRAD: want(c, n, true), want(c, n->in[0], true); return;
+  default: break;
+  }
+  bool bn = n->op == OP_BN_TRAIN || n->op == OP_BN_GRAD;
+  if (bn) {
+    want(c, n->in[0], true);
+    if (n->op == OP_BN_GRAD) want(c, n->in[1], true);
+    if (!n->a.flag) want(c, n, true);
+  } else if (fusable(n)) {
+    for (int k = 0; k < n->n_in; k++) join(c, n, n->in[k]);
+  } else if (n->op != OP_ARG && n->op != OP_CONST) {
+    want(c, n, false);
+  }
+}
+
+static bool as_float(const Exec *e, const Node *n) {
+  if (elem_eq(n->t.e, F32)) return true;
+  if (e->match[n->id].kind) return true; /* sums of codes: matched only where they fit */
+  return elem_is_code(n->t.e) && n->t.e.bits <= 22 && !(n->t.e.kind == EK_BASES && n->t.e.bits > 1);
+}
+
+void choose_lies(Exec *e) {
+  const Graph *g = e->g;
+  Arena *scratch = arena_new(e->ctx);
+  Classes c = {e, NEWN(scratch, int, g->n_nodes + 1), NEWN(scratch, bool, g->n_nodes + 1), NEWN(scratch, bool, g->n_nodes + 1)};
+  for (int i = 0; i < g->n_nodes; i++) c.parent[i] = i;
+  for (int i = 0; i < g->n_nodes; i++) if (e->v[i].live) node_wants(&c, g->nodes[i]);
+  for (int i = 0; i < g->n_nodes; i++) {
+    int r = root(&c, i);
+    bool last = c.last[r] && !c.rows[r] && !lies_same(&g->nodes[i]->t);
+    bool given = g->nodes[i]->op == OP_CONST || (g->nodes[i]->op == OP_ARG && !elem_eq(g->nodes[i]->t.e, F32));
+    e->v[i].lie = given ? LIE_STORED : !as_float(e, g->nodes[i]) ? LIE_STORED : last ? LIE_LAST : LIE_ROWS;
+    if (e->v[i].lie == LIE_STORED && elem_eq(g->nodes[i]->t.e, F32)) e->v[i].lie = LIE_ROWS;
+  }
+  arena_free(scratch);
+}
+
+/* Copies */
+
+static bool lies_as(const Value *v, Lie lie) {
+  if (v->lie == lie) return true;
+  if (v->lie == LIE_STORED || lie == LIE_STORED) {
+    Lie other = v->lie == LIE_STORED ? lie : v->lie;
+    return elem_eq(v->t.e, F32) && (other == LIE_ROWS || lies_same(&v->t));
+  }
+  return lies_same(&v->t);
+}
+
+int value_as(Exec *e, int value, Lie lie) {
+  if (lies_as(&e->v[value], lie)) return value;
+  if (e->v[value].as[lie] >= 0) return e->v[value].as[lie];
+  if (e->n_v == e->cap_v) {
+    e->v = arena_grow(e->arena, e->v, sizeof *e->v * (size_t)e->cap_v, sizeof *e->v * (size_t)e->cap_v * 2);
+    e->cap_v *= 2;
+  }
+  int copy = e->n_v++;
+  e->v[copy] = e->v[value];
+  e->v[copy].lie = lie;
+  e->v[copy].alias = -1;
+  e->v[copy].data = NULL;
+  e->v[copy].kept = true;
+  e->v[copy].step = e->steps.n;
+  for (int i = 0; i < LIE_COUNT; i++) e->v[copy].as[i] = -1;
+  e->v[value].as[lie] = copy;
+  vec_push(e->arena, &e->steps, ((Step){.kind = STEP_LIE, .in = {value, -1, -1}, .out = {copy, -1, -1}}));
+  return copy;
+}
+
+int group_operand(Exec *e, const Node *n, int k, bool last, Read *r, bool add) {
+  const Node *x = n->in[k];
+  int id = (int)x->id;
+  if (elem_eq(x->t.e, F64)) return read_pattern(&n->t, last, &x->t, false, r) ? id : -1; /* a constant scale */
+  for (int pass = 0; pass < 2; pass++) { /* as it lies; then as the loop does */
+    Lie lie = pass ? (last ? LIE_LAST : LIE_ROWS) : e->v[id].lie == LIE_STORED ? LIE_ROWS : e->v[id].lie;
+    if (!read_pattern(&n->t, last, &x->t, lie == LIE_LAST, r)) continue;
+    if (lies_as(&e->v[id], lie)) return id;
+    return add ? value_as(e, id, lie) : e->v[id].as[lie];
+  }
+  return -1;
+}
+
+/* Element i of memory that lies channels last, in row-major. */
+#define MOVE(T) \
+  static void move_##T(const Type *t, const T *x, T *y, bool to_last) { \
+    int64_t c = t->d[1].n, spatial = 1; \
+    for (int i = 2; i < t->rank; i++) spatial *= t->d[i].n; \
+    for (int64_t n = 0; n < t->d[0].n; n++, x += c * spatial, y += c * spatial) \
+      for (int64_t i = 0; i < c; i++) \
+        for (int64_t s = 0; s < spatial; s++) { \
+          if (to_last) y[s * c + i] = x[i * spatial + s]; \
+          else y[i * spatial + s] = x[s * c + i]; \
+        } \
+  }
+MOVE(float)
+
+void lie_run(const Value *from, Value *to) {
+  bool move = (from->lie == LIE_LAST) != (to->lie == LIE_LAST) && !lies_same(&from->t);
+  if (elem_eq(from->t.e, F32) || (from->lie != LIE_STORED && to->lie != LIE_STORED)) {
+    if (move) move_float(&from->t, from->data, to->data, to->lie == LIE_LAST);
+    else memcpy(to->data, from->data, (size_t)from->count * sizeof(float));
+    return;
+  }
+  Tensor stored = {.t = from->t, .n = from->count, .st = elem_store(from->t.e), .data = from->lie == LIE_STORED ? from->data : to->data};
+  Value *f = from->lie == LIE_STORED ? to : (Value *)(uintptr_t)from;
+  float *x = f->data;
+  int64_t c = move ? from->t.d[1].n : 1, spatial = 1;
+  for (int i = 2; move && i < from->t.rank; i++) spatial *= from->t.d[i].n;
+  for (int64_t i = 0; i < from->count; i++) {
+    int64_t k = i % (c * spatial), at = i - k + k / spatial + k % spatial * c; /* i is row-major */
+    if (!move) at = i;
+    if (from->lie == LIE_STORED) x[at] = (float)tensor_i(&stored, i);
+    else tensor_set_i(&stored, i, (int64_t)x[at]);
+  }
+}
+
+/* Memory */
+
+static size_t bytes_of(const Value *v) { return ((size_t)v->count * (v->lie == LIE_STORED ? store_size(elem_store(v->t.e)) : sizeof(float)) + 63) / 64 * 64; }
+
+static int owner(const Exec *e, int v) {
+  while (e->v[v].alias >= 0) v = e->v[v].alias;
+  return v;
+}
+
+static void read_at(const Exec *e, int *until, int value, int step) {
+  if (value < 0) return;
+  int o = owner(e, value);
+  if (step > until[o]) until[o] = step;
+}
+
+bool step_once(const Exec *e, const Step *s) {
+  return s->kind == STEP_LIE && s->in[0] < e->g->n_nodes && node_is_const(e->g->nodes[s->in[0]]);
+}
+
+/* Greedy: at each step its outputs take the tightest buffers that are free, then those whose last reader it was become free. */
+void assign_memory(Exec *e) {
+  Arena *scratch = arena_new(e->ctx);
+  int *until = NEWN(scratch, int, e->n_v);
+  struct Buffer { char *p; size_t size; int user; } *buf = NEWN(scratch, struct Buffer, e->n_v + 1);
+  int n_buf = 0;
+  for (int s = 0; s < e->steps.n; s++) {
+    const Step *st = &e->steps.p[s];
+    for (int k = 0; k < 3; k++) read_at(e, until, st->in[k], s);
+    for (int i = 0; i < st->nodes.n; i++) {
+      const Node *n = e->g->nodes[st->nodes.p[i]];
+      for (int k = 0; st->kind == STEP_FUSE && k < n->n_in; k++) {
+        read_at(e, until, (int)n->in[k]->id, s);
+        for (int l = 0; l < LIE_COUNT; l++) read_at(e, until, e->v[n->in[k]->id].as[l], s);
+      }
+    }
+  }
+  for (int i = 0; i < e->g->n_outs; i++) read_at(e, until, e->outs[i], e->steps.n);
+  for (int s = 0; s < e->steps.n; s++) /* copies of constants are made once */
+    if (step_once(e, &e->steps.p[s])) until[e->steps.p[s].out[0]] = e->steps.n;
+  for (int s = 0; s < e->steps.n; s++) {
+    for (int v = 0; v < e->n_v; v++) {
+      Value *x = &e->v[v];
+      if (!x->live || !x->kept || x->step != s || x->alias >= 0) continue;
+      size_t need = bytes_of(x);
+      int best = -1;
+      for (int b = 0; b < n_buf; b++) if (buf[b].user < 0 && buf[b].size >= need && (best < 0 || buf[b].size < buf[best].size)) best = b;
+      if (best < 0) {
+        char *p = arena_alloc(e->arena, need + 64);
+        buf[best = n_buf++] = (struct Buffer){p + (64 - (uintptr_t)p % 64) % 64, need, -1};
+      }
+      buf[best].user = v;
+      x->data = buf[best].p;
+    }
+    for (int b = 0; b < n_buf; b++) if (buf[b].user >= 0 && until[buf[b].user] <= s) buf[b].user = -1;
+  }
+  for (int v = 0; v < e->n_v; v++) if (e->v[v].alias >= 0) e->v[v].data = e->v[owner(e, v)].data;
+  arena_free(scratch);
+}

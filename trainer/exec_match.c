@@ -1,0 +1,273 @@
+/* Which contractions and reductions are a convolution, one of its gradients, a matrix product or a pool: by their accesses alone, so
+ * derivatives, imported models and recognized integer graphs are found alike. The three faces of a convolution,
+ *
+ *   y[n,m,p]  = sum c,k  x[n, c, p*s + k*d - pad] w[m,c,k]
+ *   dx[n,c,h] = sum m,k  dy[n, m, (h + pad - k*d)/s] w[m,c,k]
+ *   dw[m,c,k] = sum n,p  x[n, c, p*s + k*d - pad] dy[n,m,p]
+ *
+ * share one relation, h = p*s + k*d - pad, per spatial dimension. */
+#include "trainer/exec_impl.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Iterator that an access is, or -1 (a constant 0, where the dimension has one element) or -2 (something else). */
+static int pure(const Affine *a, const int64_t *ext, int total) {
+  int it = -1;
+  for (int i = 0; i < total; i++) {
+    if (!a->coef[i] || ext[i] == 1) continue;
+    if (it >= 0 || a->coef[i] != 1) return -2;
+    it = i;
+  }
+  return it >= 0 ? (a->base == 0 && a->div == 1 ? it : -2) : a->base == 0 ? -1 : -2;
+}
+
+typedef struct Walk { const Node *n; int total, n_out; int64_t ext[MAX_ITERS]; } Walk;
+
+static int64_t extent(const Walk *w, int it) { return it < 0 ? 1 : w->ext[it]; }
+/* Dimension d of operand k is iterator `it` (or has one element where it is -1). */
+static bool is(const Walk *w, int k, int d, int it) { return pure(&w->n->a.iters->acc[k][d], w->ext, w->total) == it; }
+static int at(const Walk *w, int k, int d) { return pure(&w->n->a.iters->acc[k][d], w->ext, w->total); }
+/* Iterator of output dimension d: -1 where it has one element. */
+static int out_iter(const Walk *w, int d) { return w->ext[d] == 1 ? -1 : d; }
+
+/* index = p*s + k*d - pad with p and k of the given iterators. */
+static bool window(const Walk *w, const Affine *a, int p, int k, int64_t *stride, int64_t *dilation, int64_t *pad) {
+  *stride = *dilation = 1;
+  if (a->div != 1) return false;
+  for (int i = 0; i < w->total; i++) {
+    if (!a->coef[i] || w->ext[i] == 1) continue;
+    if (i == p) *stride = a->coef[i];
+    else if (i == k) *dilation = a->coef[i];
+    else return false;
+  }
+  *pad = -a->base;
+  return *stride > 0 && *dilation > 0 && *pad >= 0;
+}
+
+static bool zero_outside(const Node *n) { return n->a.fill == 0 || access_inside(n, 0); }
+
+static DnnConv conv_of(const Type *x, const Type *w, const Type *y) {
+  DnnConv c = {.nd = x->rank - 2, .n = x->d[0].n, .groups = 1, .ic = x->d[1].n, .oc = y->d[1].n};
+  for (int d = 0; d < c.nd; d++) {
+    c.in[d] = x->d[2 + d].n, c.k[d] = w->d[2 + d].n, c.out[d] = y->d[2 + d].n;
+    c.stride[d] = c.dilation[d] = 1;
+  }
+  return c;
+}
+
+/* Every window must start at or after -pad and the last may reach behind x: what oneDNN's padding can say. */
+static bool reaches(const DnnConv *c) {
+  for (int d = 0; d < c->nd; d++) if (c->pad[d] > c->dilation[d] * (c->k[d] - 1) || c->stride[d] * (c->out[d] - 1) - c->pad[d] >= c->in[d]) return false;
+  return true;
+}
+
+static bool match_forward(const Walk *w, int x, int k, Match *m) {
+  const Node *n = w->n;
+  const Type *tx = &n->in[x]->t, *tw = &n->in[k]->t;
+  int rank = n->t.rank;
+  if (x != 0 || !zero_outside(n) || tx->rank != rank || tw->rank != rank) return false;
+  int c = at(w, x, 1);
+  if (!is(w, x, 0, out_iter(w, 0)) || !is(w, k, 0, out_iter(w, 1)) || c == -2 || (c >= 0 && c < w->n_out) || !is(w, k, 1, c)) return false;
+  m->conv = conv_of(tx, tw, &n->t);
+  for (int d = 0; d < m->conv.nd; d++) {
+    int tap = at(w, k, 2 + d);
+    if (tap == -2 || (tap >= 0 && tap < w->n_out)) return false;
+    if (!window(w, &n->a.iters->acc[x][2 + d], out_iter(w, 2 + d), tap, &m->conv.stride[d], &m->conv.dilation[d], &m->conv.pad[d])) return false;
+  }
+  m->kind = MATCH_CONV, m->x = x, m->w = k;
+  return reaches(&m->conv);
+}
+
+static bool match_grad_x(const Walk *w, int y, int k, Match *m) {
+  const Node *n = w->n;
+  const Type *ty = &n->in[y]->t, *tw = &n->in[k]->t;
+  int rank = n->t.rank;
+  if ((y != 0 && !access_inside(n, 0)) || !zero_outside(n) || ty->rank != rank || tw->rank != rank) return false;
+  int c = at(w, y, 1);
+  if (!is(w, y, 0, out_iter(w, 0)) || c == -2 || (c >= 0 && c < w->n_out) || !is(w, k, 0, c) || !is(w, k, 1, out_iter(w, 1))) return false;
+  m->conv = conv_of(&n->t, tw, ty);
+  for (int d = 0; d < m->conv.nd; d++) { /* p = (h + pad - k*dilation)/stride */
+    const Affine *a = &n->a.iters->acc[y][2 + d];
+    int tap = at(w, k, 2 + d), h = out_iter(w, 2 + d);
+    if (tap == -2 || (tap >= 0 && tap < w->n_out) || a->base < 0) return false;
+    m->conv.stride[d] = a->div, m->conv.pad[d] = a->base;
+    for (int i = 0; i < w->total; i++) {
+      if (!a->coef[i] || w->ext[i] == 1) continue;
+      if (i == h ? a->coef[i] != 1 : i != tap || a->coef[i] > 0) return false;
+      if (i == tap) m->conv.dilation[d] = -a->coef[i];
+    }
+    if (h >= 0 && !a->coef[h]) return false;
+  }
+  m->kind = MATCH_CONV_GRAD_X, m->x = y, m->w = k;
+  return reaches(&m->conv);
+}
+
+static bool match_grad_w(const Walk *w, int x, int y, Match *m) {
+  const Node *n = w->n;
+  const Type *tx = &n->in[x]->t, *ty = &n->in[y]->t;
+  int rank = n->t.rank;
+  if ((x != 0 && !access_inside(n, 0)) || !zero_outside(n) || tx->rank != rank || ty->rank != rank) return false;
+  int batch = at(w, x, 0);
+  if (batch == -2 || (batch >= 0 && batch < w->n_out) || !is(w, y, 0, batch) || !is(w, x, 1, out_iter(w, 1)) || !is(w, y, 1, out_iter(w, 0))) return false;
+  m->conv = conv_of(tx, &n->t, ty);
+  for (int d = 0; d < m->conv.nd; d++) {
+    int p = at(w, y, 2 + d);
+    if (p == -2 || (p >= 0 && p < w->n_out)) return false;
+    if (!window(w, &n->a.iters->acc[x][2 + d], p, out_iter(w, 2 + d), &m->conv.stride[d], &m->conv.dilation[d], &m->conv.pad[d])) return false;
+  }
+  m->kind = MATCH_CONV_GRAD_W, m->x = x, m->w = y;
+  return reaches(&m->conv);
+}
+
+/* Matrix products. Iterators fall into batch (both operands and the result), row (x and the result), column (w and the result) and
+ * inner (both operands); those of one class must walk through memory as one. */
+typedef struct Class { int it[MAX_ITERS], n; int64_t ext, stride[3]; } Class; /* strides in x, w, y */
+
+static bool merge(const Walk *w, Class *c, int64_t s[3][MAX_ITERS]) {
+  c->ext = 1;
+  for (int t = 0; t < 3; t++) c->stride[t] = c->n ? s[t][c->it[c->n - 1]] : 0;
+  for (int j = c->n - 1; j >= 0; j--) {
+    for (int t = 0; t < 3; t++) if (s[t][c->it[j]] != c->stride[t] * c->ext) return false;
+    c->ext *= w->ext[c->it[j]];
+  }
+  return true;
+}
+
+static bool dense_rows(int64_t outer, int64_t inner, int64_t rows, int64_t cols) { /* row-major or transposed */
+  return (inner == 1 && outer >= cols) || (outer == 1 && inner >= rows);
+}
+
+static bool match_product(const Walk *w, Match *m) {
+  const Node *n = w->n;
+  int64_t s[3][MAX_ITERS] = {{0}}, step = 1;
+  Class c[4] = {0}; /* batch, row, column, inner */
+  for (int k = 0; k < 2; k++) {
+    const Type *t = &n->in[k]->t;
+    step = 1;
+    for (int d = t->rank - 1; d >= 0; step *= t->d[d--].n) {
+      int i = at(w, k, d);
+      if (i == -2 || (i == -1 && t->d[d].n != 1)) return false;
+      if (i >= 0 && (s[k][i] || w->ext[i] != t->d[d].n)) return false;
+      if (i >= 0) s[k][i] = step;
+    }
+  }
+  step = 1;
+  for (int d = n->t.rank - 1; d >= 0; step *= w->ext[d--]) s[2][d] = step;
+  for (int i = 0; i < w->total; i++) {
+    if (w->ext[i] == 1) continue;
+    bool x = s[0][i], k = s[1][i], y = i < w->n_out;
+    int which = x && k && y ? 0 : x && y ? 1 : k && y ? 2 : x && k ? 3 : -1;
+    if (which < 0) return false;
+    c[which].it[c[which].n++] = i;
+  }
+  for (int j = 0; j < 4; j++) if (!merge(w, &c[j], s)) return false;
+  for (int j = 0; j < 4; j++) if (!c[j].n) for (int t = 0; t < 3; t++) c[j].stride[t] = 1;
+  if (!c[0].n) c[0].stride[0] = c[0].stride[1] = c[0].stride[2] = 0;
+  DnnMatmul *p = &m->product;
+  *p = (DnnMatmul){.batch = c[0].ext, .m = c[1].ext, .n = c[2].ext, .k = c[3].ext,
+                   .x = {c[0].stride[0], c[1].stride[0], c[3].stride[0]}, .w = {c[0].stride[1], c[3].stride[1], c[2].stride[1]},
+                   .y = {c[0].stride[2], c[1].stride[2], c[2].stride[2]}};
+  if (p->m == 1) p->x[1] = p->k * p->x[2], p->y[1] = p->n * p->y[2]; /* strides of one row or column: any that are dense */
+  if (p->k == 1) p->x[2] = 1, p->w[1] = p->n * p->w[2];
+  if (p->n == 1) p->w[2] = 1, p->y[2] = 1, p->y[1] = p->m == 1 ? 1 : p->y[1], p->w[1] = p->k == 1 ? 1 : p->w[1];
+  m->kind = MATCH_PRODUCT, m->x = 0, m->w = 1;
+  return dense_rows(p->x[1], p->x[2], p->m, p->k) && dense_rows(p->w[1], p->w[2], p->k, p->n) && dense_rows(p->y[1], p->y[2], p->m, p->n) && p->y[2] == 1;
+}
+
+static bool match_pool(const Walk *w, Match *m) {
+  const Node *n = w->n;
+  const Type *x = &n->in[0]->t;
+  if (n->a.scalar != S_MAX || x->rank != n->t.rank || x->rank < 3 || x->rank > 5) return false;
+  DnnPool *p = &m->pool;
+  *p = (DnnPool){.kind = DNN_MAX, .nd = x->rank - 2, .n = x->d[0].n, .c = x->d[1].n};
+  if (!is(w, 0, 0, out_iter(w, 0)) || !is(w, 0, 1, out_iter(w, 1))) return false;
+  uint32_t used = 0;
+  for (int d = 0; d < p->nd; d++) {
+    const Affine *a = &n->a.iters->acc[0][2 + d];
+    int tap = -1;
+    for (int i = w->n_out; i < w->total; i++) if (a->coef[i] && w->ext[i] > 1) tap = i;
+    if (tap >= 0 && used >> tap & 1) return false;
+    if (tap >= 0) used |= 1u << tap;
+    p->in[d] = x->d[2 + d].n, p->k[d] = extent(w, tap), p->out[d] = n->t.d[2 + d].n;
+    if (!window(w, a, out_iter(w, 2 + d), tap, &p->stride[d], &p->dilation[d], &p->pad[d])) return false;
+    if (p->pad[d] > p->dilation[d] * (p->k[d] - 1) || p->stride[d] * (p->out[d] - 1) - p->pad[d] >= p->in[d]) return false;
+  }
+  for (int i = w->n_out; i < w->total; i++) if (w->ext[i] > 1 && !(used >> i & 1)) return false;
+  m->kind = MATCH_POOL, m->x = 0;
+  return true;
+}
+
+static bool same_iters(const Node *a, const Node *b) {
+  const Iters *p = a->a.iters, *q = b->a.iters;
+  if (a->a.scalar != b->a.scalar || p->n_out != q->n_out || p->n_red != q->n_red || a->t.rank != b->t.rank) return false;
+  for (int i = 0; i < a->t.rank; i++) if (!dim_eq(a->t.d[i], b->t.d[i])) return false;
+  for (int i = 0; i < p->n_red; i++) if (!dim_eq(p->red[i], q->red[i])) return false;
+  return !memcmp(p->acc[0], q->acc[0], sizeof(Affine) * a->in[0]->t.rank);
+}
+
+/* scatter(dy, locate(x)) beside the pool of x. */
+static bool match_pool_grad(const Graph *g, const Node *n, Match *m) {
+  const Node *where = n->in[1], *x;
+  if (where->op != OP_LOCATE || !type_eq(&where->in[0]->t, &n->t)) return false;
+  x = where->in[0];
+  for (uint32_t i = x->id + 1; i < where->id; i++) {
+    const Node *f = g->nodes[i];
+    if (f->op != OP_REDUCE || f->in[0] != x || !same_iters(f, where)) continue;
+    Match pool = match_node(g, f);
+    if (pool.kind != MATCH_POOL) continue;
+    *m = (Match){.kind = MATCH_POOL_GRAD, .pool = pool.pool, .x = 0, .forward = f};
+    return true;
+  }
+  return false;
+}
+
+/* Sums of codes are exact in binary32 below 2^24: bounded by the types, or by the weights where they are constant. */
+static bool sums_fit(const Node *n) {
+  if (elem_is_float(n->t.e)) return elem_eq(n->t.e, F32);
+  int64_t ext[MAX_ITERS], terms = 1;
+  int total = iters_extents(n, ext);
+  for (int i = n->a.iters->n_out; i < total; i++) terms *= ext[i];
+  double most[2];
+  for (int k = 0; k < 2; k++) {
+    Elem e = n->in[k]->t.e;
+    if (e.kind == EK_BASES && e.bits > 1) return false;
+    most[k] = fmax(-(double)elem_lo(e), (double)elem_hi(e));
+  }
+  if (most[0] * most[1] * (double)terms < 0x1p24) return true;
+  const Node *w = n->in[1];
+  if (!node_is_const(w) || !w->a.value->n || w->t.rank < 1) return false;
+  double sum = 0, worst = 0; /* rows of the first dimension are the outputs of Conv; else all of the tensor */
+  int64_t row = n->t.rank == w->t.rank && w->t.rank > 2 ? w->a.value->n / w->t.d[0].n : w->a.value->n;
+  if (w->t.rank == 2 && n->t.rank == 2) { /* columns or rows of a product */
+    bool columns = n->a.iters->acc[1][1].coef[1] != 0;
+    int64_t rows = w->t.d[0].n, cols = w->t.d[1].n;
+    for (int64_t o = 0; o < (columns ? cols : rows); o++, sum = 0) {
+      for (int64_t i = 0; i < (columns ? rows : cols); i++) sum += fabs(tensor_f(w->a.value, columns ? i * cols + o : o * cols + i));
+      worst = fmax(worst, sum);
+    }
+    return worst * most[0] < 0x1p24;
+  }
+  for (int64_t i = 0; i < w->a.value->n; i++) {
+    sum = (i % row ? sum : 0) + fabs(tensor_f(w->a.value, i));
+    worst = fmax(worst, sum);
+  }
+  return worst * most[0] < 0x1p24;
+}
+
+Match match_node(const Graph *g, const Node *n) {
+  Match m = {.kind = MATCH_NONE};
+  if (n->op == OP_SCATTER) return elem_eq(n->t.e, F32) && match_pool_grad(g, n, &m) ? m : (Match){.kind = MATCH_NONE};
+  if (n->op != OP_CONTRACT && n->op != OP_REDUCE) return m;
+  Walk w = {.n = n, .n_out = n->a.iters->n_out};
+  w.total = iters_extents(n, w.ext);
+  if (n->op == OP_REDUCE) return (elem_eq(n->t.e, F32) || n->t.e.bits <= 22) && match_pool(&w, &m) ? m : (Match){.kind = MATCH_NONE};
+  if (n->n_in != 2 || n->a.scalar != S_MUL || !sums_fit(n)) return m;
+  if (n->t.rank >= 3 && n->t.rank <= 5) {
+    if (match_forward(&w, 0, 1, &m)) return m;
+    if (match_grad_x(&w, 0, 1, &m) || match_grad_x(&w, 1, 0, &m)) return m;
+    if (match_grad_w(&w, 0, 1, &m) || match_grad_w(&w, 1, 0, &m)) return m;
+  }
+  if (access_inside(n, 0) && match_product(&w, &m)) return m;
+  return (Match){.kind = MATCH_NONE};
+}
