@@ -21,7 +21,7 @@ typedef struct DnnArgs {
   const float *x, *w, *b, *dy;
   float *y, *dx, *dw, *db;
   float *mean, *var;        /* [c]: written by bn_forward, read by bn_grad */
-  void *ws;                 /* dnn_workspace bytes, kept by the caller from pool_forward to pool_grad */
+  void *ws;                 /* dnn_workspace bytes, 64-aligned, kept by the caller from pool_forward to pool_grad */
 } DnnArgs;
 
 /* False with E0902: an operand is missing, or oneDNN failed. Outputs are written whole, never added to. */
@@ -30,8 +30,8 @@ size_t dnn_workspace(const DnnOp *); /* bytes of DnnArgs.ws; 0 for all but max p
 
 /* The makers give NULL with a diagnostic: E0207 shapes that do not fit, E0307 what oneDNN refuses, E0401 scratch beyond the limit. */
 
-/* nd = 1..3 spatial dimensions; the first nd entries of each array count. Dilation 1 is dense. pad is what lies before; after it
- * lies what out asks for, which may be less than nothing: positions that no window reaches get gradient 0. */
+/* nd = 1..3 spatial dimensions; the first nd entries of each array count. Dilation 1 is dense. pad lies before x; behind x lies what
+ * out asks for, or the windows leave less than a stride of x over: positions that no window reaches get gradient 0. */
 typedef struct DnnConv {
   int nd;
   int64_t n, groups, ic, oc;
@@ -42,8 +42,8 @@ DnnOp *dnn_conv_forward(Dnn *, const DnnConv *, bool bias, bool relu); /* x, w, 
 DnnOp *dnn_conv_grad_x(Dnn *, const DnnConv *);                        /* dy, w -> dx */
 DnnOp *dnn_conv_grad_w(Dnn *, const DnnConv *, bool bias);             /* x, dy -> dw, db */
 
-/* y[i] = x[i] . w[i] + b over i < batch: [m, k] . [k, n] + [n]. Strides in floats of {batch, row, column}; row or column stride is 1.
- * A batch stride of 0 in x or w repeats one matrix. */
+/* y[i] = x[i] . w[i] + b over i < batch: [m, k] . [k, n] + [n]. Strides in floats of {batch, row, column}: row-major or transposed,
+ * with the other stride at least the dense dimension. A batch stride of 0 in x or w repeats one matrix. */
 typedef struct DnnMatmul {
   int64_t batch, m, n, k;
   int64_t x[3], w[3], y[3];
