@@ -201,7 +201,7 @@ static bool slot(DnnOp *op, int arg, size_t field, const dnnl_memory_desc_t *use
   Slot *s = &op->slots[op->n_slots++];
   *s = (Slot){.field = field, .arg = arg, .output = output};
   const dnnl_memory_desc_t *inner = dnnl_primitive_desc_query_md(op->pd, dnnl_query_exec_arg_md, arg);
-  if (!inner) return failed(op->dnn->ctx, E0902, op->what, dnnl_invalid_arguments);
+  if (!inner || !inner->ndims) return failed(op->dnn->ctx, E0902, op->what, dnnl_invalid_arguments);
   if (!user) user = inner;
   dnnl_status_t status = dnnl_memory_create(&s->user, user, op->dnn->engine, DNNL_MEMORY_NONE);
   if (status) return failed(op->dnn->ctx, E0902, op->what, status);
@@ -411,22 +411,34 @@ static bool matrix_md(int64_t r, int64_t c, const int64_t *s, dnnl_memory_desc_t
   return true;
 }
 
+/* The same product transposed: y' = w' . x'. */
+static DnnMatmul transposed(const DnnMatmul *d) {
+  return (DnnMatmul){d->batch, d->n, d->m, d->k, {d->w[0], d->w[2], d->w[1]}, {d->x[0], d->x[2], d->x[1]}, {d->y[0], d->y[2], d->y[1]}, d->bias};
+}
+
 DnnOp *dnn_matmul(Dnn *dnn, const DnnMatmul *d) {
   const char *what = "matrix product";
   Ctx *ctx = dnn->ctx;
-  DnnMatmul p = *d;
-  dnnl_memory_desc_t x, w, y, b;
-  memset(&b, 0, sizeof b);
+  /* oneDNN's kernels write rows. */
+  bool swap = !d->bias && d->y[1] == 1 && d->y[2] != 1;
+  size_t left = swap ? offsetof(DnnArgs, w) : offsetof(DnnArgs, x), right = swap ? offsetof(DnnArgs, x) : offsetof(DnnArgs, w);
+  DnnMatmul p = swap ? transposed(d) : *d;
+  /* A batch that only lengthens the rows is one matrix. */
+  int64_t rows, x_step, y_step;
+  if (p.batch > 1 && p.w[0] == 0 && mul_ok(p.m, p.batch, &rows) && mul_ok(p.m, p.x[1], &x_step) && mul_ok(p.m, p.y[1], &y_step) &&
+      p.x[0] == x_step && p.y[0] == y_step) {
+    p.m = rows;
+    p.batch = 1;
+  }
   if (!check_size(ctx, what, 0, p.m, p.k, NULL) || !check_size(ctx, what, 0, p.k, p.n, NULL) ||
       !check_size(ctx, what, 0, p.m, p.n, NULL) || !check_size(ctx, what, 0, p.batch, 1, NULL))
     return NULL;
-  /* A batch that only lengthens the rows is one matrix. */
-  if (p.batch > 1 && p.w[0] == 0 && p.x[0] == p.m * p.x[1] && p.y[0] == p.m * p.y[1] && p.batch * p.m <= INT32_MAX) {
-    p.m *= p.batch;
-    p.batch = 1;
+  dnnl_memory_desc_t x, w, y, b;
+  if (!matrix_md(p.m, p.k, p.x, &x) || !matrix_md(p.k, p.n, p.w, &w) || !matrix_md(p.m, p.n, p.y, &y) || (p.batch > 1 && p.y[0] == 0)) {
+    diag(ctx, E0307, NULL, "%s: strides of neither a row-major nor a transposed matrix", what);
+    return NULL;
   }
-  if (!matrix_md(p.m, p.k, p.x, &x) || !matrix_md(p.k, p.n, p.w, &w) || !matrix_md(p.m, p.n, p.y, &y))
-    { diag(ctx, E0307, NULL, "%s: strides of neither a row-major nor a transposed matrix", what); return NULL; }
+  memset(&b, 0, sizeof b);
   if (p.bias) b = row_major(2, (int64_t[]){1, p.n});
   DnnOp *op = op_new(dnn, what);
   dnnl_matmul_desc_t md;
@@ -437,7 +449,8 @@ DnnOp *dnn_matmul(Dnn *dnn, const DnnMatmul *d) {
   op->step[0] = p.x[0];
   op->step[1] = p.w[0];
   op->step[2] = p.y[0];
-  ok = ok && IN(op, DNNL_ARG_SRC, x, &x) && IN(op, DNNL_ARG_WEIGHTS, w, &w) && OUT(op, DNNL_ARG_DST, y, &y) && (!p.bias || IN(op, DNNL_ARG_BIAS, b, &b));
+  ok = ok && slot(op, DNNL_ARG_SRC, left, &x, false) && slot(op, DNNL_ARG_WEIGHTS, right, &w, false) && OUT(op, DNNL_ARG_DST, y, &y) &&
+       (!p.bias || IN(op, DNNL_ARG_BIAS, b, &b));
   return finish(op, ok);
 }
 
@@ -507,8 +520,8 @@ static DnnOp *bn(Dnn *dnn, int64_t n, int64_t spatial, int64_t c, float eps, boo
   } else op->pd = forward;
   bool ok = s ? failed(dnn->ctx, E0307, what, s) : true;
   ok = ok && IN(op, DNNL_ARG_SRC, x, &x) && IN(op, DNNL_ARG_SCALE, w, &vec);
-  if (grad)
-    ok = ok && IN(op, DNNL_ARG_DIFF_DST, dy, &x) && IN(op, DNNL_ARG_MEAN, mean, &vec) && IN(op, DNNL_ARG_VARIANCE, var, &vec) &&
+  if (grad) /* 2.6 counts the shift among the inputs; its values do not matter */
+    ok = ok && IN(op, DNNL_ARG_SHIFT, w, &vec) && IN(op, DNNL_ARG_DIFF_DST, dy, &x) && IN(op, DNNL_ARG_MEAN, mean, &vec) && IN(op, DNNL_ARG_VARIANCE, var, &vec) &&
          OUT(op, DNNL_ARG_DIFF_SRC, dx, &x) && OUT(op, DNNL_ARG_DIFF_SCALE, dw, &vec) && OUT(op, DNNL_ARG_DIFF_SHIFT, db, &vec);
   else
     ok = ok && IN(op, DNNL_ARG_SHIFT, b, &vec) && OUT(op, DNNL_ARG_DST, y, &x) && OUT(op, DNNL_ARG_MEAN, mean, &vec) && OUT(op, DNNL_ARG_VARIANCE, var, &vec);
