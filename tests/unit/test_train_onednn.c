@@ -280,7 +280,7 @@ END_TEST
 
 /* Batch normalization: mean and variance by their definition, the rest from the mean and variance that were given. */
 
-static const int64_t bns[][3] = {{2, 64, 16}, {3, 25, 20}, {5, 1, 7}, {16, 9, 50}, {1, 33, 1}, {4, 1, 64}};
+static const int64_t bns[][3] = {{2, 64, 16}, {3, 25, 20}, {5, 1, 7}, {16, 9, 50}, {1, 33, 1}, {4, 1, 64}, {2, 30, 8}, {2, 30, 9}, {3, 7, 33}};
 
 START_TEST(batch_normalization) {
   int64_t n = bns[_i][0], spatial = bns[_i][1], c = bns[_i][2], rows = n * spatial;
@@ -347,7 +347,7 @@ static uint64_t all_bits(void) {
     size_t nx = (size_t)(c->n * c->ic * product(c->nd, c->in)), ny = (size_t)(c->n * c->oc * product(c->nd, c->out)),
            nw = (size_t)(c->oc * (c->ic / c->groups) * product(c->nd, c->k)), nb = (size_t)c->oc;
     float *x = noise(nx, 1), *w = noise(nw, 2), *b = noise(nb, 3), *y = floats64(ny), *dx = floats64(nx), *dw = floats64(nw), *db = floats64(nb);
-    float *mean = floats64(nb), *var = floats64(nb), *g = noise(ny, 5);
+    float *mean = floats64(nb), *var = floats64(nb), *g = noise(ny, 5), *dg = floats64(ny);
     int64_t spatial = product(c->nd, c->out);
     ok = run_free(dnn_conv_forward(d, c, true, false), &(DnnArgs){.x = x, .w = w, .b = b, .y = y});
     if (ok) h = hash(h, y, ny);
@@ -356,9 +356,10 @@ static uint64_t all_bits(void) {
     if (ok) h = hash(hash(hash(h, dx, nx), dw, nw), db, nb);
     ok = ok && run_free(dnn_bn_forward(d, c->n, spatial, c->oc, 1e-5f), &(DnnArgs){.x = g, .w = b, .b = db, .y = y, .mean = mean, .var = var});
     if (ok) h = hash(hash(hash(h, y, ny), mean, nb), var, nb);
-    ok = ok && run_free(dnn_bn_grad(d, c->n, spatial, c->oc, 1e-5f), &(DnnArgs){.x = g, .w = b, .dy = y, .mean = mean, .var = var, .dx = g, .dw = dw, .db = db});
-    if (ok) h = hash(hash(h, g, ny), dw, nb);
-    void *all[] = {x, w, b, y, dx, dw, db, mean, var, g};
+    ok = ok && run_free(dnn_bn_grad(d, c->n, spatial, c->oc, 1e-5f),
+                        &(DnnArgs){.x = g, .w = b, .dy = y, .mean = mean, .var = var, .dx = dg, .dw = dw, .db = db});
+    if (ok) h = hash(hash(h, dg, ny), dw, nb);
+    void *all[] = {x, w, b, y, dx, dw, db, mean, var, g, dg};
     for (int k = 0; k < LEN(all); k++) free(all[k]);
   }
   DnnMatmul m = {1, 64, 500, 800, {0, 800, 1}, {0, 1, 800}, {0, 500, 1}, true};
@@ -412,6 +413,23 @@ START_TEST(same_bits) {
 }
 END_TEST
 
+/* An operation sees new weights on its next run, and lives on when a later one enlarges the scratch. */
+START_TEST(run_again) {
+  const DnnConv *small = &convs[2], *large = &convs[6];
+  size_t nx = 2 * 16 * 81, nw = 16 * 16 * 9, big = 1 << 17;
+  float *x = noise(nx, 1), *w = noise(nw, 2), *y = floats64(nx), *fresh = floats64(nx), *bx = noise(big, 4), *by = noise(big, 5), *bw = floats64(big);
+  DnnOp *op = dnn_conv_forward(dnn, small, false, false);
+  ck_assert(op && dnn_run(op, &(DnnArgs){.x = x, .w = w, .y = y}));
+  for (size_t i = 0; i < nw; i++) w[i] = 1 - w[i];
+  run(dnn_conv_grad_w(dnn, large, false), &(DnnArgs){.x = bx, .dy = by, .dw = bw});
+  ck_assert(dnn_run(op, &(DnnArgs){.x = x, .w = w, .y = y}));
+  dnn_op_free(op);
+  run(dnn_conv_forward(dnn, small, false, false), &(DnnArgs){.x = x, .w = w, .y = fresh});
+  ck_assert_int_eq(memcmp(y, fresh, nx * sizeof *y), 0);
+  free(x), free(w), free(y), free(fresh), free(bx), free(by), free(bw);
+}
+END_TEST
+
 /* Each is refused with one diagnostic of this code and gives nothing. */
 static void refused(DnnOp *op, ErrCode code) {
   ck_assert_ptr_null(op);
@@ -459,6 +477,7 @@ int main(int argc, char **argv) {
   tcase_add_loop_test(t, poolings, 0, LEN(pools));
   tcase_add_loop_test(t, batch_normalization, 0, LEN(bns));
   tcase_add_test(t, same_bits);
+  tcase_add_test(t, run_again);
   tcase_add_test(t, refusals);
   suite_add_tcase(s, t);
   SRunner *r = srunner_create(s);
