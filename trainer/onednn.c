@@ -510,8 +510,8 @@ static dnnl_status_t bn_pd(Dnn *dnn, const dnnl_memory_desc_t *x, float eps, boo
   return s;
 }
 
-/* oneDNN has jit kernels for channels last in multiples of 4; for others its plain loops take 3 to 5 times as long as blocked layouts
- * with padded channels and their reorders (33 and 50 channels, one AVX-512 core). */
+/* oneDNN has jit kernels for channels last in multiples of 4; for others its plain loops take 4 to 5 times as long as blocked layouts
+ * with padded channels and their reorders (50 channels, one AVX-512 core). */
 static dnnl_status_t bn_choose(DnnOp *op, const dnnl_memory_desc_t *x, float eps, bool grad) {
   static const dnnl_format_tag_t blocked[] = {dnnl_nChw16c, dnnl_nChw8c};
   Dnn *dnn = op->dnn;
