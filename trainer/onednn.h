@@ -43,7 +43,8 @@ DnnOp *dnn_conv_grad_x(Dnn *, const DnnConv *);                        /* dy, w 
 DnnOp *dnn_conv_grad_w(Dnn *, const DnnConv *, bool bias);             /* x, dy -> dw, db */
 
 /* y[i] = x[i] . w[i] + b over i < batch: [m, k] . [k, n] + [n]. Strides in floats of {batch, row, column}: row-major or transposed,
- * with the other stride at least the dense dimension. A batch stride of 0 in x or w repeats one matrix. */
+ * with the other stride at least the dense dimension. A batch stride of 0 in x or w repeats one matrix; y's matrices do
+ * not overlap. A transposed y with bias works, but only in oneDNN's slow reference loops. */
 typedef struct DnnMatmul {
   int64_t batch, m, n, k;
   int64_t x[3], w[3], y[3];
@@ -53,7 +54,8 @@ typedef struct DnnMatmul {
 DnnOp *dnn_matmul(Dnn *, const DnnMatmul *); /* x, w, b -> y */
 
 /* Pooling. DNN_MAX: of equal elements the first in the window's row-major order wins, and takes the gradient.
- * DNN_AVG divides by the elements inside x, DNN_AVG_PAD by the window's size. Every window must reach into x. */
+ * DNN_AVG divides by the elements inside x, DNN_AVG_PAD by the window's size. Every window must reach into x, which is finite. Dilated
+ * windows run in oneDNN's slow reference loops. */
 typedef enum DnnPoolKind { DNN_MAX, DNN_AVG, DNN_AVG_PAD } DnnPoolKind;
 typedef struct DnnPool {
   DnnPoolKind kind;
