@@ -75,7 +75,9 @@ static bool plan_fuse(Exec *e, const Node *n) {
   for (int k = 0; k < n->n_in; k++) {
     Read whole;
     const Node *x = n->in[k];
-    bool any = read_pattern(&n->t, last, &x->t, false, &whole) || read_pattern(&n->t, last, &x->t, last, &whole);
+    Type t = x->t;
+    if (n->op == OP_VIEW) view_spreads(n, &t);
+    bool any = read_pattern(&n->t, last, &t, false, &whole) || (n->op != OP_VIEW && read_pattern(&n->t, last, &t, last, &whole));
     if (!any || (elem_eq(x->t.e, I32) && e->v[x->id].lie == LIE_STORED)) return false;
     if (e->v[x->id].step > earliest) earliest = e->v[x->id].step;
   }

@@ -50,8 +50,30 @@ static bool map_fusable(const Node *n) {
   return never_wraps(n);
 }
 
+bool view_spreads(const Node *n, Type *t) {
+  const Type *x = &n->in[0]->t;
+  int before = -1;
+  *t = (Type){.e = x->e, .rank = n->t.rank};
+  for (int i = 0; i < n->t.rank; i++) t->d[i] = dim_c(1);
+  for (int d = 0; d < x->rank; d++) {
+    const Affine *a = &n->a.iters->acc[0][d];
+    int found = -1;
+    if (a->base || a->div != 1) return false;
+    for (int i = 0; i < n->t.rank; i++) {
+      if (!a->coef[i] || n->t.d[i].n == 1) continue;
+      if (found >= 0 || a->coef[i] != 1 || n->t.d[i].n != x->d[d].n) return false;
+      found = i;
+    }
+    if (found < 0 ? x->d[d].n != 1 : found <= before) return false;
+    if (found >= 0) t->d[found] = x->d[d], before = found;
+  }
+  return true;
+}
+
 bool fusable(const Node *n) {
+  Type t;
   if (!type_static(&n->t)) return false;
+  if (n->op == OP_VIEW) return elem_eq(n->t.e, F32) && view_spreads(n, &t);
   if (n->op == OP_MAP) return map_fusable(n);
   if (n->op == OP_QUANT) {
     bool code_zp = n->n_in > 2 && !elem_eq(n->in[2]->t.e, F32);
@@ -75,23 +97,27 @@ bool read_pattern(const Type *loop, bool last, const Type *t, bool t_last, Read 
     if (t->d[d].n != 1) stride[lead + d] = step;
     step *= t->d[d].n;
   }
-  *r = (Read){.inner = 1, .mid = step, .whole = true};
-  bool started = false, ended = false;
+  *r = (Read){.inner = 1, .mid = 1, .whole = true};
+  int runs = 0; /* of dimensions that t has */
+  bool within = false;
+  int64_t elements = 1;
   for (int i = rank - 1; i >= 0; i--) {
     int d = !last ? i : i == 0 ? 0 : i == rank - 1 ? 1 : i + 1;
     int64_t n = loop->d[d].n;
     if (n == 1) continue;
-    if (!stride[d]) { /* repeats */
+    if (stride[d]) {
+      if (!within && ++runs == 2) r->outer = elements;
+      if (runs > 2 || stride[d] != expect) return false;
+      expect *= n;
+      if (runs == 1) r->mid *= n;
+    } else {
       r->whole = false;
-      if (!started) r->inner *= n;
-      else ended = true;
-      continue;
+      if (!runs) r->inner *= n;
     }
-    if (ended || stride[d] != expect) return false;
-    started = true;
-    expect *= n;
+    within = stride[d] != 0;
+    elements *= n;
   }
-  if (!started && !r->whole) r->inner = 1; /* a scalar: mid = 1 */
+  if (!runs) r->inner = 1; /* a scalar: mid = 1 */
   return true;
 }
 
@@ -115,7 +141,7 @@ static int source_of(Exec *e, Fuse *f, const Step *s, const Node *n, int k) {
   assert(value >= 0);
   r.value = value;
   for (int i = 0; i < f->n_sources; i++)
-    if (f->source[i].read.value == r.value && f->source[i].read.inner == r.inner && f->source[i].read.whole == r.whole) return f->source[i].reg;
+    if (f->source[i].read.value == r.value && f->source[i].read.inner == r.inner && f->source[i].read.outer == r.outer && f->source[i].read.whole == r.whole) return f->source[i].reg;
   f->source[f->n_sources] = (Source){.reg = f->n_regs, .read = r};
   f->n_regs += elem_eq(x->t.e, F64) ? 2 : 1;
   return f->source[f->n_sources++].reg;
@@ -149,7 +175,7 @@ Fuse *fuse_new(Exec *e, const Step *s) {
   int64_t period = 1; /* a block that is a multiple of the channels keeps their registers as they are */
   for (int i = 0; i < f->n_sources; i++) {
     const Read *r = &f->source[i].read;
-    if (!r->whole && r->inner == 1 && r->mid > 1 && r->mid <= BLOCK && (period == 1 || period == r->mid)) period = r->mid;
+    if (!r->whole && !r->outer && r->inner == 1 && r->mid > 1 && r->mid <= BLOCK && (period == 1 || period == r->mid)) period = r->mid;
   }
   f->block = (int)(BLOCK / period * period);
   f->at = NEWN(e->arena, float *, f->n_regs);
@@ -163,22 +189,24 @@ Fuse *fuse_new(Exec *e, const Step *s) {
 /* One run */
 
 #define SPREAD(T) \
-  static void spread_##T(T *y, const T *x, int64_t start, int n, int64_t inner, int64_t mid) { \
-    if (mid == 1) { for (int i = 0; i < n; i++) y[i] = *x; return; } \
-    int64_t c = start / inner % mid, left = inner - start % inner; \
-    for (int i = 0; i < n; c = c + 1 == mid ? 0 : c + 1, left = inner) \
-      for (; left > 0 && i < n; left--) y[i++] = x[c]; \
+  static void spread_##T(T *y, const T *x, int64_t start, int n, const Read *r) { \
+    if (r->mid == 1 && !r->outer) { for (int i = 0; i < n; i++) y[i] = *x; return; } \
+    int64_t c = start / r->inner % r->mid, left = r->inner - start % r->inner; \
+    for (int i = 0; i < n; c = c + 1 == r->mid ? 0 : c + 1, left = r->inner) { \
+      const T *at = r->outer ? x + (start + i) / r->outer * r->mid : x; \
+      for (; left > 0 && i < n; left--) y[i++] = at[c]; \
+    } \
   }
 SPREAD(float)
 SPREAD(double)
 
 static void spread(const Exec *e, const Fuse *f, const Source *s, int64_t start, int n) {
   const Value *v = &e->v[s->read.value];
-  if (elem_eq(v->t.e, F64)) spread_double((double *)(void *)f->at[s->reg], v->data, start, n, s->read.inner, s->read.mid);
-  else spread_float(f->at[s->reg], v->data, start, n, s->read.inner, s->read.mid);
+  if (elem_eq(v->t.e, F64)) spread_double((double *)(void *)f->at[s->reg], v->data, start, n, &s->read);
+  else spread_float(f->at[s->reg], v->data, start, n, &s->read);
 }
 
-static bool steady(const Fuse *f, const Read *r) { return r->mid == 1 || (r->inner == 1 && f->block % r->mid == 0); }
+static bool steady(const Fuse *f, const Read *r) { return !r->outer && (r->mid == 1 || (r->inner == 1 && f->block % r->mid == 0)); }
 
 static void slow_row(const FuseOp *op, float *y, float *const *at, int n) {
   const Node *node = op->n;
@@ -200,7 +228,8 @@ static void run_op(const Loops *l, const FuseOp *op, float *const *at, int n) {
   float *y = at[op->reg];
   const float *in[3];
   for (int k = 0; k < 3; k++) in[k] = op->in[k] < 0 ? NULL : at[op->in[k]];
-  if (node->op == OP_QUANT) l->quant(y, in[0], in[1], in[2], op->zp_code ? op->code : 0, (float)node->a.lo, (float)node->a.hi, n);
+  if (node->op == OP_VIEW) memcpy(y, in[0], (size_t)n * sizeof *y);
+  else if (node->op == OP_QUANT) l->quant(y, in[0], in[1], in[2], op->zp_code ? op->code : 0, (float)node->a.lo, (float)node->a.hi, n);
   else if (node->op == OP_DEQUANT && elem_eq(node->in[1]->t.e, F64)) l->dequant_f64(y, in[0], (const double *)(const void *)in[1], n);
   else if (node->op == OP_DEQUANT) l->dequant(y, in[0], in[1], in[2], n);
   else if (l->row[node->a.scalar]) l->row[node->a.scalar](y, in[0], in[1], in[2], n);

@@ -32,10 +32,11 @@ typedef struct Match {
 } Match;
 Match match_node(const Graph *, const Node *); /* static types; operands row-major, for the strides of products */
 
-/* Element-wise groups. An operand is read whole, or repeats: element i is data[i / inner % mid]. */
-typedef struct Read { int value; int64_t inner, mid; bool whole; } Read;
+/* Element-wise groups. An operand is read whole, or repeats: element i is data[i / inner % mid + (outer ? i / outer * mid : 0)]. */
+typedef struct Read { int value; int64_t inner, mid, outer; bool whole; } Read;
 typedef struct Fuse Fuse;
 bool fusable(const Node *);                                   /* by operator and types alone */
+bool view_spreads(const Node *view, Type *aligned);           /* a view that only repeats x: x's type with dimensions of 1 put in */
 bool read_pattern(const Type *loop, bool last, const Type *t, bool t_last, Read *); /* t broadcast against the loop */
 
 typedef enum StepKind { STEP_FUSE, STEP_DNN, STEP_SUM, STEP_LIE, STEP_EVAL } StepKind;

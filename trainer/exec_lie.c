@@ -46,7 +46,7 @@ static void node_wants(Classes *c, const Node *n) {
     if (n->op == OP_BN_GRAD) want(c, n->in[1], true);
     if (!n->a.flag) want(c, n, true);
   } else if (fusable(n)) {
-    for (int k = 0; k < n->n_in; k++) join(c, n, n->in[k]);
+    for (int k = 0; k < n->n_in && n->op != OP_VIEW; k++) join(c, n, n->in[k]);
   } else if (n->op != OP_ARG && n->op != OP_CONST) {
     want(c, n, false);
   }
@@ -108,6 +108,12 @@ int value_as(Exec *e, int value, Lie lie) {
 int group_operand(Exec *e, const Node *n, int k, bool last, Read *r, bool add) {
   const Node *x = n->in[k];
   int id = (int)x->id;
+  Type t;
+  if (n->op == OP_VIEW) { /* dimensions are put in place first */
+    view_spreads(n, &t);
+    id = add ? value_as(e, id, LIE_ROWS) : lies_as(&e->v[id], LIE_ROWS) ? id : e->v[id].as[LIE_ROWS];
+    return read_pattern(&n->t, last, &t, false, r) ? id : -1;
+  }
   if (elem_eq(x->t.e, F64)) return read_pattern(&n->t, last, &x->t, false, r) ? id : -1; /* a constant scale */
   for (int pass = 0; pass < 2; pass++) { /* as it lies; then as the loop does */
     Lie lie = pass ? (last ? LIE_LAST : LIE_ROWS) : e->v[id].lie == LIE_STORED ? LIE_ROWS : e->v[id].lie;

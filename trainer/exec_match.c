@@ -138,15 +138,15 @@ static bool dense_rows(int64_t outer, int64_t inner, int64_t rows, int64_t cols)
   return (inner == 1 && outer >= cols) || (outer == 1 && inner >= rows);
 }
 
-static bool match_product(const Walk *w, Match *m) {
+static bool match_product(const Walk *w, int first, Match *m) {
   const Node *n = w->n;
   int64_t s[3][MAX_ITERS] = {{0}}, step = 1;
   Class c[4] = {0}; /* batch, row, column, inner */
   for (int k = 0; k < 2; k++) {
-    const Type *t = &n->in[k]->t;
+    const Type *t = &n->in[k ^ first]->t;
     step = 1;
     for (int d = t->rank - 1; d >= 0; step *= t->d[d--].n) {
-      int i = at(w, k, d);
+      int i = at(w, k ^ first, d);
       if (i == -2 || (i == -1 && t->d[d].n != 1)) return false;
       if (i >= 0 && (s[k][i] || w->ext[i] != t->d[d].n)) return false;
       if (i >= 0) s[k][i] = step;
@@ -171,7 +171,7 @@ static bool match_product(const Walk *w, Match *m) {
   if (p->m == 1) p->x[1] = p->k * p->x[2], p->y[1] = p->n * p->y[2]; /* strides of one row or column: any that are dense */
   if (p->k == 1) p->x[2] = 1, p->w[1] = p->n * p->w[2];
   if (p->n == 1) p->w[2] = 1, p->y[2] = 1, p->y[1] = p->m == 1 ? 1 : p->y[1], p->w[1] = p->k == 1 ? 1 : p->w[1];
-  m->kind = MATCH_PRODUCT, m->x = 0, m->w = 1;
+  m->kind = MATCH_PRODUCT, m->x = first, m->w = !first;
   return dense_rows(p->x[1], p->x[2], p->m, p->k) && dense_rows(p->w[1], p->w[2], p->k, p->n) && dense_rows(p->y[1], p->y[2], p->m, p->n) && p->y[2] == 1;
 }
 
@@ -268,6 +268,6 @@ Match match_node(const Graph *g, const Node *n) {
     if (match_grad_x(&w, 0, 1, &m) || match_grad_x(&w, 1, 0, &m)) return m;
     if (match_grad_w(&w, 0, 1, &m) || match_grad_w(&w, 1, 0, &m)) return m;
   }
-  if (access_inside(n, 0) && match_product(&w, &m)) return m;
+  if (access_inside(n, 0) && (match_product(&w, 0, &m) || match_product(&w, 1, &m))) return m;
   return (Match){.kind = MATCH_NONE};
 }

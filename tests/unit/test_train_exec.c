@@ -1,0 +1,214 @@
+/* The executor against eval: derivatives of networks whose every operator class occurs, within the bound of sums in another order;
+ * element-wise work and sums of codes bit for bit. */
+#include "trainer/diff.h"
+#include "trainer/exec.h"
+
+#include <check.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct Rig { Ctx *ctx; Graph *g; int n; Node *arg[16]; Tensor *x[16]; uint64_t seed; } Rig;
+static double uniform(Rig *r) {
+  r->seed = r->seed * 6364136223846793005u + 1442695040888963407u;
+  return (double)(r->seed >> 11) * 0x1p-52 - 1;
+}
+static Rig rig(void) {
+  Ctx *ctx = ctx_new();
+  return (Rig){.ctx = ctx, .g = graph_new(ctx, "t", NULL), .seed = 11};
+}
+static Node *input(Rig *r, int rank, const int64_t *d) {
+  Type t = type_make(F32, rank, d);
+  r->x[r->n] = tensor_new(r->ctx, &t);
+  for (int64_t i = 0; i < r->x[r->n]->n; i++) tensor_set_f(r->x[r->n], i, uniform(r));
+  char name[8];
+  snprintf(name, sizeof name, "x%d", r->n);
+  return r->arg[r->n++] = graph_arg(r->g, name, &t);
+}
+#define IN(...) input(&r, (int)(sizeof((int64_t[]){__VA_ARGS__}) / 8), (int64_t[]){__VA_ARGS__})
+
+/* An argument's tensor as the executor wants it. */
+static float *laid(const Tensor *t, bool last) {
+  float *p = aligned_alloc(64, ((size_t)t->n * 4 + 63) / 64 * 64);
+  const float *x = t->data;
+  if (!last) { memcpy(p, x, (size_t)t->n * 4); return p; }
+  int64_t c = t->t.d[1].n, s = t->n / t->t.d[0].n / c;
+  for (int64_t i = 0; i < t->n; i++) p[i / (c * s) * c * s + i % s * c + i / s % c] = x[i];
+  return p;
+}
+
+/* Runs both twice and compares all outputs; evals: steps that are left to eval. */
+static void same(Rig *r, double tolerance, int evals) {
+  Tensor *out[32] = {NULL};
+  bool ok = graph_verify(r->ctx, r->g) && graph_eval(r->ctx, r->g, r->x, out, NULL, NULL);
+  if (!ok) diag_print(r->ctx, stderr, false);
+  ck_assert(ok);
+  Dnn *dnn = dnn_new(r->ctx);
+  Exec *e = exec_new(r->ctx, dnn, r->g);
+  if (!e) diag_print(r->ctx, stderr, false);
+  ck_assert_ptr_nonnull(e);
+  float *mem[16];
+  for (int i = 0; i < r->n; i++) exec_bind(e, i, mem[i] = laid(r->x[i], exec_channels_last(e, i)));
+  Str s = {.ctx = r->ctx};
+  exec_print(&s, e);
+  int found = 0;
+  for (const char *p = s.p; (p = strstr(p, "eval: ")); p++) found++;
+  ck_assert_msg(found == evals, "%d steps are left to eval, not %d:\n%s", found, evals, s.p);
+  str_free(&s);
+  for (int run = 0; run < 2; run++) {
+    ck_assert(exec_run(e));
+    for (int o = 0; o < r->g->n_outs; o++) {
+      Tensor got = *out[o];
+      got.data = (void *)(uintptr_t)exec_out(e, o);
+      double most = 0;
+      for (int64_t i = 0; i < got.n; i++) most = fmax(most, fabs(tensor_f(out[o], i)));
+      for (int64_t i = 0; i < got.n; i++)
+        ck_assert_msg(fabs(tensor_f(&got, i) - tensor_f(out[o], i)) <= tolerance * most, "run %d output %s[%d]: %.9g, eval %.9g", run, r->g->outs[o].name,
+                      (int)i, tensor_f(&got, i), tensor_f(out[o], i));
+    }
+  }
+  for (int i = 0; i < r->n; i++) free(mem[i]);
+  exec_free(e);
+  dnn_free(dnn);
+  ctx_free(r->ctx);
+}
+
+static void with_gradients(Rig *r, Node *y, double tolerance, int evals) {
+  Tensor *dy = tensor_new(r->ctx, &y->t);
+  for (int64_t i = 0; i < dy->n; i++) tensor_set_f(dy, i, uniform(r));
+  Node *grad[16];
+  bool ok = graph_vjp(r->g, y, node_const(r->g, dy), r->arg, r->n, grad);
+  if (!ok) diag_print(r->ctx, stderr, false);
+  ck_assert(ok);
+  graph_out(r->g, "y", y);
+  for (int i = 0; i < r->n; i++) {
+    char name[8];
+    snprintf(name, sizeof name, "d%d", i);
+    if (grad[i]) graph_out(r->g, name, grad[i]);
+  }
+  same(r, tolerance, evals);
+}
+
+static Node *conv(Rig *r, Node *x, Node *w, int64_t k, int64_t stride, int64_t pad) {
+  int64_t out[2], s[2] = {stride, stride}, d[2] = {1, 1}, p[2] = {pad, pad};
+  (void)k;
+  for (int i = 0; i < 2; i++) out[i] = (x->t.d[2 + i].n + 2 * pad - w->t.d[2 + i].n) / stride + 1;
+  return node_conv(r->g, x, w, 1, s, d, p, out, 0, F32);
+}
+static Node *pool2(Rig *r, Node *x) {
+  Type t = x->t;
+  Affine acc[4] = {affine_iter(0, 1, 0), affine_iter(1, 1, 0), affine_iter(2, 2, 0), affine_iter(3, 2, 0)};
+  acc[2].coef[4] = acc[3].coef[5] = 1;
+  t.d[2].n /= 2, t.d[3].n /= 2;
+  Iters it = {.n_out = 4, .n_red = 2, .red = {dim_c(2), dim_c(2)}, .acc = {acc}};
+  return node_reduce(r->g, S_MAX, x, &t, &it);
+}
+static Node *relu(Rig *r, Node *x) { return node_map2(r->g, S_MAX, x, node_const_f(r->g, F32, 0)); }
+static Node *channels(Rig *r, Node *b) { return node_reshape(r->g, b, 3, (Dim[]){b->t.d[0], {1, 0}, {1, 0}}); }
+static Node *bn(Rig *r, Node *x, Node *gamma, Node *beta) {
+  return node_new(r->g, OP_BN_TRAIN, &x->t, 3, (Node *[]){x, gamma, beta}, &(Attr){.fill = 1e-5}, NULL);
+}
+
+START_TEST(lenet) {
+  Rig r = rig();
+  Node *x = IN(4, 1, 12, 12), *y = relu(&r, node_map2(r.g, S_ADD, conv(&r, x, IN(5, 1, 3, 3), 3, 1, 0), channels(&r, IN(5))));
+  y = pool2(&r, y);
+  y = pool2(&r, relu(&r, bn(&r, conv(&r, y, IN(6, 5, 2, 2), 2, 1, 0), IN(6), IN(6))));
+  y = node_reshape(r.g, y, 2, (Dim[]){{4, 0}, {24, 0}});
+  y = relu(&r, node_map2(r.g, S_ADD, node_matmul(r.g, y, IN(24, 10), F32), IN(10)));
+  with_gradients(&r, node_matmul(r.g, y, IN(10, 3), F32), 3e-5, 0);
+}
+END_TEST
+
+START_TEST(residual) {
+  Rig r = rig();
+  Node *x = IN(3, 4, 9, 9), *y = relu(&r, bn(&r, x, IN(4), IN(4)));
+  Node *a = conv(&r, relu(&r, conv(&r, y, IN(6, 4, 3, 3), 3, 2, 1)), IN(6, 6, 3, 3), 3, 1, 1);
+  y = node_map2(r.g, S_ADD, a, conv(&r, y, IN(6, 4, 1, 1), 1, 2, 0));
+  y = node_map2(r.g, S_MUL, node_reduce_axes(r.g, S_ADD, y, 12, false), node_const_f(r.g, F32, 1.0 / 25)); /* global average pool */
+  with_gradients(&r, node_matmul(r.g, y, IN(6, 5), F32), 3e-5, 0);
+}
+END_TEST
+
+START_TEST(fake_quantized) {
+  Rig r = rig();
+  Node *x = IN(2, 3, 6, 6), *w = IN(4, 3, 3, 3), *sx = IN(1), *sw = IN(1), *z = node_const_f(r.g, F32, 1.5);
+  for (int i = 0; i < 2; i++) tensor_set_f(r.x[2 + i], 0, 0.3);
+  Node *qx = node_dequant(r.g, node_quant(r.g, x, sx, NULL, UINTK(2), 0, 3, RND_EVEN), sx, NULL, F32);
+  Node *qw = node_dequant(r.g, node_quant(r.g, w, sw, z, UINTK(2), 0, 3, RND_EVEN), sw, z, F32);
+  with_gradients(&r, conv(&r, qx, qw, 3, 1, 1), 3e-5, 0);
+}
+END_TEST
+
+START_TEST(rows_bit_for_bit) {
+  for (int s = 1; s < SCALAR_COUNT; s++) {
+    if (strchr("I", scalar_info[s].on) || s == S_BITS || s == S_SELECT || s == S_CAST) continue;
+    Rig r = rig();
+    Node *in[2] = {IN(7, 5, 3, 11), IN(5, 1, 1)}, *y;
+    tensor_set_f(r.x[0], 0, NAN), tensor_set_f(r.x[0], 1, -0.0), tensor_set_f(r.x[0], 2, INFINITY), tensor_set_f(r.x[0], 3, 2.5), tensor_set_f(r.x[0], 4, -0.5);
+    tensor_set_f(r.x[0], 5, 8388609.0), tensor_set_f(r.x[0], 6, 1e-40);
+    y = node_map_as(r.g, (Scalar)s, scalar_info[s].result == 'B' ? BOOL : F32, scalar_info[s].arity, in);
+    if (scalar_info[s].result == 'B') y = node_cast(r.g, y, F32);
+    graph_out(r.g, "y", y);
+    Tensor *out[1] = {NULL};
+    ck_assert(graph_eval(r.ctx, r.g, r.x, out, NULL, NULL));
+    Dnn *dnn = dnn_new(r.ctx);
+    Exec *e = exec_new(r.ctx, dnn, r.g);
+    ck_assert_ptr_nonnull(e);
+    for (int i = 0; i < r.n; i++) exec_bind(e, i, r.x[i]->data);
+    ck_assert(exec_run(e));
+    const float *got = exec_out(e, 0), *want = out[0]->data;
+    for (int64_t i = 0; i < out[0]->n; i++)
+      ck_assert_msg(!memcmp(got + i, want + i, 4) || (isnan(got[i]) && isnan(want[i])), "%s[%d] of %g: %g, eval %g", scalar_info[s].name, (int)i, tensor_f(r.x[0], i), (double)got[i], (double)want[i]);
+    exec_free(e);
+    dnn_free(dnn);
+    ctx_free(r.ctx);
+  }
+}
+END_TEST
+
+START_TEST(codes_exact) { /* a recognized layer: sums of codes by oneDNN, the product of scales in binary64 */
+  Rig r = rig();
+  Node *x = IN(3, 4, 8, 8), *s = node_const_f(r.g, F32, 0.01), *q = node_quant(r.g, x, s, NULL, U8, 0, 255, RND_EVEN);
+  Type wt = type_make(INTK(4), 4, (int64_t[]){6, 4, 3, 3}), st = type_make(F64, 3, (int64_t[]){6, 1, 1});
+  Tensor *w = tensor_new(r.ctx, &wt), *ws = tensor_new(r.ctx, &st);
+  for (int64_t i = 0; i < w->n; i++) tensor_set_i(w, i, (int64_t)(uniform(&r) * 7.9));
+  for (int64_t i = 0; i < 6; i++) tensor_set_f(ws, i, 0.001 * (1.1 + uniform(&r)));
+  int64_t one[2] = {1, 1}, out[2] = {8, 8};
+  Node *acc = node_conv(r.g, q, node_const(r.g, w), 1, one, one, one, out, 0, I32);
+  Node *y = relu(&r, node_dequant(r.g, acc, node_const(r.g, ws), NULL, F32));
+  graph_out(r.g, "y", pool2(&r, y));
+  graph_out(r.g, "q", node_quant(r.g, y, node_const_f(r.g, F32, 0.37), node_const_i(r.g, INTK(4), -2), INTK(4), -8, 7, RND_EVEN));
+  same(&r, 0, 0);
+}
+END_TEST
+
+START_TEST(labels) { /* what has no loop goes to eval: codes of 64 bits */
+  Rig r = rig();
+  Node *x = IN(4, 3);
+  Type t = type_make(I64, 2, (int64_t[]){1, 3}), lt = type_make(I64, 2, (int64_t[]){4, 1});
+  Tensor *iota = tensor_new(r.ctx, &t), *label = tensor_new(r.ctx, &lt);
+  for (int i = 0; i < 3; i++) tensor_set_i(iota, i, i);
+  for (int i = 0; i < 4; i++) tensor_set_i(label, i, i % 3);
+  Node *hot = node_cast(r.g, node_map2(r.g, S_EQ, node_const(r.g, iota), node_const(r.g, label)), F32);
+  Node *top = node_reduce_axes(r.g, S_MAX, x, 2, true), *z = node_map1(r.g, S_EXP, node_map2(r.g, S_SUB, x, top));
+  Node *sum = node_reduce_axes(r.g, S_ADD, z, 2, true);
+  graph_out(r.g, "g", node_map2(r.g, S_SUB, node_map2(r.g, S_DIV, z, sum), hot));
+  same(&r, 1e-6, 2);
+}
+END_TEST
+
+int main(void) {
+  Suite *s = suite_create("train_exec");
+  TCase *t = tcase_create("exec");
+  tcase_set_timeout(t, 60);
+  TTest const *const tests[] = {lenet, residual, fake_quantized, rows_bit_for_bit, codes_exact, labels};
+  for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) tcase_add_test(t, tests[i]);
+  suite_add_tcase(s, t);
+  SRunner *r = srunner_create(s);
+  srunner_run_all(r, CK_NORMAL);
+  int failed = srunner_ntests_failed(r);
+  srunner_free(r);
+  return failed != 0;
+}
