@@ -67,7 +67,7 @@ typedef struct Recipe {
   RecipeNet net;
   RecipeData data;
   int64_t batch, shards;         /* shards divides batch */
-  uint64_t seed;                 /* below 2^63 */
+  uint64_t seed;                 /* at most 2^53 */
   QuantRow quant[RECIPE_QUANT];
   int n_quant;
   Phase phase[RECIPE_PHASES];
