@@ -15,8 +15,7 @@ typedef struct Dataset {
 } Dataset;
 
 /* An IDX pair (images u8 [N,H,W] or [N,C,H,W], labels u8 [N]) or CIFAR batches one after the other; the first `samples` of
- * them (0: all). classes 0: the greatest label plus 1. NULL with E0104 or E0501 naming the file, E0703 where sizes do not
- * fit. Lives in the arena. */
+ * them (0: all). classes 0: the greatest label plus 1. NULL with E0104 or E0501 naming the file. Lives in the arena. */
 Dataset *dataset_load(Ctx *, Arena *, const Recipe *, const RecipeFiles *, const char *data_dir, int classes, int64_t samples);
 
 typedef enum Layout { LAYOUT_NCHW, LAYOUT_NHWC } Layout;
