@@ -40,12 +40,19 @@ static bool plain_event(Loader *l, const yaml_event_t *e) {
   return true;
 }
 
+/* Texts end up in logs and on terminals: ASCII's and Latin-1's control characters, zero among them, have no place in one. */
+static bool has_control(const char *text, size_t n) {
+  const unsigned char *p = (const unsigned char *)text;
+  for (size_t i = 0; i < n; i++) if (p[i] < 32 || p[i] == 127 || (p[i] == 0xc2 && i + 1 < n && p[i + 1] < 0xa0)) return true;
+  return false;
+}
+
 /* A scalar's text; NULL with an error. */
 static const char *scalar_text(Loader *l, const yaml_event_t *e) {
   const char *text = (const char *)e->data.scalar.value;
   size_t n = e->data.scalar.length;
-  if (n <= MAX_TEXT && !memchr(text, 0, n)) return arena_strndup(l->ctx->own, text, n);
-  wrong_at(l, &e->start_mark, n > MAX_TEXT ? "a text of more than 4096 bytes" : "a text with a zero byte in it", NULL);
+  if (n <= MAX_TEXT && !has_control(text, n)) return arena_strndup(l->ctx->own, text, n);
+  wrong_at(l, &e->start_mark, n > MAX_TEXT ? "a text of more than 4096 bytes" : "a text with a control character in it", NULL);
   return NULL;
 }
 

@@ -5,7 +5,7 @@
 #include "ir/base.h"
 
 /* One line: {"schema": "popshift.trainlog/1", "kind": "epoch", "phase": "float", "phase_index": 0, "epoch": 3, ...}. Numbers
- * that are NaN are left out of the line, and NaN where a line that is read has none. */
+ * that are not finite are left out of the line, and NaN where a line that is read has none; nine digits are kept. */
 typedef struct LogRow {
   bool is_epoch;                 /* else a step */
   const char *phase;
@@ -39,10 +39,10 @@ typedef struct Progress {
 
 typedef struct ProgressLine { FILE *f; bool terminal, quiet; double shown; int width; } ProgressLine;
 ProgressLine progress_new(FILE *, bool quiet);
-/* On a terminal at most ten times a second over the same line; elsewhere only the last step of an epoch, as a line of its
- * own. now: seconds of a monotonic clock. */
+/* On a terminal at most ten times a second over the same line, elsewhere nothing. now: seconds of a monotonic clock. */
 void progress_show(ProgressLine *, const Progress *, double now);
-void progress_end(ProgressLine *);               /* clears the line, or ends it */
-void progress_text(Str *, const Progress *);     /* float 3/12 [ 120/469] loss 0.4312 acc 84.21 % 10250 images/s 1:02 left */
+void progress_epoch(ProgressLine *, const Progress *); /* a line that stays, terminal or not */
+void progress_clear(ProgressLine *);             /* before anything else is printed, and at the end */
+void progress_text(Str *, const Progress *);     /* float 3/12 [120/469] loss 0.4312, 84.21 %, test 83.90 %, 10250 images/s, 1:02 left */
 
 #endif

@@ -179,7 +179,9 @@ static const struct { const char *text; int line; const char *says, *hint; } wro
   {HEAD DATA PHASE "--- {}\n", 5, "more than one document", NULL},
   {HEAD DATA PHASE "{a: b\n", 6, "not YAML", NULL},
   {HEAD DATA PHASE "? [a]\n: b\n", 5, "a key must be a word", NULL},
-  {HEAD DATA PHASE "batch: \"\\0\"\n", 5, "zero byte", NULL},
+  {HEAD DATA PHASE "batch: \"\\0\"\n", 5, "control character", NULL},
+  {HEAD DATA PHASE "batch: \"\\e[2J\"\n", 5, "control character", NULL},
+  {HEAD DATA PHASE "batch: \"\\u009b\"\n", 5, "control character", NULL},
   {HEAD DATA PHASE "batch: \xff\n", -1, "not YAML", NULL},
   {HEAD DATA PHASE "batch: [[[[[[[[[[1]]]]]]]]]]\n", 5, "nested too deep", NULL},
 };
