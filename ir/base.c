@@ -368,6 +368,19 @@ void str_quoted(Str *s, const char *text) {
   str_put(s, "\"");
 }
 
+void str_html(Str *s, const char *text) {
+  for (const char *p = text; *p; p++) {
+    unsigned char ch = (unsigned char)*p;
+    if (ch == '<') str_put(s, "&lt;");
+    else if (ch == '>') str_put(s, "&gt;");
+    else if (ch == '&') str_put(s, "&amp;");
+    else if (ch == '"') str_put(s, "&quot;");
+    else if (ch == '\'') str_put(s, "&#39;");
+    else if (ch == '\n' || (ch >= 32 && ch < 127)) str_putn(s, p, 1);
+    else str_put(s, "?");
+  }
+}
+
 /* Puts what printf made of a number, with the locale's decimal separator as '.'. */
 static void put_number(Str *s, const char *text) {
   bool in_separator = false;

@@ -115,6 +115,7 @@ bool parse_f32(const char *text, size_t n, float *);
 bool parse_i64(const char *text, size_t n, int64_t *);
 /* "..." with \" \\ \n \t and \xNN for the rest outside printable ASCII: for texts, JSON uses its own library. */
 void str_quoted(Str *, const char *);
+void str_html(Str *, const char *text); /* for HTML and SVG: < > & " ' escaped, others outside printable ASCII and newline as ? */
 
 /* Whole files. Reading refuses more than limits.file bytes. Writing goes to a temporary name in the same directory and
  * renames, so that nothing half-written stays; path "-" is standard output. E05xx on failure. */

@@ -4,19 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-void html_text(Str *s, const char *text) {
-  for (const char *p = text; *p; p++) {
-    unsigned char ch = (unsigned char)*p;
-    if (ch == '<') str_put(s, "&lt;");
-    else if (ch == '>') str_put(s, "&gt;");
-    else if (ch == '&') str_put(s, "&amp;");
-    else if (ch == '"') str_put(s, "&quot;");
-    else if (ch == '\'') str_put(s, "&#39;");
-    else if (ch >= 32 && ch < 127) str_putn(s, p, 1);
-    else str_put(s, "?");
-  }
-}
-
 void node_label(Str *s, const Graph *g, const Node *n) {
   str_put(s, op_info[n->op].name);
   if (op_info[n->op].attrs & AT_SCALAR) str_printf(s, " %s", scalar_info[n->a.scalar].name ? scalar_info[n->a.scalar].name : "mul");
@@ -115,13 +102,13 @@ void draw_svg(Str *s, const Graph *g) {
     node_label(&l, g, n);
     type_print(&t, g, &n->t);
     str_printf(s, "<g><title>");
-    if (n->loc.name) html_text(s, n->loc.name);
+    if (n->loc.name) str_html(s, n->loc.name);
     str_printf(s, "</title><rect x=\"%.1f\" y=\"%.1f\" width=\"%d\" height=\"%d\" rx=\"5\" fill=\"%s\" stroke=\"#555\"/>"
                "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\" font-weight=\"bold\">", x, y, BOX_W, BOX_H,
                n->op == OP_ARG ? "#e8e8ff" : elem_is_code(n->t.e) ? "#d8f0d8" : "#fff4d8", x + BOX_W / 2.0, y + 18);
-    html_text(s, l.p);
+    str_html(s, l.p);
     str_printf(s, "</text><text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">", x + BOX_W / 2.0, y + 34);
-    html_text(s, t.p);
+    str_html(s, t.p);
     str_put(s, "</text></g>\n");
     str_free(&l);
     str_free(&t);

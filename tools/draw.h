@@ -6,7 +6,6 @@
 
 void draw_dot(Str *, const Graph *);
 void draw_svg(Str *, const Graph *);
-void html_text(Str *, const char *text); /* model text for HTML and SVG: < > & " ' escaped, others outside printable ASCII as ? */
 /* What a node is: "map add", "contract int", with its element type and shape in two lines of text. */
 void node_label(Str *, const Graph *, const Node *);
 

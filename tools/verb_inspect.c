@@ -70,15 +70,7 @@ static bool write_html(Cmd *c, const char *path, const Str *text, const Graph *g
   Str s = {.ctx = c->ctx};
   str_put(&s, "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>popshift inspect</title>"
               "<style>body{font-family:sans-serif;margin:2em}pre{overflow:auto;background:#f6f6f6;padding:1em}</style>\n<h1>Model</h1><pre>");
-  html_text(&s, "");
-  for (const char *p = text->p, *e; *p; p = *e ? e + 1 : e) { /* line by line: the escaper has no newline */
-    e = p + strcspn(p, "\n");
-    char *line = strndup(p, (size_t)(e - p));
-    if (!line) abort();
-    html_text(&s, line);
-    str_put(&s, "\n");
-    free(line);
-  }
+  str_html(&s, text->p);
   str_put(&s, "</pre>\n<h1>Network</h1><p>Green: integer codes; yellow: float; blue: inputs. Constants are left out.</p>\n");
   draw_svg(&s, g);
   str_put(&s, "</html>\n");

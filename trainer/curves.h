@@ -1,0 +1,27 @@
+/* Training curves: one SVG that stands alone, and an HTML page with it, a table of epochs and the recipe. */
+#ifndef POPSHIFT_TRAINER_CURVES_H
+#define POPSHIFT_TRAINER_CURVES_H
+
+#include "ir/base.h"
+
+typedef struct CurvePoint {
+  double epoch;                  /* ascending, over all phases */
+  double train_loss;             /* NaN: none, in this and the next two */
+  double train_accuracy, test_accuracy; /* 0 .. 1 */
+} CurvePoint;
+
+typedef struct CurvePhase { const char *name; double begin, end; } CurvePhase; /* epochs; the second ends where the third begins */
+
+typedef struct Curves {
+  const char *title;             /* texts are escaped */
+  const char *subtitle;          /* or NULL */
+  const CurvePoint *point;
+  int n_point;
+  const CurvePhase *phase;
+  int n_phase;
+} Curves;
+
+void curves_svg(Str *, const Curves *);
+void curves_html(Str *, const Curves *, const char *recipe); /* recipe: text, or NULL */
+
+#endif

@@ -1,0 +1,63 @@
+#include "trainer/optim.h"
+
+#include "ir/math.h"
+
+#include <math.h>
+
+double schedule_lr(const Schedule *s, int64_t iteration, int64_t per_epoch, double epochs) {
+  double warm = floor(s->warm_epochs * (double)per_epoch + 0.5), i = (double)iteration;
+  if (i < warm) return s->warm_constant ? s->warm_lr : s->warm_lr + (s->base - s->warm_lr) * (i / warm);
+  if (s->kind == LR_COSINE) {
+    double all = epochs * (double)per_epoch - warm, at = all > 0 ? (i - warm) / all : 1;
+    if (at > 1) at = 1;
+    return s->final + (s->base - s->final) * (1 + math_eval(S_COS, 0x1.921fb54442d18p+1 * at, 0)) / 2;
+  }
+  double lr = s->base;
+  if (s->kind == LR_STEP)
+    for (int k = 0; k < s->n_at && s->at[k] * (double)per_epoch <= i; k++) lr *= s->factor;
+  return lr;
+}
+
+int optim_slots(const Optim *o) { return o->kind == OPTIM_ADAM ? 2 : o->momentum != 0; }
+
+OptimStep optim_begin(const Optim *o, double lr, int64_t t) {
+  OptimStep s = {.o = o, .lr = (float)lr, .decay = (float)o->weight_decay, .momentum = (float)o->momentum};
+  if (o->kind == OPTIM_SGD) return s;
+  s.beta1 = (float)o->beta1;
+  s.beta2 = (float)o->beta2;
+  s.epsilon = (float)o->epsilon;
+  s.root_correction = (float)sqrt(1 - math_eval(S_POW, o->beta2, (double)t));
+  s.rate = (float)(lr / (1 - math_eval(S_POW, o->beta1, (double)t)));
+  return s;
+}
+
+static void sgd(const OptimStep *s, const ParamGroup *p, const float *restrict grad, int64_t begin, int64_t end) {
+  float lr = s->lr, momentum = s->momentum, mul = p->grad_mul, decay = s->decay * p->decay_mul;
+  float *restrict value = p->value, *restrict v = p->state;
+  if (momentum == 0) {
+    for (int64_t i = begin; i < end; i++) value[i] -= lr * (grad[i] * mul + decay * value[i]);
+    return;
+  }
+  float now = s->o->nesterov ? 1 : 0, later = s->o->nesterov ? momentum : 1; /* multiplying by 0 or 1 is exact */
+  for (int64_t i = begin; i < end; i++) {
+    float g = grad[i] * mul + decay * value[i];
+    v[i] = momentum * v[i] + g;
+    value[i] -= lr * (now * g + later * v[i]);
+  }
+}
+
+static void adam(const OptimStep *s, const ParamGroup *p, const float *restrict grad, int64_t begin, int64_t end) {
+  float rate = s->rate, root = s->root_correction, epsilon = s->epsilon, mul = p->grad_mul, decay = s->decay * p->decay_mul;
+  float b1 = s->beta1, b2 = s->beta2, c1 = 1 - b1, c2 = 1 - b2;
+  float *restrict value = p->value, *restrict m = p->state, *restrict v = p->state + p->n;
+  for (int64_t i = begin; i < end; i++) {
+    float g = grad[i] * mul + decay * value[i];
+    m[i] = b1 * m[i] + c1 * g;
+    v[i] = b2 * v[i] + c2 * g * g;
+    value[i] -= rate * m[i] / (sqrtf(v[i]) / root + epsilon);
+  }
+}
+
+void optim_step(const OptimStep *s, const ParamGroup *p, const float *grad, int64_t begin, int64_t end) {
+  (s->o->kind == OPTIM_ADAM ? adam : sgd)(s, p, grad, begin, end);
+}

@@ -1,0 +1,160 @@
+/* Recipes as canonical text, and the questions that the trainer asks of one. */
+#include "trainer/recipe.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+/* One code point of valid UTF-8 (the YAML reader let nothing else in). */
+static uint32_t code_point(const unsigned char **p) {
+  uint32_t c = *(*p)++;
+  if (c < 0x80) return c;
+  int more = c >= 0xf0 ? 3 : c >= 0xe0 ? 2 : 1;
+  for (c &= 0x3fu >> more; more && **p; more--) c = c << 6 | (*(*p)++ & 0x3fu);
+  return c;
+}
+
+static bool is_plain(const char *text) {
+  size_t n = strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./+-|");
+  return n && !text[n] && !strchr("-|+", *text) && strncmp(text, "...", 3);
+}
+
+static void put_text(Str *s, const char *text) {
+  if (is_plain(text)) {
+    str_put(s, text);
+    return;
+  }
+  str_put(s, "\"");
+  for (const unsigned char *p = (const unsigned char *)text; *p;) {
+    uint32_t c = code_point(&p);
+    if (c == '"' || c == '\\') str_printf(s, "\\%c", (int)c);
+    else if (c >= 32 && c < 127) str_printf(s, "%c", (int)c);
+    else str_printf(s, c > 0xffff ? "\\U%08X" : "\\u%04X", (unsigned)c);
+  }
+  str_put(s, "\"");
+}
+
+static void put_field(Str *s, const char *key, const char *text) {
+  str_put(s, key);
+  put_text(s, text);
+}
+
+static void put_number(Str *s, const char *key, double v) {
+  str_put(s, key);
+  str_f64(s, v);
+}
+
+static void put_numbers(Str *s, const char *key, const double *v, int n) {
+  if (!n) return;
+  for (int i = 0; i < n; i++) put_number(s, i ? ", " : key, v[i]);
+  str_put(s, "]\n");
+}
+
+static void put_files(Str *s, const char *key, const RecipeFiles *f) {
+  if (!f->n) return;
+  for (int i = 0; i < f->n; i++) put_field(s, i ? ", " : key, f->name[i]);
+  str_put(s, "]\n");
+}
+
+static void put_quantizer(Str *s, const char *key, QuantSpec q) {
+  str_printf(s, ", %s: %s", key, quantizer_info[q.q].name);
+  if (q.q) str_printf(s, "/%d", q.bits);
+}
+
+static void put_lr(Str *s, const Schedule *l) {
+  static const char *const names[] = {[LR_CONSTANT] = "constant(", [LR_COSINE] = "cosine(", [LR_STEP] = "step("};
+  str_put(s, "    lr: ");
+  put_number(s, names[l->kind], l->base);
+  if (l->kind == LR_COSINE && l->final != 0) put_number(s, ", ", l->final);
+  if (l->kind == LR_STEP) put_number(s, ", ", l->factor);
+  for (int i = 0; l->kind == LR_STEP && i < l->n_at; i++) put_number(s, ", ", l->at[i]);
+  str_put(s, ")\n");
+  if (l->warm_epochs == 0) return;
+  put_number(s, "    warmup: {epochs: ", l->warm_epochs);
+  put_number(s, ", lr: ", l->warm_lr);
+  str_printf(s, ", shape: %s}\n", l->warm_constant ? "constant" : "linear");
+}
+
+static void put_phase(Str *s, const Phase *p) {
+  const Optim *o = &p->optim;
+  bool adam = o->kind == OPTIM_ADAM;
+  put_field(s, "  - name: ", p->name);
+  str_printf(s, "\n    quant: %s\n    optimizer: %s\n", p->quant ? "true" : "false", adam ? "adam" : "sgd");
+  put_lr(s, &p->lr);
+  if (adam) {
+    put_numbers(s, "    betas: [", (const double[]){o->beta1, o->beta2}, 2);
+    put_number(s, "    epsilon: ", o->epsilon);
+  } else {
+    put_number(s, "    momentum: ", o->momentum);
+    str_printf(s, "\n    nesterov: %s", o->nesterov ? "true" : "false");
+  }
+  put_number(s, "\n    weight_decay: ", o->weight_decay);
+  str_printf(s, "\n    epochs: %" PRId64 "\n", p->epochs);
+  if (p->quant) str_printf(s, "    calibrate: %" PRId64 "\n", p->calibrate);
+}
+
+void recipe_print(Str *s, const Recipe *r) {
+  put_field(s, r->net.builtin ? "popshift: recipe/1\nnet: {builtin: " : "popshift: recipe/1\nnet: {onnx: ", r->net.builtin ? r->net.builtin : r->net.onnx);
+  if (r->net.classes) str_printf(s, ", classes: %" PRId64, r->net.classes);
+  for (int i = 0; i < r->net.n_option; i++) {
+    put_field(s, ", ", r->net.option[i].key);
+    put_number(s, ": ", r->net.option[i].value);
+  }
+  str_put(s, "}\ndata:\n");
+  put_files(s, "  train: [", &r->data.train);
+  put_files(s, "  test: [", &r->data.test);
+  put_number(s, "  scale: ", r->data.scale);
+  str_put(s, "\n");
+  put_numbers(s, "  mean: [", r->data.mean, r->data.n_mean);
+  put_numbers(s, "  std: [", r->data.std, r->data.n_std);
+  str_printf(s, "  augment: {crop: %d, flip: %s}\n", r->data.crop, r->data.flip ? "true" : "false");
+  if (r->data.samples) str_printf(s, "  samples: %" PRId64 "\n", r->data.samples);
+  str_printf(s, "batch: %" PRId64 "\nshards: %" PRId64 "\nseed: %" PRIu64 "\n", r->batch, r->shards, r->seed);
+  for (int i = 0; i < r->n_quant; i++) {
+    put_field(s, i ? "  - {match: " : "quant:\n  - {match: ", r->quant[i].match);
+    put_quantizer(s, "weight", r->quant[i].weight);
+    put_quantizer(s, "act", r->quant[i].act);
+    str_printf(s, ", grain: %s}\n", r->quant[i].grain == GRAIN_KERNEL ? "kernel" : "layer");
+  }
+  str_put(s, "phases:\n");
+  for (int i = 0; i < r->n_phase; i++) put_phase(s, &r->phase[i]);
+}
+
+/* Glob of n bytes: * any text, ? any byte. Going back to the last star suffices. */
+static bool glob(const char *p, size_t n, const char *text) {
+  const char *end = p + n, *star = NULL, *again = NULL;
+  while (*text) {
+    if (p < end && *p == '*') star = ++p, again = text;
+    else if (p < end && (*p == '?' || *p == *text)) p++, text++;
+    else if (star) p = star, text = ++again;
+    else return false;
+  }
+  while (p < end && *p == '*') p++;
+  return p == end;
+}
+
+static bool matches(const char *match, const char *layer, bool first, bool last) {
+  for (const char *p = match;; p++) {
+    size_t n = strcspn(p, "|");
+    bool is_first = n == 5 && !memcmp(p, "first", 5), is_last = n == 4 && !memcmp(p, "last", 4);
+    if (is_first || is_last ? (is_first && first) || (is_last && last) : glob(p, n, layer ? layer : "")) return true;
+    p += n;
+    if (!*p) return false;
+  }
+}
+
+const QuantRow *recipe_quant(const Recipe *r, const char *layer, bool first, bool last) {
+  for (int i = 0; i < r->n_quant; i++) if (matches(r->quant[i].match, layer, first, last)) return &r->quant[i];
+  return NULL;
+}
+
+const char *recipe_path(const Recipe *r, const char *data_dir, const char *name) {
+  if (*name == '/') return name;
+  const char *dir = data_dir ? data_dir : r->dir;
+  size_t n = strlen(dir);
+  return arena_printf(r->ctx->own, "%s%s%s", dir, n && dir[n - 1] == '/' ? "" : "/", name);
+}
+
+const NetOption *recipe_net_option(const Recipe *r, const char *key) {
+  for (int i = 0; i < r->net.n_option; i++) if (!strcmp(r->net.option[i].key, key)) return &r->net.option[i];
+  return NULL;
+}
