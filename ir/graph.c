@@ -184,6 +184,15 @@ Node *node_reshape(Graph *g, Node *x, int rank, const Dim *dims) {
   return type_eq(&t, &x->t) ? x : node_new(g, OP_RESHAPE, &t, 1, &x, NULL, NULL);
 }
 
+Node *node_bn_spelled(Graph *g, Node *const in[5], double epsilon) {
+  Node *p[5] = {in[0]};
+  Dim d[MAX_RANK];
+  for (int i = 0; i < in[0]->t.rank; i++) d[i] = i == 1 ? in[0]->t.d[1] : dim_c(1);
+  for (int k = 1; k < 5; k++) p[k] = node_reshape(g, in[k], in[0]->t.rank, d);
+  Node *root = node_map1(g, S_SQRT, node_map2(g, S_ADD, p[4], node_const_f(g, F32, epsilon)));
+  return node_map2(g, S_ADD, node_map2(g, S_MUL, node_map2(g, S_SUB, p[0], p[3]), node_map2(g, S_DIV, p[1], root)), p[2]);
+}
+
 Affine affine_iter(int iter, int64_t coef, int64_t base) {
   Affine a = {.base = base, .div = 1};
   a.coef[iter] = coef;

@@ -137,6 +137,9 @@ Node *node_matmul(Graph *, Node *a, Node *b, Elem result);
 /* Any-dimensional convolution, x[N, C, spatial..], w[M, C/groups, kernel..]: result [N, M, out..]. out: output extents. */
 Node *node_conv(Graph *, Node *x, Node *w, int groups, const int64_t *stride, const int64_t *dilation, const int64_t *pad_before, const int64_t *out, double fill, Elem result);
 
+/* What operator bn means, spelled out: five maps over in = x, gamma, beta, mean, var. */
+Node *node_bn_spelled(Graph *, Node *const in[5], double epsilon);
+
 Affine affine_iter(int iter, int64_t coef, int64_t base); /* coef*iter + base, div 1 */
 Iters *iters_copy(Arena *, const Iters *, const Node *const *in, int n_in);
 /* Extents of all iterators (outputs from the type, then reductions). Static types only. Returns their count. */

@@ -211,17 +211,6 @@ static Node *canon_contract(Rewrite *rw, const Node *old, Node *const *in) {
   return canon_operands(rw, old, in);
 }
 
-/* (x - mean) * (gamma / sqrt(var + eps)) + beta, per channel along dimension 1. */
-static Node *canon_bn(Rewrite *rw, const Node *old, Node *const *in) {
-  Node *p[5] = {in[0]};
-  Dim d[MAX_RANK];
-  for (int i = 0; i < old->t.rank; i++) d[i] = i == 1 ? old->t.d[1] : dim_c(1);
-  for (int k = 1; k < 5; k++) p[k] = node_reshape(rw->g, in[k], old->t.rank, d);
-  Node *root = node_map1(rw->g, S_SQRT, node_map2(rw->g, S_ADD, p[4], node_const_f(rw->g, F32, old->a.fill)));
-  Node *centred = node_map2(rw->g, S_SUB, p[0], p[3]);
-  return node_map2(rw->g, S_ADD, node_map2(rw->g, S_MUL, centred, node_map2(rw->g, S_DIV, p[1], root)), p[2]);
-}
-
 static Node *canon_rule(Rewrite *rw, const Node *old, Node *const *in) {
   Node *y = NULL;
   int before = rw->changes;
@@ -231,7 +220,7 @@ static Node *canon_rule(Rewrite *rw, const Node *old, Node *const *in) {
   case OP_RESHAPE: y = canon_reshape(rw, old, in); break;
   case OP_REDUCE: y = canon_operands(rw, old, in); break;
   case OP_CONTRACT: y = canon_contract(rw, old, in); break;
-  case OP_BN: y = canon_bn(rw, old, in); break;
+  case OP_BN: y = node_bn_spelled(rw->g, in, old->a.fill); break;
   case OP_CONCAT: y = old->n_in == 1 ? in[0] : NULL; break;
   default: break;
   }

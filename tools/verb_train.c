@@ -1,0 +1,138 @@
+/* train and quantize: a recipe run by the trainer. Each phase that ends leaves its network in the run's folder. */
+#include "tools/cmd.h"
+
+#ifdef POPSHIFT_TRAINER
+#include "trainer/train.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+
+typedef struct Run { Cmd *c; const char *out; json_t *phases; } Run;
+
+static Graph *load_float(void *user, const char *path) {
+  Run *run = user;
+  Model m;
+  if (!model_load(run->c, path, &m)) return NULL;
+  if (m.s.graph) return m.s.graph;
+  diag(run->c->ctx, E0702, NULL, "'%s' is a program, not a graph", path);
+  model_free(&m);
+  return NULL;
+}
+
+static bool write_graph(Run *run, const PhaseResult *r) {
+  Ctx *ctx = run->c->ctx;
+  Graph *g = net_freeze(r->net, r->net->g->name, 1);
+  if (!g) return false;
+  Str s = {.ctx = ctx};
+  graph_print(&s, g);
+  bool ok = file_write(ctx, arena_printf(ctx->own, "%s/%s.ir", run->out, r->name), s.p, s.n);
+  str_free(&s);
+  graph_free(g);
+  return ok;
+}
+
+static bool write_predictions(Run *run, const PhaseResult *r) {
+  Str s = {.ctx = run->c->ctx};
+  for (int64_t i = 0; i < r->n_predictions; i++) str_printf(&s, "%" PRId32 "\n", r->predictions[i]);
+  bool ok = !r->predictions || file_write(run->c->ctx, arena_printf(run->c->ctx->own, "%s/%s.predictions", run->out, r->name), s.p, s.n);
+  str_free(&s);
+  return ok;
+}
+
+static void put_number(json_t *o, const char *key, double v) { if (isfinite(v)) json_object_set_new(o, key, json_real(v)); }
+
+/* Bytes of the weights as floats, and as packed codes. */
+static void weight_bytes(const Net *net, int64_t *as_float, int64_t *packed) {
+  int64_t bits = 0;
+  *as_float = 0;
+  for (int p = 0; p < net->n_p; p++) {
+    const Param *w = &net->p[p];
+    if (w->role == PARAM_STEP_A || w->role == PARAM_STEP_W) continue;
+    int width = 32;
+    for (int q = 0; q < net->n_p; q++) if (net->p[q].role == PARAM_STEP_W && net->p[q].of == p) width = net->p[q].bits;
+    bits += w->n * width;
+    *as_float += 4 * w->n;
+  }
+  *packed = (bits + 7) / 8;
+}
+
+static bool phase_done(void *user, const PhaseResult *r) {
+  Run *run = user;
+  int64_t as_float, packed;
+  if (!write_graph(run, r) || !write_predictions(run, r)) return false;
+  json_t *o = json_object();
+  json_object_set_new(o, "name", json_string(r->name));
+  json_object_set_new(o, "quantized", json_boolean(r->quantized));
+  json_object_set_new(o, "model", json_string(arena_printf(run->c->ctx->own, "%s/%s.ir", run->out, r->name)));
+  put_number(o, "train_loss", r->train_loss), put_number(o, "train_accuracy", r->train_accuracy);
+  put_number(o, "test_accuracy", r->test_accuracy), put_number(o, "frozen_accuracy", r->frozen_accuracy);
+  put_number(o, "images_per_second", r->images_per_second);
+  weight_bytes(r->net, &as_float, &packed);
+  json_object_set_new(o, "float_bytes", json_integer(as_float)), json_object_set_new(o, "weight_bytes", json_integer(packed));
+  json_array_append_new(run->phases, o);
+  if (!cmd_has(run->c, FLAG_json) && !cmd_has(run->c, FLAG_quiet)) {
+    printf("%s: ", r->name);
+    if (isfinite(r->test_accuracy)) printf("test accuracy %.2f %%", 100 * r->test_accuracy);
+    if (isfinite(r->frozen_accuracy)) printf(", in exact integers %.2f %%", 100 * r->frozen_accuracy);
+    printf(", weights %" PRId64 " bytes, %s/%s.ir\n", packed, run->out, r->name);
+    fflush(stdout);
+  }
+  return true;
+}
+
+static bool options(Cmd *c, Recipe *r, TrainOptions *o) {
+  int64_t threads;
+  double save;
+  if (!cmd_int(c, FLAG_threads, 0, 0, 256, &threads) || !cmd_double(c, FLAG_save_every, 20, &save)) return false;
+  for (int i = 0; i < c->flag[FLAG_set].n; i++) if (!recipe_set(r, c->flag[FLAG_set].v[i])) return false;
+  o->threads = (int)threads;
+  o->save_seconds = save;
+  o->data_dir = cmd_get(c, FLAG_data);
+  o->resume = cmd_has(c, FLAG_resume), o->quiet = cmd_has(c, FLAG_quiet), o->verbose = cmd_has(c, FLAG_verbose);
+  o->out = cmd_get(c, FLAG_out) ? cmd_get(c, FLAG_out) : "run";
+  return true;
+}
+
+static int run_recipe(Cmd *c, const char *model) {
+  Run run = {.c = c, .phases = json_array()};
+  TrainOptions o = {.load = load_float, .phase_done = phase_done, .user = &run};
+  const char *path = cmd_get(c, FLAG_recipe);
+  if (!path) { diag(c->ctx, E0701, NULL, "which recipe? --recipe FILE"); return EXIT_USAGE; }
+  Recipe *r = recipe_read(c->ctx, path);
+  if (!r || !options(c, r, &o)) return diag_exit(c->ctx);
+  if (model) r->net.builtin = NULL, r->net.onnx = model[0] == '/' ? model : realpath(model, NULL);
+  if (model && !r->net.onnx) { diag(c->ctx, E0501, NULL, "cannot open '%s'", model); return EXIT_IO; }
+  run.out = o.out;
+  bool ok = train_run(c->ctx, r, &o);
+  if (ok && cmd_has(c, FLAG_json)) {
+    json_t *top = json_pack("{s:s s:s s:o}", "schema", "popshift.train/1", "run", o.out, "phases", json_incref(run.phases));
+    json_dumpf(top, stdout, JSON_PRESERVE_ORDER | JSON_INDENT(2) | JSON_REAL_PRECISION(6));
+    putchar('\n');
+    json_decref(top);
+  }
+  json_decref(run.phases);
+  return ok ? EXIT_OK : diag_exit(c->ctx);
+}
+
+int verb_train(Cmd *c) {
+  if (c->n_args) { diag(c->ctx, E0701, NULL, "train takes no model: the recipe names the network (`popshift quantize MODEL` starts from one)"); return EXIT_USAGE; }
+  return run_recipe(c, NULL);
+}
+
+int verb_quantize(Cmd *c) {
+  const char *model = cmd_model(c);
+  return model ? run_recipe(c, model) : EXIT_USAGE;
+}
+
+#else
+
+static int not_built(Cmd *c) {
+  diag(c->ctx, E0307, NULL, "the trainer is not built in (configure with -DPOPSHIFT_TRAINER=ON)");
+  return EXIT_UNSUPPORTED;
+}
+int verb_train(Cmd *c) { return not_built(c); }
+int verb_quantize(Cmd *c) { return not_built(c); }
+
+#endif

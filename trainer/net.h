@@ -1,0 +1,77 @@
+/* A network in training: a graph whose parameters are arguments, and their values. Built in, or any float graph whose constants
+ * become parameters. Quantizers are put in by rewriting the graph (quantize.c); freeze.c turns it back into a graph for inference. */
+#ifndef POPSHIFT_TRAINER_NET_H
+#define POPSHIFT_TRAINER_NET_H
+
+#include "ir/graph.h"
+#include "trainer/recipe.h"
+
+typedef enum ParamRole {
+  PARAM_WEIGHT,        /* of a contract */
+  PARAM_VECTOR,        /* biases, gains */
+  PARAM_STEP_W,        /* step size of a weight quantizer: f32[1..], broadcasting against the weights */
+  PARAM_STEP_A,        /* step size of an activation quantizer: f32[1] */
+  PARAM_STAT           /* running mean or variance of a bn: not trained by gradients */
+} ParamRole;
+
+typedef struct Param {
+  const char *name;    /* unique */
+  ParamRole role;
+  Type t;
+  int64_t n;
+  float *value;        /* [n], 64-aligned, in the net's arena */
+  int bits;            /* of steps: of the quantizer */
+  int of;              /* PARAM_STEP_W: the weights' parameter; else -1 */
+  int64_t elements;    /* of steps: quantized elements that one step serves, per sample for activations */
+  bool is_signed;      /* PARAM_STEP_A: symmetric about 0 */
+  float least;         /* of steps: they stay at or above it */
+} Param;
+
+/* g: argument 0 is the raw images f32[N,C,H,W] with N a symbol, argument 1+i is parameter i; output 0 the logits f32[N,classes]. */
+typedef struct Net {
+  Ctx *ctx;
+  Arena *arena;
+  Graph *g;
+  Param *p; int n_p, cap_p;
+  int classes;
+  bool quantized;
+} Net;
+
+/* data: channels, height, width of an image. Weights are He-normal by the recipe's seed. NULL with E0703 at the recipe's line. */
+Net *net_builtin(Ctx *, const Recipe *, int c, int h, int w);
+/* From a float graph of one image input [N|1,C,H,W] and one output of logits: constants that a contract, an addition or a bn
+ * reads become parameters. Consumes g. NULL with E0702 where it is not of that form. */
+Net *net_of_graph(Ctx *, Graph *g, const Recipe *, int c, int h, int w);
+void net_free(Net *);
+
+/* An empty net; and its image argument with the recipe's normalization, x*(scale/std) - mean/std in binary32: NULL with E0703. */
+Net *net_new(Ctx *, const Recipe *, const char *name, int classes);
+Node *net_images(Net *, const Recipe *, int c, int h, int w);
+/* Adds a parameter of f32, zeroed. Its argument is made by who builds the graph. */
+int net_param(Net *, const char *name, ParamRole, const Type *);
+
+/* The graph with N = batch (0: the symbol stays); bn as it is, or spelled out in maps. */
+Graph *net_bind(const Net *, int64_t batch, bool spell_bn);
+
+/* One step's graph: arguments x, parameters, then labels i64[batch,1] as the last. */
+typedef struct TrainGraph {
+  Graph *g;
+  int out_loss, out_correct; /* f32[batch,1]: cross-entropy of each sample; 1 where the first greatest logit is the label's */
+  int *out_grad;             /* by parameter: output with its gradient of the loss summed over samples / total; -1: none */
+  int *out_mean, *out_var;   /* by parameter: of PARAM_STAT means and variances, the batch's; else -1 */
+} TrainGraph;
+bool net_train_graph(const Net *, int64_t batch, int64_t total, Arena *, TrainGraph *);
+/* Calibration: outputs are, for each activation step in order, the mean of squares and the maximum of |x|, f32[1] each. */
+Graph *net_calibration_graph(const Net *, int64_t batch);
+
+/* quantize.c: quantizers as the recipe's rows say. False with a diagnostic. */
+bool net_quantize(Net *, const Recipe *);
+
+/* freeze.c: for inference: input u8 images, weights as codes, batch symbolic (batch 0) or fixed. Outputs the logits. */
+Graph *net_freeze(const Net *, const char *name, int64_t batch);
+
+typedef struct NetInfo { const char *name, *options, *what; } NetInfo;
+extern const NetInfo net_info[];
+extern const int n_net_info;
+
+#endif

@@ -1,0 +1,74 @@
+/* A float graph from elsewhere as a network: constants that contractions, additions and bn read become its parameters. */
+#include "trainer/net.h"
+
+#include <string.h>
+
+/* How a constant is used: the role that it gets, or -1. */
+static int role_of(const Node *n, int k) {
+  const Node *c = n->in[k];
+  if (!node_is_const(c) || !elem_eq(c->t.e, F32) || !c->a.value->n) return -1;
+  if (n->op == OP_CONTRACT && n->a.scalar == S_MUL) return PARAM_WEIGHT;
+  if (n->op == OP_BN && k) return k < 3 ? PARAM_VECTOR : PARAM_STAT;
+  if (n->op == OP_MAP && n->a.scalar == S_ADD && c->a.value->n > 1) return PARAM_VECTOR;
+  return -1;
+}
+
+static bool wrong(const Net *net, const Graph *g, const char *what) {
+  return diag(net->ctx, E0702, &(Loc){.file = g->file, .line = -1, .node = -1}, "not a classifier of images: %s", what);
+}
+
+static bool check_ports(const Net *net, const Graph *g, int c, int h, int w) {
+  if (g->n_args != 1) return wrong(net, g, "it has more inputs than one, or none");
+  const Type *t = &g->args[0]->t;
+  if (t->rank != 4 || !elem_eq(t->e, F32)) return wrong(net, g, "its input is not f32[N,C,H,W]");
+  if (t->d[1].n != c || t->d[2].n != h || t->d[3].n != w) return wrong(net, g, "the data's images do not have its input's size");
+  if (!t->d[0].sym) return wrong(net, g, "the batch is fixed; export it with a symbolic first dimension");
+  if (g->n_outs != 1 || g->outs[0].v->t.rank != 2 || !elem_eq(g->outs[0].v->t.e, F32)) return wrong(net, g, "its output is not f32[N,classes]");
+  if (g->outs[0].v->t.d[1].n != net->classes) return wrong(net, g, "its classes are not the data's");
+  return true;
+}
+
+static const char *unique(Net *net, const Node *c, const Node *user, int role) {
+  static const char *const what[] = {[PARAM_WEIGHT] = "weight", [PARAM_VECTOR] = "bias", [PARAM_STAT] = "stat"};
+  const char *base = c->loc.name && *c->loc.name ? c->loc.name : arena_printf(net->arena, "%s.%s", user->loc.name && *user->loc.name ? user->loc.name : "layer", what[role]);
+  const char *name = base;
+  for (int i = 2, clash = 1; clash; i++) {
+    clash = 0;
+    for (int p = 0; p < net->n_p; p++) clash |= !strcmp(net->p[p].name, name);
+    if (clash) name = arena_printf(net->arena, "%s.%d", base, i);
+  }
+  return name;
+}
+
+Net *net_of_graph(Ctx *ctx, Graph *old, const Recipe *r, int c, int h, int w) {
+  Net *net = net_new(ctx, r, old->name, (int)r->net.classes);
+  bool ok = check_ports(net, old, c, h, w);
+  Arena *scratch = arena_new(ctx);
+  Node **map = NEWN(scratch, Node *, old->n_nodes + 1), *x = ok ? net_images(net, r, c, h, w) : NULL;
+  ok = ok && x;
+  if (ok) map[old->args[0]->id] = x;
+  Graph *g = net->g;
+  for (int i = 0; ok && i < old->n_nodes; i++) {
+    const Node *n = old->nodes[i];
+    if (n->op == OP_ARG) continue;
+    Node **in = NEWN(scratch, Node *, n->n_in + 1);
+    g->at = n->loc;
+    for (int k = 0; k < n->n_in; k++) {
+      int role = role_of(n, k);
+      if (role >= 0 && node_is_const(map[n->in[k]->id])) {
+        int p = net_param(net, unique(net, n->in[k], n, role), (ParamRole)role, &n->in[k]->t);
+        memcpy(net->p[p].value, n->in[k]->a.value->data, (size_t)net->p[p].n * sizeof(float));
+        map[n->in[k]->id] = graph_arg(g, net->p[p].name, &n->in[k]->t);
+      }
+      in[k] = map[n->in[k]->id];
+    }
+    Attr a = n->a;
+    map[i] = node_new(g, (Op)n->op, &n->t, n->n_in, in, &a, &n->loc);
+  }
+  if (ok) graph_out(g, "logits", map[old->outs[0].v->id]);
+  arena_free(scratch);
+  graph_free(old);
+  if (ok) return net;
+  net_free(net);
+  return NULL;
+}

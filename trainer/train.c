@@ -1,0 +1,237 @@
+/* The run: phases of epochs of steps, and what is written between. */
+#include "trainer/train_impl.h"
+
+#include "passes/pass.h"
+#include "trainer/curves.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+static double now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static const char *path_in(Trainer *t, const char *name) { return arena_printf(t->arena, "%s/%s", t->o->out, name); }
+
+/* Setting up */
+
+static bool load_data(Trainer *t) {
+  const Recipe *r = t->r;
+  int classes = (int)r->net.classes;
+  t->train = dataset_load(t->ctx, t->arena, r, &r->data.train, t->o->data_dir, classes, r->data.samples);
+  if (!t->train) return false;
+  if (r->data.test.n && !(t->test = dataset_load(t->ctx, t->arena, r, &r->data.test, t->o->data_dir, t->train->classes, 0))) return false;
+  Loc loc = LOC_NONE;
+  loc.file = r->file;
+  if (t->test && (t->test->c != t->train->c || t->test->h != t->train->h || t->test->w != t->train->w))
+    return diag(t->ctx, E0703, &loc, "test images are %dx%dx%d, training images %dx%dx%d", t->test->c, t->test->h, t->test->w, t->train->c, t->train->h, t->train->w);
+  if (t->train->n < r->batch) return diag(t->ctx, E0703, &loc, "%lld images are fewer than a batch of %lld", (long long)t->train->n, (long long)r->batch);
+  t->shard_size = r->batch / r->shards;
+  if (t->shard_size > 4096) return diag(t->ctx, E0703, &loc, "a shard has %lld images, at most 4096 can be", (long long)t->shard_size);
+  t->per_epoch = t->train->n / r->batch;
+  t->order = NEWN(t->arena, int32_t, t->train->n);
+  /* raw bytes go in: the network normalizes (net_images) */
+  Recipe *raw = NEW(t->arena, Recipe);
+  *raw = *r;
+  raw->data.scale = 1, raw->data.n_mean = raw->data.n_std = 0;
+  return transform_init(&t->augment, t->arena, raw, t->train, LAYOUT_NCHW, true) && transform_init(&t->plain, t->arena, raw, t->train, LAYOUT_NCHW, false);
+}
+
+static bool make_net(Trainer *t) {
+  const Recipe *r = t->r;
+  const Dataset *d = t->train;
+  Recipe *with = NEW(t->arena, Recipe);
+  *with = *r;
+  with->net.classes = d->classes;
+  if (r->net.builtin) t->net = net_builtin(t->ctx, with, d->c, d->h, d->w);
+  else {
+    Graph *g = t->o->load ? t->o->load(t->o->user, recipe_path(r, NULL, r->net.onnx)) : NULL;
+    t->net = g ? net_of_graph(t->ctx, g, with, d->c, d->h, d->w) : NULL;
+  }
+  return t->net != NULL;
+}
+
+static bool make_workers(Trainer *t) {
+  t->pool = rt_pool_new(t->o->threads);
+  if (!t->pool) return diag(t->ctx, E0902, NULL, "threads cannot be had");
+  t->threads = rt_pool_threads(t->pool);
+  t->worker = NEWN(t->arena, Worker, t->threads);
+  t->shard = NEWN(t->arena, Shard, t->r->shards);
+  int64_t image = (int64_t)t->train->c * t->train->h * t->train->w;
+  for (int i = 0; i < t->threads; i++) {
+    Worker *w = &t->worker[i];
+    w->ctx = ctx_new();
+    w->ctx->limits = t->ctx->limits;
+    w->ctx->limits.work = INT64_MAX;
+    if (!(w->dnn = dnn_new(w->ctx))) return diag(t->ctx, E0902, NULL, "oneDNN does not start");
+    char *x = arena_alloc(t->arena, (size_t)(t->shard_size * image) * sizeof(float) + 64);
+    w->x = (float *)(void *)(x + (64 - (uintptr_t)x % 64) % 64);
+    w->label = NEWN(t->arena, int32_t, t->shard_size);
+    w->label64 = NEWN(t->arena, int64_t, t->shard_size);
+  }
+  return true;
+}
+
+static bool make_folder(Trainer *t) {
+  struct stat s;
+  if (mkdir(t->o->out, 0777) && errno != EEXIST) return diag(t->ctx, E0502, NULL, "cannot make folder '%s': %s", t->o->out, strerror(errno));
+  if (stat(t->o->out, &s) || !S_ISDIR(s.st_mode)) return diag(t->ctx, E0502, NULL, "'%s' is not a folder", t->o->out);
+  Str text = {.ctx = t->ctx};
+  recipe_print(&text, t->r);
+  bool ok = t->o->resume || file_write(t->ctx, path_in(t, "recipe.yaml"), text.p, text.n);
+  str_free(&text);
+  return ok;
+}
+
+/* Curves */
+
+static bool draw_curves(Trainer *t) {
+  LogRow *rows;
+  int n, points = 0;
+  if (!trainlog_read(t->ctx, path_in(t, "log.jsonl"), &rows, &n)) return false;
+  Curves c = {.title = t->net->g->name, .subtitle = t->r->file};
+  CurvePoint *p = NEWN(t->arena, CurvePoint, n + 1);
+  CurvePhase *ph = NEWN(t->arena, CurvePhase, t->r->n_phase);
+  for (int i = 0; i < n; i++)
+    if (rows[i].is_epoch) p[points++] = (CurvePoint){(double)rows[i].epoch, rows[i].loss, rows[i].accuracy, rows[i].test_accuracy};
+  double at = 0;
+  for (int i = 0; i < t->r->n_phase; at = ph[i++].end) ph[i] = (CurvePhase){t->r->phase[i].name, at, at + (double)t->r->phase[i].epochs};
+  c.point = p, c.n_point = points, c.phase = ph, c.n_phase = t->r->n_phase;
+  Str svg = {.ctx = t->ctx}, html = {.ctx = t->ctx}, recipe = {.ctx = t->ctx};
+  recipe_print(&recipe, t->r);
+  curves_svg(&svg, &c);
+  curves_html(&html, &c, recipe.p);
+  bool ok = file_write(t->ctx, path_in(t, "curves.svg"), svg.p, svg.n) && file_write(t->ctx, path_in(t, "curves.html"), html.p, html.n);
+  str_free(&svg), str_free(&html), str_free(&recipe);
+  return ok;
+}
+
+/* Epochs */
+
+typedef struct Show { ProgressLine line; TrainLog *log; double saved, test_accuracy; int64_t epochs_before, epochs_all; } Show;
+
+static Progress progress_of(const Trainer *t, const Show *s) {
+  double rate = t->seconds > 0 ? (double)t->images / t->seconds : 0;
+  int64_t left = s->epochs_all * t->per_epoch - t->iteration;
+  return (Progress){.phase = t->r->phase[t->phase].name, .epoch = s->epochs_before + t->epoch + 1, .epochs = s->epochs_all, .step = t->step, .steps = t->per_epoch,
+                    .loss = t->seen ? t->loss / (double)t->seen : 0, .accuracy = t->seen ? (double)t->correct / (double)t->seen : 0,
+                    .test_accuracy = s->test_accuracy, .images_per_second = rate, .seconds_left = rate > 0 ? (double)(left * t->r->batch) / rate : NAN};
+}
+
+static bool interrupted(Trainer *t, Show *s) {
+  if (!t->ctx->cancel || !*t->ctx->cancel) return false;
+  progress_clear(&s->line);
+  if (state_save(t)) {
+    diag(t->ctx, E0602, NULL, "interrupted; the state is in %s", path_in(t, "checkpoint.ckpt"));
+    diag_hint(t->ctx, "the same command with --resume goes on from there");
+  }
+  return true;
+}
+
+static bool run_epoch(Trainer *t, Show *s) {
+  rng_permutation(t->shuffle, (uint64_t)(t->iteration / t->per_epoch), t->train->n, t->order);
+  if (!t->step) t->loss = 0, t->correct = t->seen = 0;
+  while (t->step < t->per_epoch) {
+    if (interrupted(t, s)) return false;
+    double start = now();
+    if (!train_batch(t)) { progress_clear(&s->line); return false; }
+    double end = now();
+    t->seconds += end - start, t->images += t->r->batch;
+    Progress p = progress_of(t, s);
+    progress_show(&s->line, &p, end);
+    if (end - s->saved > t->o->save_seconds && t->step < t->per_epoch) {
+      if (!state_save(t)) return false;
+      s->saved = now();
+    }
+  }
+  return true;
+}
+
+static bool end_epoch(Trainer *t, Show *s) {
+  const Phase *ph = &t->r->phase[t->phase];
+  double accuracy = NAN;
+  if (t->test && !evaluate(t, t->test_graph, t->test, false, NULL, &accuracy)) return false;
+  s->test_accuracy = accuracy;
+  Progress p = progress_of(t, s);
+  progress_epoch(&s->line, &p);
+  LogRow row = {.is_epoch = true, .phase = ph->name, .phase_index = t->phase, .epoch = p.epoch, .iteration = t->iteration, .loss = p.loss, .accuracy = p.accuracy,
+                .test_loss = NAN, .test_accuracy = accuracy, .lr = schedule_lr(&ph->lr, (t->epoch + 1) * t->per_epoch - 1, t->per_epoch, (double)ph->epochs),
+                .images_per_second = p.images_per_second, .seconds = t->seconds};
+  if (!trainlog_write(s->log, &row)) return false;
+  t->epoch++, t->step = 0;
+  s->saved = now();
+  return state_save(t);
+}
+
+/* The frozen graph by its exact meaning: after recognize, contractions of codes are integers, and the executor computes them exactly. */
+static bool frozen(Trainer *t, PhaseResult *res) {
+  State s = {.graph = net_freeze(t->net, t->net->g->name, t->shard_size)};
+  PassOptions o = {.target = target_find("x86-64")};
+  int32_t *pred = NEWN(t->arena, int32_t, t->test->n);
+  bool ok = s.graph && passes_standard(t->ctx, &s, PASS_recognize, &o) && evaluate(t, s.graph, t->test, true, pred, &res->frozen_accuracy);
+  graph_free(s.graph);
+  res->predictions = pred, res->n_predictions = t->test->n;
+  return ok;
+}
+
+static bool end_phase(Trainer *t, const Show *s) {
+  const Phase *ph = &t->r->phase[t->phase];
+  PhaseResult res = {.name = ph->name, .quantized = t->net->quantized, .train_loss = t->seen ? t->loss / (double)t->seen : NAN,
+                     .train_accuracy = t->seen ? (double)t->correct / (double)t->seen : NAN, .test_accuracy = s->test_accuracy,
+                     .images_per_second = t->seconds > 0 ? (double)t->images / t->seconds : NAN, .net = t->net, .frozen_accuracy = NAN};
+  if (t->test && t->net->quantized && !frozen(t, &res)) return false;
+  return draw_curves(t) && (!t->o->phase_done || t->o->phase_done(t->o->user, &res));
+}
+
+static bool begin_phase(Trainer *t) {
+  const Phase *ph = &t->r->phase[t->phase];
+  t->epoch = t->step = 0;
+  if (ph->quant && !t->net->quantized && !(net_quantize(t->net, t->r) && calibrate(t))) return false;
+  if (!ph->quant && t->net->quantized) {
+    Loc loc = LOC_NONE;
+    loc.file = t->r->file, loc.line = ph->line;
+    return diag(t->ctx, E0703, &loc, "phase '%s' is not quantized, but one before it is", ph->name);
+  }
+  return phase_build(t) && state_save(t);
+}
+
+static bool run_phases(Trainer *t, Show *s, bool resumed) {
+  bool ok = true;
+  for (; ok && t->phase < t->r->n_phase; t->phase++) {
+    const Phase *ph = &t->r->phase[t->phase];
+    t->seconds = 0, t->images = 0;
+    s->epochs_before = 0;
+    for (int i = 0; i < t->phase; i++) s->epochs_before += t->r->phase[i].epochs;
+    if (!resumed) ok = begin_phase(t);
+    else if (t->test && t->epoch == ph->epochs) ok = evaluate(t, t->test_graph, t->test, false, NULL, &s->test_accuracy);
+    resumed = false;
+    while (ok && t->epoch < ph->epochs) ok = run_epoch(t, s) && end_epoch(t, s);
+    ok = ok && end_phase(t, s);
+  }
+  return ok;
+}
+
+bool train_run(Ctx *ctx, const Recipe *r, const TrainOptions *o) {
+  Arena *arena = arena_new(ctx);
+  Trainer t = {.ctx = ctx, .arena = arena, .r = r, .o = o, .shuffle = {r->seed, RNG_SHUFFLE}};
+  Show s = {.line = progress_new(stderr, o->quiet), .saved = now(), .test_accuracy = NAN};
+  bool resumed = false;
+  for (int i = 0; i < r->n_phase; i++) s.epochs_all += r->phase[i].epochs;
+  bool ok = load_data(&t) && make_net(&t) && make_workers(&t) && make_folder(&t) && (!o->resume || state_load(&t, &resumed));
+  if (ok) ok = (s.log = trainlog_open(ctx, path_in(&t, "log.jsonl"), resumed ? t.iteration : -1)) != NULL;
+  ok = ok && run_phases(&t, &s, resumed);
+  progress_clear(&s.line);
+  trainlog_close(s.log);
+  phase_free(&t);
+  for (int i = 0; i < t.threads; i++) dnn_free(t.worker[i].dnn), ctx_free(t.worker[i].ctx);
+  rt_pool_free(t.pool);
+  net_free(t.net);
+  arena_free(arena);
+  return ok;
+}

@@ -1,0 +1,69 @@
+/* Shared by the train*.c files only. */
+#ifndef POPSHIFT_TRAINER_TRAIN_IMPL_H
+#define POPSHIFT_TRAINER_TRAIN_IMPL_H
+
+#include "runtime/pool.h"
+#include "trainer/dataset.h"
+#include "trainer/exec.h"
+#include "trainer/train.h"
+#include "trainer/trainlog.h"
+
+/* One thread's own: nothing here is shared. */
+typedef struct Worker {
+  Ctx *ctx;
+  Dnn *dnn;
+  Exec *train, *test;
+  float *x;                /* [shard, image] */
+  int32_t *label;
+  int64_t *label64;
+  bool failed;
+} Worker;
+
+/* What one shard of a batch left, in memory of its own. */
+typedef struct Shard { float *grad, *stat; double loss; int64_t correct; } Shard;
+
+typedef struct Trainer {
+  Ctx *ctx;
+  Arena *arena;
+  const Recipe *r;
+  const TrainOptions *o;
+  Net *net;
+  Dataset *train, *test;   /* test may be NULL */
+  Transform augment, plain;
+  Rng shuffle;
+  RtPool *pool;
+  int threads;
+  Worker *worker;
+  Shard *shard;
+  int64_t shard_size, per_epoch;
+  /* of the phase's graphs */
+  Arena *phase_arena;
+  TrainGraph tg;
+  Graph *test_graph;
+  bool last_train, last_test; /* images are wanted channels last */
+  int64_t n_values;        /* floats of all parameters, one after another */
+  int64_t *offset;         /* [n_p + 1] of a parameter in them */
+  double *stat_count;      /* by parameter: elements behind a batch statistic */
+  ParamGroup *group;
+  /* where the run is */
+  int phase;
+  int64_t epoch, step;     /* in the phase, in the epoch: done */
+  int64_t iteration;       /* over all phases */
+  double loss; int64_t correct, seen; /* of the epoch so far */
+  int32_t *order;          /* the epoch's permutation */
+  double seconds; int64_t images; /* of the phase as run now */
+} Trainer;
+
+/* train_step.c */
+bool phase_build(Trainer *);                         /* graphs, plans and buffers for the net as it is */
+void phase_free(Trainer *);
+bool train_batch(Trainer *);                         /* one step from t->step; adds to loss, correct, seen */
+/* Accuracy of a graph with batch shard_size whose output 0 are logits, on a data set; predictions may be NULL. u8: the input is bytes. */
+bool evaluate(Trainer *, const Graph *, const Dataset *, bool u8, int32_t *predictions, double *accuracy);
+bool calibrate(Trainer *);                           /* step sizes of a net just quantized */
+
+/* train_state.c */
+bool state_save(Trainer *);
+bool state_load(Trainer *, bool *found);             /* before the first phase is built: also quantizes the net where it was */
+
+#endif

@@ -1,0 +1,89 @@
+/* The state of a run as a checkpoint, and back: everything that the next step depends on, bit for bit. */
+#include "trainer/train_impl.h"
+
+#include "trainer/checkpoint.h"
+
+#include <string.h>
+
+static const char *path_in(Trainer *t, const char *name) { return arena_printf(t->arena, "%s/%s", t->o->out, name); }
+static const char *entry(Arena *a, const char *kind, const Param *p) { return arena_printf(a, "%s:%s", kind, p->name); }
+
+bool state_save(Trainer *t) {
+  Arena *scratch = arena_new(t->ctx);
+  Ckpt *c = ckpt_new(t->ctx);
+  Str recipe = {.ctx = t->ctx};
+  const Phase *ph = &t->r->phase[t->phase];
+  recipe_print(&recipe, t->r);
+  ckpt_put_text(c, "recipe", recipe.p);
+  ckpt_put_i64(c, "phase", t->phase), ckpt_put_i64(c, "epoch", t->epoch), ckpt_put_i64(c, "step", t->step);
+  ckpt_put_i64(c, "iteration", t->iteration), ckpt_put_i64(c, "quantized", t->net->quantized);
+  ckpt_put_i64(c, "correct", t->correct), ckpt_put_i64(c, "seen", t->seen);
+  ckpt_put(c, "loss", CKPT_F64, 1, &t->loss);
+  for (int p = 0; p < t->net->n_p; p++) {
+    const Param *q = &t->net->p[p];
+    ckpt_put(c, entry(scratch, "value", q), CKPT_F32, q->n, q->value);
+    ckpt_put(c, entry(scratch, "least", q), CKPT_F32, 1, &q->least);
+    ckpt_put(c, entry(scratch, "state", q), CKPT_F32, optim_slots(&ph->optim) * q->n, t->group[p].state);
+  }
+  bool ok = ckpt_write(c, path_in(t, "checkpoint.ckpt"));
+  ckpt_free(c);
+  str_free(&recipe);
+  arena_free(scratch);
+  return ok;
+}
+
+static bool same_recipe(Trainer *t, const Ckpt *c, const char *path) {
+  Str now = {.ctx = t->ctx};
+  const char *then = ckpt_get_text(c, "recipe");
+  recipe_print(&now, t->r);
+  bool same = then && !strcmp(then, now.p);
+  str_free(&now);
+  Loc loc = LOC_NONE;
+  loc.file = path;
+  if (then && !same) {
+    diag(t->ctx, E0703, &loc, "the checkpoint is of another recipe");
+    diag_hint(t->ctx, "leave --resume out to start anew, or take the recipe.yaml beside the checkpoint");
+  }
+  return same;
+}
+
+static bool get_place(Trainer *t, const Ckpt *c) {
+  int64_t phase = 0, quantized = 0;
+  const double *loss = ckpt_get(c, "loss", CKPT_F64, 1);
+  bool ok = loss && ckpt_get_i64(c, "phase", &phase) && ckpt_get_i64(c, "epoch", &t->epoch) && ckpt_get_i64(c, "step", &t->step) &&
+            ckpt_get_i64(c, "iteration", &t->iteration) && ckpt_get_i64(c, "quantized", &quantized) && ckpt_get_i64(c, "correct", &t->correct) &&
+            ckpt_get_i64(c, "seen", &t->seen);
+  if (!ok) return false;
+  if (phase < 0 || phase >= t->r->n_phase || t->epoch < 0 || t->step < 0 || t->step >= t->per_epoch || t->iteration < 0 || t->epoch > t->r->phase[phase].epochs)
+    return diag(t->ctx, E0106, NULL, "%s: a place that the recipe does not have", path_in(t, "checkpoint.ckpt"));
+  t->phase = (int)phase;
+  t->loss = *loss;
+  return !quantized || net_quantize(t->net, t->r);
+}
+
+bool state_load(Trainer *t, bool *found) {
+  const char *path = path_in(t, "checkpoint.ckpt");
+  *found = false;
+  Ckpt *c = ckpt_read(t->ctx, path);
+  if (!c) return false;
+  bool ok = same_recipe(t, c, path) && get_place(t, c);
+  Arena *scratch = arena_new(t->ctx);
+  for (int p = 0; ok && p < t->net->n_p; p++) {
+    Param *q = &t->net->p[p];
+    const float *value = ckpt_get(c, entry(scratch, "value", q), CKPT_F32, q->n), *least = ckpt_get(c, entry(scratch, "least", q), CKPT_F32, 1);
+    ok = value && least;
+    if (ok) memcpy(q->value, value, (size_t)q->n * sizeof *value), q->least = *least;
+  }
+  ok = ok && phase_build(t);
+  for (int p = 0; ok && p < t->net->n_p; p++) {
+    const Param *q = &t->net->p[p];
+    int64_t n = optim_slots(&t->r->phase[t->phase].optim) * q->n;
+    const float *state = ckpt_get(c, entry(scratch, "state", q), CKPT_F32, n);
+    ok = state != NULL;
+    if (ok && n) memcpy(t->group[p].state, state, (size_t)n * sizeof *state);
+  }
+  arena_free(scratch);
+  ckpt_free(c);
+  *found = ok;
+  return ok;
+}

@@ -1,0 +1,326 @@
+/* Steps: shards in parallel, then the sum of their gradients in one tree and the optimizer, in parallel over elements. */
+#include "trainer/train_impl.h"
+
+#include "trainer/uniq.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Which of the pool's threads has the piece of n items that begins here (rt_pool_for's partition); 0 in a serial call. */
+static int piece_of(const Trainer *t, size_t n, size_t begin, size_t end) {
+  for (int i = 0; i < t->threads; i++)
+    if (n * (size_t)i / (size_t)t->threads == begin && n * (size_t)(i + 1) / (size_t)t->threads == end) return i;
+  return 0;
+}
+
+static int64_t image_floats(const Trainer *t) { return (int64_t)t->train->c * t->train->h * t->train->w; }
+
+/* A worker's diagnostics become the trainer's. */
+static bool workers_ok(Trainer *t) {
+  for (int i = 0; i < t->threads; i++) {
+    Worker *w = &t->worker[i];
+    if (!w->failed) continue;
+    const Diag *d = w->ctx->diags;
+    return diag(t->ctx, d ? d->code : E0902, d ? &d->loc : NULL, "%s", d ? d->text : "a worker failed");
+  }
+  return true;
+}
+
+/* Plans */
+
+static bool plan(Worker *w, Exec **e, const Graph *g) {
+  exec_free(*e);
+  *e = exec_new(w->ctx, w->dnn, g);
+  w->failed = w->failed || !*e;
+  return *e != NULL;
+}
+
+static void bind_params(const Trainer *t, Exec *e) {
+  for (int p = 0; p < t->net->n_p; p++) exec_bind(e, 1 + p, t->net->p[p].value);
+}
+
+static float decay_of(const Param *p) { return p->role == PARAM_STEP_W || p->role == PARAM_STEP_A ? 0 : 1; }
+
+static float grad_scale_of(const Trainer *t, const Param *p) {
+  if (p->role != PARAM_STEP_W && p->role != PARAM_STEP_A) return 1;
+  bool weights = p->role == PARAM_STEP_W || p->is_signed;
+  double n = (double)p->elements * (p->role == PARAM_STEP_A ? (double)t->r->batch : 1);
+  return (float)uniq_grad_scale(p->bits, weights, n);
+}
+
+/* Parameters, one after another: values stay in the net; gradients of a shard, and optimizer state, lie at the same offsets. */
+static void lay_out(Trainer *t) {
+  Arena *a = t->phase_arena;
+  int slots = optim_slots(&t->r->phase[t->phase].optim);
+  t->offset = NEWN(a, int64_t, t->net->n_p + 1);
+  t->group = NEWN(a, ParamGroup, t->net->n_p + 1);
+  t->stat_count = NEWN(a, double, t->net->n_p + 1);
+  for (int p = 0; p < t->net->n_p; p++) {
+    const Param *q = &t->net->p[p];
+    t->offset[p + 1] = t->offset[p] + q->n;
+    t->group[p] = (ParamGroup){.name = q->name, .n = q->n, .value = q->value, .state = NEWN(a, float, slots * q->n + 1),
+                               .grad_mul = grad_scale_of(t, q), .decay_mul = decay_of(q)};
+    int out = t->tg.out_mean[p] >= 0 ? t->tg.out_mean[p] : t->tg.out_var[p];
+    int64_t n = 0;
+    if (out >= 0 && type_count(&t->tg.g->outs[out].v->in[0]->t, &n)) t->stat_count[p] = (double)n / (double)q->n;
+  }
+  t->n_values = t->offset[t->net->n_p];
+  for (int64_t s = 0; s < t->r->shards; s++) {
+    t->shard[s].grad = NEWN(a, float, t->n_values + 1);
+    t->shard[s].stat = NEWN(a, float, t->n_values + 1);
+  }
+}
+
+bool phase_build(Trainer *t) {
+  phase_free(t);
+  t->phase_arena = arena_new(t->ctx);
+  if (!net_train_graph(t->net, t->shard_size, t->r->batch, t->phase_arena, &t->tg)) { t->tg.g = NULL; return false; }
+  t->test_graph = net_bind(t->net, t->shard_size, true);
+  for (int i = 0; i < t->threads; i++) {
+    Worker *w = &t->worker[i];
+    if (!plan(w, &w->train, t->tg.g) || !plan(w, &w->test, t->test_graph)) return workers_ok(t);
+    bind_params(t, w->train), bind_params(t, w->test);
+    exec_bind(w->train, 0, w->x), exec_bind(w->test, 0, w->x);
+    exec_bind(w->train, t->net->n_p + 1, w->label64);
+  }
+  t->last_train = exec_channels_last(t->worker->train, 0);
+  t->last_test = exec_channels_last(t->worker->test, 0);
+  if (t->o->verbose) {
+    Str s = {.ctx = t->ctx};
+    exec_print(&s, t->worker->train);
+    fprintf(stderr, "%s", s.p ? s.p : "");
+    str_free(&s);
+  }
+  lay_out(t);
+  return true;
+}
+
+void phase_free(Trainer *t) {
+  for (int i = 0; i < t->threads; i++) {
+    exec_free(t->worker[i].train), exec_free(t->worker[i].test);
+    t->worker[i].train = t->worker[i].test = NULL;
+  }
+  graph_free(t->tg.g), graph_free(t->test_graph);
+  t->tg.g = t->test_graph = NULL;
+  if (t->phase_arena) arena_free(t->phase_arena);
+  t->phase_arena = NULL;
+}
+
+/* One batch */
+
+static void run_shard(Trainer *t, Worker *w, int64_t s) {
+  const int32_t *index = t->order + t->step * t->r->batch + s * t->shard_size;
+  Shard *sh = &t->shard[s];
+  Transform tr = t->augment;
+  tr.layout = t->last_train ? LAYOUT_NHWC : LAYOUT_NCHW;
+  int64_t epoch = t->iteration / t->per_epoch; /* over all phases */
+  dataset_batch(t->train, &tr, index, t->shard_size, epoch, w->x, w->label);
+  for (int64_t i = 0; i < t->shard_size; i++) w->label64[i] = w->label[i];
+  if (!exec_run(w->train)) { w->failed = true; return; }
+  const float *loss = exec_out(w->train, t->tg.out_loss), *correct = exec_out(w->train, t->tg.out_correct);
+  sh->loss = 0, sh->correct = 0;
+  for (int64_t i = 0; i < t->shard_size; i++) sh->loss += (double)loss[i], sh->correct += correct[i] != 0;
+  for (int p = 0; p < t->net->n_p; p++) {
+    int g = t->tg.out_grad[p], m = t->tg.out_mean[p] >= 0 ? t->tg.out_mean[p] : t->tg.out_var[p];
+    size_t bytes = (size_t)t->net->p[p].n * sizeof(float);
+    if (g >= 0) memcpy(sh->grad + t->offset[p], exec_out(w->train, g), bytes);
+    if (m >= 0) memcpy(sh->stat + t->offset[p], exec_out(w->train, m), bytes);
+  }
+}
+
+static void shards_task(void *arg, size_t begin, size_t end) {
+  Trainer *t = arg;
+  Worker *w = &t->worker[piece_of(t, (size_t)t->r->shards, begin, end)];
+  for (size_t s = begin; s < end && !w->failed; s++) run_shard(t, w, (int64_t)s);
+}
+
+typedef struct Update { Trainer *t; OptimStep step; } Update;
+enum { STRIP = 2048 }; /* elements summed over shards while they are in the first cache */
+
+/* Sums of shards, in the tree ((0+1)+(2+3))+.., into shard 0. */
+static void tree_sum(Trainer *t, bool stat, int64_t begin, int64_t end) {
+  for (int64_t stride = 1; stride < t->r->shards; stride *= 2)
+    for (int64_t s = 0; s + stride < t->r->shards; s += 2 * stride) {
+      float *restrict a = stat ? t->shard[s].stat : t->shard[s].grad;
+      const float *b = stat ? t->shard[s + stride].stat : t->shard[s + stride].grad;
+      for (int64_t i = begin; i < end; i++) a[i] += b[i];
+    }
+}
+
+/* running = 0.9 running + 0.1 batch, the batch's variance unbiased. */
+static void update_statistics(Trainer *t, int p, int64_t begin, int64_t end) {
+  const float *sum = t->shard[0].stat + t->offset[p];
+  double n = t->stat_count[p], scale = (t->tg.out_var[p] >= 0 && n > 1 ? n / (n - 1) : 1) / (double)t->r->shards;
+  float *v = t->net->p[p].value;
+  for (int64_t i = begin; i < end; i++) v[i] = (float)(0.9 * (double)v[i] + 0.1 * scale * (double)sum[i]);
+}
+
+static void update_range(const Update *u, int p, int64_t begin, int64_t end) {
+  Trainer *t = u->t;
+  Param *q = &t->net->p[p];
+  int64_t at = t->offset[p];
+  if (q->role == PARAM_STAT) {
+    if (t->tg.out_mean[p] < 0 && t->tg.out_var[p] < 0) return;
+    tree_sum(t, true, at + begin, at + end);
+    update_statistics(t, p, begin, end);
+    return;
+  }
+  if (t->tg.out_grad[p] < 0) return;
+  tree_sum(t, false, at + begin, at + end);
+  optim_step(&u->step, &t->group[p], t->shard[0].grad + at, begin, end);
+  if (q->least > 0) for (int64_t i = begin; i < end; i++) if (!(q->value[i] >= q->least)) q->value[i] = q->least;
+}
+
+static void update_task(void *arg, size_t begin, size_t end) {
+  const Update *u = arg;
+  const Trainer *t = u->t;
+  for (int p = 0; p < t->net->n_p; p++) {
+    int64_t lo = (int64_t)begin - t->offset[p], hi = (int64_t)end - t->offset[p], n = t->net->p[p].n;
+    for (int64_t i = lo < 0 ? 0 : lo; i < hi && i < n; i += STRIP) {
+      int64_t stop = i + STRIP < hi ? i + STRIP : hi;
+      update_range(u, p, i, stop < n ? stop : n);
+    }
+  }
+}
+
+bool train_batch(Trainer *t) {
+  const Phase *ph = &t->r->phase[t->phase];
+  int64_t i = t->epoch * t->per_epoch + t->step;
+  rt_pool_for(t->pool, (size_t)t->r->shards, shards_task, t);
+  if (!workers_ok(t)) return false;
+  Update u = {t, optim_begin(&ph->optim, schedule_lr(&ph->lr, i, t->per_epoch, (double)ph->epochs), i + 1)};
+  rt_pool_for(t->pool, (size_t)t->n_values, update_task, &u);
+  double loss = 0;
+  for (int64_t s = 0; s < t->r->shards; s++) loss += t->shard[s].loss, t->correct += t->shard[s].correct;
+  t->loss += loss;
+  t->seen += t->r->batch;
+  t->step++, t->iteration++;
+  return isfinite(loss) || diag(t->ctx, E0603, NULL, "the loss is no longer finite after %lld iterations: a smaller learning rate may help", (long long)t->iteration);
+}
+
+/* Evaluation */
+
+typedef struct Test { Trainer *t; Exec **e; const Dataset *d; bool u8, last; int32_t *pred; uint8_t *bytes; int64_t n_chunks, *correct; } Test;
+
+static void test_chunk(Test *test, Worker *w, Exec *e, int64_t chunk) {
+  Trainer *t = test->t;
+  int64_t size = t->shard_size, from = chunk * size, n = test->d->n - from < size ? test->d->n - from : size, image = image_floats(t);
+  int32_t index[4096];
+  for (int64_t i = 0; i < size; i++) index[i] = (int32_t)(from + (i < n ? i : n - 1)); /* the last repeats */
+  if (test->u8) {
+    uint8_t *x = (uint8_t *)w->x;
+    for (int64_t i = 0; i < size; i++) memcpy(x + i * image, test->d->image + index[i] * image, (size_t)image);
+    for (int64_t i = 0; i < n; i++) w->label[i] = test->d->label[from + i];
+  } else {
+    Transform tr = t->plain;
+    tr.layout = test->last ? LAYOUT_NHWC : LAYOUT_NCHW;
+    dataset_batch(test->d, &tr, index, size, 0, w->x, w->label);
+  }
+  if (!exec_run(e)) { w->failed = true; return; }
+  const float *y = exec_out(e, 0);
+  for (int64_t i = 0; i < n; i++) {
+    int best = 0;
+    for (int k = 1; k < t->net->classes; k++) if (y[i * t->net->classes + k] > y[i * t->net->classes + best]) best = k;
+    if (test->pred) test->pred[from + i] = best;
+    test->correct[chunk] += best == w->label[i];
+  }
+}
+
+static void test_task(void *arg, size_t begin, size_t end) {
+  Test *test = arg;
+  int piece = piece_of(test->t, (size_t)test->n_chunks, begin, end);
+  Worker *w = &test->t->worker[piece];
+  for (size_t c = begin; c < end && !w->failed; c++) test_chunk(test, w, test->e[piece], (int64_t)c);
+}
+
+bool evaluate(Trainer *t, const Graph *g, const Dataset *d, bool u8, int32_t *predictions, double *accuracy) {
+  Arena *scratch = arena_new(t->ctx);
+  Test test = {.t = t, .d = d, .u8 = u8, .pred = predictions, .e = NEWN(scratch, Exec *, t->threads), .n_chunks = (d->n + t->shard_size - 1) / t->shard_size};
+  test.correct = NEWN(scratch, int64_t, test.n_chunks);
+  bool own = g != t->test_graph;
+  for (int i = 0; i < t->threads; i++) {
+    Worker *w = &t->worker[i];
+    if (own && plan(w, &test.e[i], g)) exec_bind(test.e[i], 0, w->x);
+    if (!own) test.e[i] = w->test;
+  }
+  bool ok = workers_ok(t);
+  if (ok) test.last = exec_channels_last(test.e[0], 0);
+  if (ok && own && t->o->verbose) {
+    Str s = {.ctx = t->ctx};
+    exec_print(&s, test.e[0]);
+    fprintf(stderr, "%s", s.p ? s.p : "");
+    str_free(&s);
+  }
+  if (ok) rt_pool_for(t->pool, (size_t)test.n_chunks, test_task, &test);
+  ok = ok && workers_ok(t);
+  int64_t correct = 0;
+  for (int64_t c = 0; c < test.n_chunks; c++) correct += test.correct[c];
+  *accuracy = (double)correct / (double)d->n;
+  for (int i = 0; own && i < t->threads; i++) exec_free(test.e[i]);
+  arena_free(scratch);
+  return ok;
+}
+
+/* Calibration */
+
+/* Weight steps from the weights themselves: Table 1's step times the deviation of what one step serves. */
+static void calibrate_weights(Net *net, Param *p) {
+  const Param *w = &net->p[p->of];
+  for (int64_t k = 0; k < p->n; k++) {
+    double sum = 0, squares = 0, n = 0;
+    for (int64_t i = 0; i < w->n; i++) {
+      int64_t at = 0, rest = i, index[MAX_RANK];
+      for (int d = w->t.rank - 1; d >= 0; d--) index[d] = rest % w->t.d[d].n, rest /= w->t.d[d].n;
+      if (p->n > 1) for (int d = 0; d < w->t.rank; d++) at = at * p->t.d[d].n + (p->t.d[d].n == 1 ? 0 : index[d]);
+      if (at != k) continue;
+      double v = (double)w->value[i];
+      sum += v, squares += v * v, n++;
+    }
+    double var = n > 1 ? (squares - sum * sum / n) / (n - 1) : squares;
+    p->value[k] = (float)(uniq_step_w(p->bits) * sqrt(var > 0 ? var : 0));
+    if (!(p->value[k] > 1e-8f)) p->value[k] = 1e-8f; /* weights that are all the same */
+  }
+}
+
+/* One activation step from the batches: the greatest of Table 1's step times sqrt(2 * mean of squares) (the deviation before
+ * the ReLU), but no farther than the greatest number that was seen. */
+static bool calibrate_act(Trainer *t, Exec *e, const Transform *tr, int out, Param *p, int64_t batches) {
+  Worker *w = t->worker;
+  double step = 0, top = 0;
+  for (int64_t b = 0; b < batches; b++) {
+    int64_t from = b * t->shard_size % (t->train->n - t->shard_size + 1);
+    dataset_batch(t->train, tr, t->order + from, t->shard_size, 0, w->x, w->label);
+    if (!exec_run(e)) { w->failed = true; return workers_ok(t); }
+    double square = (double)*(const float *)exec_out(e, 2 * out), max = (double)*(const float *)exec_out(e, 2 * out + 1);
+    step = fmax(step, p->is_signed ? uniq_step_w(p->bits) * sqrt(square) : uniq_step_a(p->bits) * sqrt(2 * square));
+    top = fmax(top, max);
+  }
+  double levels = (double)((INT64_C(1) << p->bits) - 1);
+  step = fmin(step, p->is_signed ? 2 * top / levels : top / levels);
+  *p->value = (float)(step > 1e-8 ? step : 1e-8);
+  return true;
+}
+
+bool calibrate(Trainer *t) {
+  Net *net = t->net;
+  Worker *w = t->worker;
+  Graph *g = net_calibration_graph(net, t->shard_size);
+  Exec *e = NULL;
+  Transform tr = t->plain;
+  bool ok = plan(w, &e, g) || workers_ok(t);
+  int64_t batches = t->r->phase[t->phase].calibrate * t->r->shards;
+  for (int p = 0; p < net->n_p; p++) if (net->p[p].role == PARAM_STEP_W) calibrate_weights(net, &net->p[p]);
+  if (ok) bind_params(t, e), exec_bind(e, 0, w->x), tr.layout = exec_channels_last(e, 0) ? LAYOUT_NHWC : LAYOUT_NCHW;
+  rng_permutation(t->shuffle, UINT64_C(1) << 40, t->train->n, t->order);
+  for (int p = 0, out = 0; ok && p < net->n_p; p++) /* in order: the layers before are quantized already */
+    if (net->p[p].role == PARAM_STEP_A) ok = calibrate_act(t, e, &tr, out++, &net->p[p], batches);
+  for (int p = 0; p < net->n_p; p++)
+    for (int64_t k = 0; k < net->p[p].n && net->p[p].bits; k++) {
+      float least = net->p[p].value[k] * 1e-3f;
+      if (!k || least < net->p[p].least) net->p[p].least = least;
+    }
+  exec_free(e);
+  graph_free(g);
+  return ok;
+}
