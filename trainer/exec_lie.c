@@ -195,12 +195,16 @@ void assign_memory(Exec *e) {
     }
   }
   for (int i = 0; i < e->g->n_outs; i++) read_at(e, until, e->outs[i], e->steps.n);
-  for (int s = 0; s < e->steps.n; s++) /* copies of constants are made once */
-    if (step_once(e, &e->steps.p[s])) until[e->steps.p[s].out[0]] = e->steps.n;
+  for (int s = 0; s < e->steps.n; s++) { /* copies of constants are made once: memory of their own */
+    Value *x = &e->v[e->steps.p[s].kind == STEP_LIE ? e->steps.p[s].out[0] : 0];
+    if (!step_once(e, &e->steps.p[s])) continue;
+    char *p = arena_alloc(e->arena, bytes_of(x) + 64);
+    x->data = p + (64 - (uintptr_t)p % 64) % 64;
+  }
   for (int s = 0; s < e->steps.n; s++) {
     for (int v = 0; v < e->n_v; v++) {
       Value *x = &e->v[v];
-      if (!x->live || !x->kept || x->step != s || x->alias >= 0) continue;
+      if (!x->live || !x->kept || x->step != s || x->alias >= 0 || step_once(e, &e->steps.p[s])) continue;
       size_t need = bytes_of(x);
       int best = -1;
       for (int b = 0; b < n_buf; b++) if (buf[b].user < 0 && buf[b].size >= need && (best < 0 || buf[b].size < buf[best].size)) best = b;
