@@ -124,6 +124,8 @@ static bool run_samples(Job *j, Engine *e, Tensor **all) {
   return true;
 }
 
+static bool beyond_int64(const Tensor *t, int64_t i) { return t->st == ST_U64 && tensor_i(t, i) < 0; }
+
 static json_t *tensor_json(Ctx *ctx, const char *name, const Tensor *t, const char *file) {
   Str s = {.ctx = ctx};
   json_t *shape = json_array(), *o;
@@ -134,7 +136,7 @@ static json_t *tensor_json(Ctx *ctx, const char *name, const Tensor *t, const ch
   if (file) { json_object_set_new(o, "file", json_text(ctx->own, file)); return o; }
   json_t *v = json_array();
   for (int64_t i = 0; i < t->n; i++)
-    json_array_append_new(v, elem_is_float(t->t.e) ? json_number(tensor_f(t, i)) : json_integer(tensor_i(t, i)));
+    json_array_append_new(v, elem_is_float(t->t.e) || beyond_int64(t, i) ? json_number(tensor_f(t, i)) : json_integer(tensor_i(t, i)));
   json_object_set_new(o, "values", v);
   return o;
 }
@@ -147,8 +149,10 @@ static void print_tensor(const char *name, const Tensor *t) {
   str_put(&s, " =");
   for (int64_t i = 0; i < t->n && i < 16; i++) {
     str_put(&s, " ");
-    if (elem_is_float(t->t.e)) str_f32(&s, (float)tensor_f(t, i));
-    else str_printf(&s, "%lld", (long long)tensor_i(t, i));
+    if (t->st == ST_F64) str_f64(&s, tensor_f(t, i));
+    else if (elem_is_float(t->t.e)) str_f32(&s, (float)tensor_f(t, i));
+    else if (beyond_int64(t, i)) str_printf(&s, "%" PRIu64, (uint64_t)tensor_i(t, i));
+    else str_printf(&s, "%" PRId64, tensor_i(t, i));
   }
   if (t->n > 16) str_printf(&s, " ... (%lld elements)", (long long)t->n);
   puts(s.p);
