@@ -211,5 +211,5 @@ bool engines_of(Cmd *c, EngineKind deflt, EngineKind out[ENGINE_COUNT], int *n) 
     out[(*n)++] = (EngineKind)k;
     s += len + (s[len] == ',');
   }
-  return true;
+  return *n > 0 || diag(c->ctx, E0701, NULL, "--engine names nothing");
 }
