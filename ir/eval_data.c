@@ -86,10 +86,10 @@ bool eval_argreduce(const Eval *e) {
 bool eval_cum(const Eval *e) {
   enum { EXCLUSIVE = 1, REVERSE = 2 };
   const Attr *at = &e->n->a;
-  Elem from = e->in[0]->t.e, to = e->n->t.e, run = elem_is_float(to) && to.bits < 32 ? F32 : to;
+  Elem to = e->n->t.e, run = elem_is_float(to) && to.bits < 32 ? F32 : to;
   Around a = around(&e->n->t, at->axis);
   bool is_float = elem_is_float(to), product = at->scalar == S_MUL;
-  assert(is_float == elem_is_float(from));
+  assert(is_float == elem_is_float(e->in[0]->t.e));
   for (int64_t i = 0; i < a.outer * a.inner; i++) {
     int64_t first = i / a.inner * a.n * a.inner + i % a.inner, step = a.inner;
     if (at->flag & REVERSE) { first += (a.n - 1) * step; step = -step; }

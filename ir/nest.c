@@ -342,7 +342,9 @@ Stmt *ns_for(Program *p, Block *into, int var, Expr *lo, Expr *hi, int64_t step,
 Stmt *ns_if(Program *p, Block *into, Expr *cond) { return stmt_new(p, into, ST_IF, -1, -1, cond, NULL); }
 void ns_let(Program *p, Block *into, int var, Expr *e) { stmt_new(p, into, ST_LET, var, -1, e, NULL); }
 void ns_vardef(Program *p, Block *into, int var, Expr *e) { stmt_new(p, into, ST_VARDEF, var, -1, e, NULL); }
-void ns_set(Program *p, Block *into, int var, Expr *e) { stmt_new(p, into, ST_SET, var, -1, e, NULL); }
+void ns_set(Program *p, Block *into, int var, Expr *e) {
+  if (e->kind != EX_VAR || e->var != var) stmt_new(p, into, ST_SET, var, -1, e, NULL);
+}
 
 Expr *ns_name(Program *p, Nest *n, Block *into, const char *name, Expr *e) {
   if (e->kind == EX_CONST || e->kind == EX_VAR) return e;

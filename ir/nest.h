@@ -84,6 +84,7 @@ struct Stmt {
   Expr *e;             /* FOR: lo; IF: condition; STORE: the value */
   Expr *e2;            /* FOR: hi; STORE: the index */
   int64_t step, max;   /* FOR; max: most iterations that can happen */
+  int32_t line;        /* of the text it was read from, else 0 */
   Mark mark; uint16_t ii; /* FOR; ii: initiation interval of a pipelined loop, 0: none asked */
   Block body, other;
 };
@@ -102,6 +103,7 @@ typedef struct Program {
   Ctx *ctx;
   Arena *arena;
   const char *name;    /* an identifier: prefix of every symbol */
+  const char *file;    /* the text it was read from: what it does wrong is the text's fault; NULL: lowered, and then ours */
   Elem index;          /* i32 or i64: type of loop variables and indices */
   bool exact;          /* any widths (HLS), else native ones */
   Buf *bufs; int n_bufs, cap_bufs;
@@ -154,7 +156,7 @@ Stmt *ns_if(Program *, Block *into, Expr *cond);
 void ns_let(Program *, Block *into, int var, Expr *);
 Expr *ns_name(Program *, Nest *, Block *into, const char *name, Expr *); /* LETs e, gives the variable; constants and variables as they are */
 void ns_vardef(Program *, Block *into, int var, Expr *);
-void ns_set(Program *, Block *into, int var, Expr *);
+void ns_set(Program *, Block *into, int var, Expr *); /* nothing where e is the variable itself */
 void ns_store(Program *, Block *into, int buf, Expr *index, Expr *value);
 void block_init(Block *);
 
@@ -180,8 +182,8 @@ Program *program_parse(Ctx *, const char *file, const char *text, size_t n); /* 
  * constant indices inside, planned buffers that live at the same time apart. */
 bool program_verify(Ctx *, const Program *);
 
-/* The interpreter: checks every index against its buffer (E0902 with the nest and statement where outside) and every read of a
- * never-written element of ARENA, REG, OUT. ins, outs: pointers to n elements of each port at their storage. */
+/* The interpreter: checks every index against its buffer (E0902, for a program from a text E0211, with the nest and statement where
+ * outside) and every read of a never-written element of ARENA, REG, OUT. ins, outs: pointers to n elements of each port at their storage. */
 bool program_run(Ctx *, const Program *, const void *const *ins, void *const *outs);
 
 /* First and last step that touches an arena buffer; first > last where none does. */

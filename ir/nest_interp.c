@@ -220,18 +220,24 @@ static Stop run(Machine *m, const Ins *q, Slot *r) {
 
 /* Around it */
 
+/* A read too early or an index outside is a bug of ours, or of the text the program was read from. */
+static ErrCode blame(const Program *p) { return p->file ? E0211 : E0902; }
+
 static bool explain(Machine *m, const Nest *n, Stop why) {
-  const Stmt *st = why == STOP_TRIPS ? m->loop->st : NULL;
   if (why == STOP_CANCEL) return diag(m->ctx, E0602, &n->loc, "interrupted in nest %s", n->name);
   if (why == STOP_WORK) return diag(m->ctx, E0402, &n->loc, "more than limits.work instructions, in nest %s", n->name);
+  const Stmt *st = why == STOP_TRIPS ? m->loop->st : m->access->st;
+  ErrCode code = blame(m->p);
+  Loc loc = n->loc;
+  if (m->p->file) loc.file = m->p->file;
+  if (st->line) loc.line = st->line;
   if (why == STOP_TRIPS) {
-    diag(m->ctx, E0902, &n->loc, "nest %s: more iterations up to %" PRId64 " than max %" PRId64, n->name, m->index, st->max);
+    diag(m->ctx, code, &loc, "nest %s: more iterations up to %" PRId64 " than max %" PRId64, n->name, m->index, st->max);
   } else {
     const Buf *b = &m->p->bufs[m->access->buf];
-    st = m->access->st;
     if (why == STOP_INDEX)
-      diag(m->ctx, E0902, &n->loc, "nest %s: index %" PRId64 " is outside %s of %" PRId64 " elements", n->name, m->index, b->name, b->n);
-    else diag(m->ctx, E0902, &n->loc, "nest %s: %s[%" PRId64 "] is read before it is written", n->name, b->name, m->index);
+      diag(m->ctx, code, &loc, "nest %s: index %" PRId64 " is outside %s of %" PRId64 " elements", n->name, m->index, b->name, b->n);
+    else diag(m->ctx, code, &loc, "nest %s: %s[%" PRId64 "] is read before it is written", n->name, b->name, m->index);
   }
   Str s = {.ctx = m->ctx};
   stmt_line_print(&s, m->p, n, st);
@@ -272,7 +278,9 @@ static bool outputs_written(Machine *m) {
   for (int i = 0; i < m->p->n_outs; i++) {
     const Buf *b = &m->p->bufs[m->p->outs[i].buf];
     const uint8_t *map = m->bufs[m->p->outs[i].buf].map, *hole = b->n ? memchr(map, 0, (size_t)b->n) : NULL;
-    if (hole) return diag(m->ctx, E0902, NULL, "program %s never writes %s[%td]", m->p->name, b->name, hole - map);
+    Loc loc = LOC_NONE;
+    loc.file = m->p->file;
+    if (hole) return diag(m->ctx, blame(m->p), &loc, "program %s never writes %s[%td]", m->p->name, b->name, hole - map);
   }
   return true;
 }

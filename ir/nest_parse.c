@@ -473,7 +473,7 @@ static bool def_stmt(Parse *s, Block *into, StmtKind kind) {
   return true;
 }
 
-static bool stmt(Parse *s, Block *into) {
+static bool stmt_read(Parse *s, Block *into) {
   char w[WORD + 1];
   Expr *e, *index;
   int64_t lanes;
@@ -496,6 +496,15 @@ static bool stmt(Parse *s, Block *into) {
   if (!expect(s, ":=") || !(e = expr(s, s->n->vars[v].t))) return false;
   stmt_new(s->p, into, ST_SET, v, -1, e, NULL);
   return true;
+}
+
+static bool stmt(Parse *s, Block *into) {
+  peek(s);
+  Stmt **at = into->tail;
+  int line = s->line;
+  bool ok = stmt_read(s, into);
+  if (*at) (*at)->line = line;
+  return ok;
 }
 
 /* After the "{". */
@@ -681,6 +690,7 @@ static bool header(Parse *s) {
   if (!expect_word(s, "program") || !expect(s, "@") || !word(s, w, "expected the program's name")) return false;
   if (!nest_name_ok(w)) return fail(s, "expected a name that no language has taken before this");
   s->p = program_new(s->ctx, w);
+  s->p->file = arena_strdup(s->p->arena, s->file ? s->file : "text");
   if (!expect_word(s, "index") || !elem(s, &s->p->index)) return false;
   s->p->exact = accept_word(s, "exact");
   return expect(s, "{");

@@ -32,6 +32,7 @@ static bool bad(Verify *v, const char *fmt, ...) {
   va_end(args);
   Loc loc = v->n ? v->n->loc : LOC_NONE;
   if (v->file) loc.file = v->file;
+  if (v->st && v->st->line) loc.line = v->st->line;
   if (!v->n) return diag(v->ctx, v->code, &loc, "program %s: %s", v->p->name, text);
   diag(v->ctx, v->code, &loc, "nest %s: %s", v->n->name, text);
   if (v->st) {

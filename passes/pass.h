@@ -27,7 +27,7 @@ typedef struct Target {
   double cost_fmac;       /* float multiply-accumulate */
   double cost_word;       /* load, and/xor, popcount, add of one word */
   double cost_pack;       /* put one code into a word */
-  const char *features;   /* space-separated, as gcc -m names them; "" for portable C */
+  const char *triple, *cpu, *features; /* of objects, as LLVM names them; NULL: this machine, what compilers assume */
 } Target;
 extern const Target targets[]; extern const int n_targets;
 const Target *target_find(const char *name); /* NULL where unknown */

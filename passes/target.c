@@ -4,8 +4,9 @@
 #include <string.h>
 
 const Target targets[] = {
-#define TARGET(n, w, mac, fmac, wcost, pack, feat, text) \
-  {.name = n, .what = text, .word = w, .cost_mac = mac, .cost_fmac = fmac, .cost_word = wcost, .cost_pack = pack, .features = feat},
+#define TARGET(n, w, mac, fmac, wcost, pack, llvm_triple, llvm_cpu, llvm_features, text) \
+  {.name = n, .what = text, .word = w, .cost_mac = mac, .cost_fmac = fmac, .cost_word = wcost, .cost_pack = pack, \
+   .triple = llvm_triple, .cpu = llvm_cpu, .features = llvm_features},
 #include "passes/targets.def"
 #undef TARGET
 };

@@ -2,6 +2,7 @@
 #include "tools/cmd.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,23 +28,24 @@ bool cmd_int(Cmd *c, FlagId f, int64_t deflt, int64_t lo, int64_t hi, int64_t *o
 bool cmd_doubles(Cmd *c, FlagId f, double *v, int max, int *n) {
   const char *s = cmd_get(c, f);
   *n = 0;
-  while (s && *s) {
+  for (bool more = s != NULL; more; s++) {
     char *end;
     double x = strtod(s, &end);
-    if (end == s || (*end && *end != ',') || *n == max)
-      return diag(c->ctx, E0701, NULL, "--%s takes up to %d numbers with commas, not '%s'", flag_names[f], max, cmd_get(c, f));
+    if (end == s || (*end && *end != ',') || !isfinite(x) || *n == max)
+      return diag(c->ctx, E0701, NULL, max == 1 ? "--%s takes a number, not '%s'" : "--%s takes numbers with commas, not '%s'", flag_names[f], cmd_get(c, f));
     v[(*n)++] = x;
-    s = *end ? end + 1 : end;
+    more = *end;
+    s = end;
   }
   return true;
 }
 
-bool cmd_double(Cmd *c, FlagId f, double deflt, double *out) {
+bool cmd_double(Cmd *c, FlagId f, double deflt, double least, double *out) {
   int n;
   double v;
   if (!cmd_doubles(c, f, &v, 1, &n)) return false;
   *out = n ? v : deflt;
-  return true;
+  return !n || v >= least || diag(c->ctx, E0701, NULL, "--%s takes a number from %g on, not '%s'", flag_names[f], least, cmd_get(c, f));
 }
 
 const char *cmd_split(Cmd *c, const char *text, const char **rest) {

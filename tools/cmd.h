@@ -31,8 +31,8 @@ static inline bool cmd_has(const Cmd *c, FlagId f) { return c->flag[f].n > 0; }
 static inline const char *cmd_get(const Cmd *c, FlagId f) { return c->flag[f].n ? c->flag[f].v[c->flag[f].n - 1] : NULL; }
 /* Number of a flag, deflt where it is not given; false with E0701 where it is not a number in lo..hi. */
 bool cmd_int(Cmd *, FlagId, int64_t deflt, int64_t lo, int64_t hi, int64_t *);
-bool cmd_double(Cmd *, FlagId, double deflt, double *);
-/* Comma-separated numbers into v (at most max); *n = 0 where not given. */
+bool cmd_double(Cmd *, FlagId, double deflt, double least, double *);
+/* Comma-separated finite numbers into v (at most max); *n = 0 where not given. */
 bool cmd_doubles(Cmd *, FlagId, double *v, int max, int *n);
 /* "NAME=REST": splits at the first '=' where NAME is not empty; name is in the context's arena. */
 const char *cmd_split(Cmd *, const char *text, const char **rest); /* NULL where there is no '=' */

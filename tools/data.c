@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static Loc at(const char *path) { return (Loc){path, -1, -1, NULL, NULL}; }
@@ -42,7 +43,9 @@ static Tensor *from_array(Ctx *ctx, const char *path, RtArray *a) {
 static Tensor *read_array(Ctx *ctx, const char *path, const char *(*read)(const char *, uint64_t, RtArray *)) {
   RtArray a = {0};
   Loc l = at(path);
+  struct stat st;
   if (access(path, R_OK)) { diag(ctx, E0501, &l, "cannot open: %s", strerror(errno)); return NULL; }
+  if (!stat(path, &st) && S_ISDIR(st.st_mode)) { diag(ctx, E0501, &l, "cannot read: %s", strerror(EISDIR)); return NULL; }
   const char *wrong = read(path, (uint64_t)ctx->limits.memory, &a);
   if (!wrong) return from_array(ctx, path, &a);
   diag(ctx, E0104, &l, "%s", wrong);

@@ -163,11 +163,12 @@ bool engine_run(Engine *e, Tensor *const *ins, Tensor **outs) {
     if (ok) out[i] = outs[i]->data;
   }
   int rc = 0;
-  if (ok && e->kind == ENGINE_NEST) ok = program_run(e->ctx, p, in, out);
-  else if (ok && e->kind == ENGINE_C) rc = e->c_run(e->workspace, in, out, 1);
-  else if (ok && e->kind == ENGINE_HLS) e->hls_run(in, out);
+  /* A program from a text may leave its buffers, which compiled code does not notice: it runs here first. */
+  if (ok && (e->kind == ENGINE_NEST || p->file)) ok = program_run(e->ctx, p, in, out);
+  if (ok && e->kind == ENGINE_C) rc = e->c_run(e->workspace, in, out, 1);
+  if (ok && e->kind == ENGINE_HLS) e->hls_run(in, out);
 #if POPSHIFT_LLVM
-  else if (ok) ok = llvm_jit_run(e->jit, e->workspace, in, out);
+  if (ok && e->kind == ENGINE_JIT) ok = llvm_jit_run(e->jit, e->workspace, in, out);
 #endif
   free(in);
   free(out);
@@ -210,5 +211,5 @@ bool engines_of(Cmd *c, EngineKind deflt, EngineKind out[ENGINE_COUNT], int *n) 
     out[(*n)++] = (EngineKind)k;
     s += len + (s[len] == ',');
   }
-  return true;
+  return *n > 0 || diag(c->ctx, E0701, NULL, "--engine names nothing");
 }

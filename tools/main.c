@@ -92,7 +92,7 @@ static bool parse(Cmd *c, int argc, const char **argv, bool *help) {
     for (int f = 0; f < FLAG_COUNT; f++) if (flag_of_verb(f, c->verb)) names[k++] = flags[f].name;
     while (*bad == '-') bad++;
     const char *near = nearest(bad, names, k);
-    if (near) diag_hint(c->ctx, "did you mean --%s?", near);
+    if (near && strcmp(near, bad)) diag_hint(c->ctx, "did you mean --%s?", near);
   }
   const char *a;
   VEC(const char *) args = {0};
@@ -138,7 +138,8 @@ static int run(Cmd *c, int argc, const char **argv) {
   bool help = false;
   bool ok = parse(c, argc - 1, argv + 1, &help);
   if (help) { usage_verb(stdout, c->verb); return EXIT_OK; }
-  if (!ok || !limits_apply(c)) return diag_exit(c->ctx);
+  int64_t threads;
+  if (!ok || !limits_apply(c) || !cmd_int(c, FLAG_threads, 1, 1, 64, &threads)) return diag_exit(c->ctx);
   return verbs[v].run(c);
 }
 

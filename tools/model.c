@@ -149,6 +149,11 @@ static bool forces_of(Cmd *c, PassOptions *o) {
       return false;
     }
     o->force[i] = (Force){(Kernel)k, at ? at + 1 : NULL};
+    for (int q = 0; q < i; q++) {
+      const char *a = o->force[q].layer, *b = o->force[i].layer;
+      if (o->force[q].kernel != (Kernel)k && (a && b ? !strcmp(a, b) : a == b))
+        return diag(c->ctx, E0701, NULL, "--force %s contradicts --force %s", spec, c->flag[FLAG_force].v[q]);
+    }
   }
   return true;
 }

@@ -76,7 +76,7 @@ static json_t *type_json(Ctx *c, const Type *t) {
 
 json_t *json_text(Arena *a, const char *s) {
   char *copy = arena_strdup(a, s);
-  for (char *p = copy; *p; p++) if (*p < 32 || *p > 126) *p = '?';
+  for (char *p = copy; *p; p++) if (*p != '\n' && (*p < 32 || *p > 126)) *p = '?';
   return json_string(copy);
 }
 

@@ -26,7 +26,7 @@ typedef struct Report {
 
 /* Both may be NULL; the graph is after select (fuse is best). Everything in it lives in the arena. */
 void report_make(Report *, Arena *, const Graph *, const Program *);
-json_t *json_text(Arena *, const char *);  /* any bytes as a string: what is not printable ASCII becomes '?' */
+json_t *json_text(Arena *, const char *);  /* any bytes as a string: what is neither printable ASCII nor a line's end becomes '?' */
 json_t *json_number(double);               /* infinities and NaN, which JSON has not, as strings */
 void json_print(json_t *);                 /* to standard output, and frees it */
 json_t *report_json(const Report *, Ctx *, const char *model_sha, const char *target);

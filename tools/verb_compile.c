@@ -26,7 +26,9 @@ typedef struct Job {
   int n_want;
   const char *out, *stem, *dir; /* OUT; OUT without suffix; folder of OUT */
   const char *name;
+  double clock_ns;              /* 0: the default of HLS */
   Graph *fused;                 /* a copy of the graph after fuse, for the report; NULL without --json */
+  Str explained;                /* what --explain says */
   Program *program;             /* native widths, planned */
 } Job;
 
@@ -112,6 +114,11 @@ static bool emit_llvm(Job *j) {
   static const struct { Emit e; LlvmKind kind; } kinds[] = {
     {EMIT_LL, LLVM_LL}, {EMIT_BC, LLVM_BC}, {EMIT_ASM, LLVM_ASM}, {EMIT_OBJ, LLVM_OBJ}, {EMIT_SO, LLVM_OBJ}};
   LlvmOptions o = {.triple = cmd_get(j->c, FLAG_triple), .cpu = cmd_get(j->c, FLAG_cpu), .features = cmd_get(j->c, FLAG_features), .opt = 3};
+  if (!o.triple) { /* the target's machine; its features go with its processor */
+    o.triple = j->opt.target->triple;
+    if (!o.cpu && !o.features) o.features = j->opt.target->features;
+    if (!o.cpu) o.cpu = j->opt.target->cpu;
+  }
   bool ok = true;
   for (size_t i = 0; ok && i < sizeof kinds / sizeof *kinds; i++) {
     if (!j->want[kinds[i].e]) continue;
@@ -125,6 +132,36 @@ static bool emit_llvm(Job *j) {
 #else
 static bool emit_llvm(Job *j) { return diag(j->c->ctx, E0307, NULL, "LLVM is not built in: configure with -DPOPSHIFT_LLVM=ON (needs LLVM 19)"); }
 #endif
+
+/* Keeps what --json and --explain are to say. */
+static void watch(void *user, PassId p, bool after, const Graph *g, const Program *prog) {
+  Job *j = user;
+  (void)prog;
+  if (!after || !g) return;
+  if (p == PASS_fuse && cmd_has(j->c, FLAG_json)) j->fused = graph_copy((Graph *)(uintptr_t)g);
+  if (p == PASS_select && cmd_has(j->c, FLAG_explain)) explain_select(&j->explained, g, &j->opt);
+}
+
+/* The report, and what was explained: as its member, or as text. */
+static void say(Job *j, const Program *p) {
+  if (!cmd_has(j->c, FLAG_json)) {
+    if (j->explained.n) fputs(j->explained.p, strcmp(j->out, "-") ? stdout : stderr);
+    return;
+  }
+  Report r;
+  report_make(&r, j->c->ctx->own, j->fused, p);
+  json_t *o = report_json(&r, j->c->ctx, j->model.sha, j->opt.target->name);
+  if (cmd_has(j->c, FLAG_explain)) {
+    json_t *lines = json_array();
+    for (char *at = j->explained.p, *end; at && *at; at = end + 1) {
+      end = strchr(at, '\n');
+      *end = 0;
+      json_array_append_new(lines, json_text(j->c->ctx->own, at));
+    }
+    json_object_set_new(o, "explain", lines);
+  }
+  json_print(o);
+}
 
 /* Test vectors: seeded random inputs and what eval makes of them. */
 static bool hls_vectors(Job *j, Graph *g, HlsOptions *o) {
@@ -148,12 +185,17 @@ static bool hls_vectors(Job *j, Graph *g, HlsOptions *o) {
 }
 
 static bool emit_hls(Job *j, Graph *g) {
-  HlsOptions o = {.name = j->name, .part = cmd_get(j->c, FLAG_part)};
+  HlsOptions o = {.name = j->name, .part = cmd_get(j->c, FLAG_part), .clock_ns = j->clock_ns};
   PassOptions opt = j->opt;
   State s = {.graph = graph_copy(g)};
   OutFiles files = {0};
   opt.hls = true;
-  bool ok = cmd_double(j->c, FLAG_clock, 0, &o.clock_ns) && hls_vectors(j, g, &o) && passes_standard(j->c->ctx, &s, -1, &opt) &&
+  if (j->n_want == 1) { /* else the native program is what is reported */
+    j->opt.hls = true;
+    opt.dump = watch;
+    opt.dump_user = j;
+  }
+  bool ok = hls_vectors(j, g, &o) && passes_standard(j->c->ctx, &s, -1, &opt) &&
             hls_emit(j->c->ctx, s.program, &o, &files);
   static const char *const folders[] = {"", "/include", "/tb_data"};
   for (int i = 0; ok && i < 3; i++) {
@@ -167,20 +209,9 @@ static bool emit_hls(Job *j, Graph *g) {
     if (ok && strlen(path) > 3 && !strcmp(path + strlen(path) - 3, ".sh")) chmod(path, 0755);
   }
   out_files_free(&files);
+  if (ok && j->n_want == 1) say(j, s.program);
   if (s.program) program_free(s.program);
   return ok;
-}
-
-static void watch(void *user, PassId p, bool after, const Graph *g, const Program *prog) {
-  Job *j = user;
-  (void)prog;
-  if (!after || !g) return;
-  if (p == PASS_fuse && cmd_has(j->c, FLAG_json)) j->fused = graph_copy((Graph *)(uintptr_t)g);
-  if (p != PASS_select || !cmd_has(j->c, FLAG_explain)) return;
-  Str s = {.ctx = j->c->ctx};
-  explain_select(&s, g, &j->opt);
-  if (s.p) fputs(s.p, stdout);
-  str_free(&s);
 }
 
 /* Values of flags whose other values belong to later versions. */
@@ -189,13 +220,27 @@ static bool only(Cmd *c, FlagId f, const char *flag, const char *value) {
   return !s || !strcmp(s, value) || diag(c->ctx, E0306, NULL, "--%s %s is not available in this version", flag, s);
 }
 
+/* Flags that only some of the results have. */
+static bool flags_fit(Job *j) {
+  static const struct { FlagId f; const char *name; bool hls; } some[] = {
+    {FLAG_part, "part", true}, {FLAG_clock, "clock", true}, {FLAG_vectors, "vectors", true},
+    {FLAG_triple, "triple", false}, {FLAG_cpu, "cpu", false}, {FLAG_features, "features", false}};
+  bool llvm = j->n_want > j->want[EMIT_C] + j->want[EMIT_HLS];
+  for (size_t i = 0; i < sizeof some / sizeof *some; i++)
+    if (cmd_has(j->c, some[i].f) && !(some[i].hls ? j->want[EMIT_HLS] : llvm))
+      return diag(j->c->ctx, E0701, NULL, "--%s is for --emit %s", some[i].name, some[i].hls ? "hls" : "ll,bc,asm,obj,so");
+  if (!cmd_double(j->c, FLAG_clock, 0, 0, &j->clock_ns)) return false;
+  if (cmd_has(j->c, FLAG_clock) && j->clock_ns == 0) return diag(j->c->ctx, E0701, NULL, "--clock takes nanoseconds above 0");
+  return !cmd_has(j->c, FLAG_json) || strcmp(j->out, "-") || diag(j->c->ctx, E0701, NULL, "--json and -o - both write to standard output");
+}
+
 int verb_compile(Cmd *c) {
-  Job j = {.c = c, .out = cmd_get(c, FLAG_out)};
+  Job j = {.c = c, .out = cmd_get(c, FLAG_out), .explained = {.ctx = c->ctx}};
   const char *path = cmd_model(c);
   if (!path) return EXIT_USAGE;
   if (!j.out || !*j.out) { diag(c->ctx, E0701, NULL, "compile needs -o OUT"); return EXIT_USAGE; }
   j.model.path = path;
-  if (!only(c, FLAG_io, "io", "float") || !only(c, FLAG_weights, "weights", "inline") || !job_emits(&j) || !job_paths(&j) || !model_pass_options(c, &j.opt))
+  if (!only(c, FLAG_io, "io", "float") || !only(c, FLAG_weights, "weights", "inline") || !job_emits(&j) || !job_paths(&j) || !flags_fit(&j) || !model_pass_options(c, &j.opt))
     return diag_exit(c->ctx);
   if (!model_load(c, path, &j.model)) return diag_exit(c->ctx);
   bool native = j.n_want > j.want[EMIT_HLS], ok = true;
@@ -215,11 +260,8 @@ int verb_compile(Cmd *c) {
       ok = (!strcmp(j.out, "-") || emit_c(&j)) && (j.n_want == j.want[EMIT_C] + j.want[EMIT_HLS] || emit_llvm(&j));
     }
   }
-  if (ok && native && cmd_has(c, FLAG_json)) {
-    Report r;
-    report_make(&r, c->ctx->own, j.fused, j.program);
-    json_print(report_json(&r, c->ctx, j.model.sha, j.opt.target->name));
-  }
+  if (ok && native) say(&j, j.program);
+  str_free(&j.explained);
   if (j.fused) graph_free(j.fused);
   if (j.model.s.program) program_free(j.model.s.program);
   if (j.model.s.graph) graph_free(j.model.s.graph);

@@ -39,6 +39,7 @@ int verb_ops(Cmd *c) {
   if (c->n_args) { diag(c->ctx, E0701, NULL, "ops takes no argument"); return EXIT_USAGE; }
   if (cmd_has(c, FLAG_missing)) return ops_missing(c, cmd_get(c, FLAG_missing));
   bool md = cmd_has(c, FLAG_markdown);
+  if (md && cmd_has(c, FLAG_json)) { diag(c->ctx, E0701, NULL, "ops takes --json or --markdown, not both"); return EXIT_USAGE; }
   json_t *list = json_array();
   if (md) printf("| domain | operator | opset | limits |\n|---|---|---|---|\n");
   for (int i = 0; i < onnx_op_count(); i++) {

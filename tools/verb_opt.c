@@ -4,7 +4,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-typedef struct Dumper { Cmd *c; const char *dir; int n; bool failed; } Dumper;
+typedef struct Dumper { Cmd *c; const PassOptions *opt; const char *dir; int n; bool failed; } Dumper;
 
 static bool state_text(Ctx *ctx, const Graph *g, const Program *p, const char *path, const char *banner) {
   Str s = {.ctx = ctx};
@@ -25,8 +25,16 @@ static bool names_pass(const Cmd *c, FlagId f, PassId p) {
   return false;
 }
 
+static void explain(const Dumper *d, const Graph *g) {
+  Str s = {.ctx = d->c->ctx};
+  explain_select(&s, g, d->opt);
+  if (s.p) fputs(s.p, stderr);
+  str_free(&s);
+}
+
 static void dump(void *user, PassId p, bool after, const Graph *g, const Program *prog) {
   Dumper *d = user;
+  if (after && p == PASS_select && cmd_has(d->c, FLAG_explain)) explain(d, g);
   bool want = after ? cmd_has(d->c, FLAG_print_after_all) || names_pass(d->c, FLAG_print_after, p) : names_pass(d->c, FLAG_print_before, p);
   if (!want || d->failed) return;
   Arena *a = d->c->ctx->own;
@@ -62,7 +70,7 @@ int verb_opt(Cmd *c) {
   PassOptions o;
   PassId ids[64], stop[1];
   const char *path = cmd_model(c), *out = cmd_get(c, FLAG_out);
-  Dumper d = {.c = c};
+  Dumper d = {.c = c, .opt = &o};
   struct stat st;
   int n = passes_of(c, FLAG_passes, ids, 64), n_stop = passes_of(c, FLAG_stop_after, stop, 1);
   PassId checked[64];
@@ -70,7 +78,7 @@ int verb_opt(Cmd *c) {
       !model_pass_options(c, &o))
     return EXIT_USAGE;
   bool dumps = cmd_has(c, FLAG_print_after_all) || cmd_has(c, FLAG_print_after) || cmd_has(c, FLAG_print_before);
-  if (out && out[strlen(out) - 1] == '/' && mkdir(out, 0777) && stat(out, &st)) {
+  if (out && *out && out[strlen(out) - 1] == '/' && mkdir(out, 0777) && stat(out, &st)) {
     diag(c->ctx, E0502, &(Loc){.file = out, .line = -1, .node = -1}, "cannot make the folder");
     return EXIT_IO;
   }
@@ -80,15 +88,9 @@ int verb_opt(Cmd *c) {
   o.hls = cmd_has(c, FLAG_hls);
   o.verify_each = true;
   if (!model_load(c, path, &m)) return diag_exit(c->ctx);
-  if (n) {
+  if (cmd_has(c, FLAG_passes)) {
     if (!passes_run(c->ctx, &m.s, ids, n, &o)) return diag_exit(c->ctx);
   } else if (!passes_standard(c->ctx, &m.s, n_stop ? (int)stop[0] : -1, &o)) return diag_exit(c->ctx);
-  if (cmd_has(c, FLAG_explain) && m.s.graph) {
-    Str s = {.ctx = c->ctx};
-    explain_select(&s, m.s.graph, &o);
-    if (s.p) fputs(s.p, stderr);
-    str_free(&s);
-  }
   if (out || !dumps) d.failed |= !state_text(c->ctx, m.s.graph, m.s.program, out ? out : "-", NULL);
   if (m.s.graph) graph_free(m.s.graph);
   if (m.s.program) program_free(m.s.program);

@@ -15,6 +15,7 @@ typedef struct Job {
   Tensor **in;       /* per arg: the given data, maybe of many samples */
   Tensor **expect;   /* per output, or NULL */
   json_t *json;      /* outputs of the engine now running; NULL without --json */
+  double rtol, atol;
   int64_t samples;   /* runs to make: the leading axis of inputs whose model dimension is 1 */
 } Job;
 
@@ -124,6 +125,8 @@ static bool run_samples(Job *j, Engine *e, Tensor **all) {
   return true;
 }
 
+static bool beyond_int64(const Tensor *t, int64_t i) { return t->st == ST_U64 && tensor_i(t, i) < 0; }
+
 static json_t *tensor_json(Ctx *ctx, const char *name, const Tensor *t, const char *file) {
   Str s = {.ctx = ctx};
   json_t *shape = json_array(), *o;
@@ -134,7 +137,7 @@ static json_t *tensor_json(Ctx *ctx, const char *name, const Tensor *t, const ch
   if (file) { json_object_set_new(o, "file", json_text(ctx->own, file)); return o; }
   json_t *v = json_array();
   for (int64_t i = 0; i < t->n; i++)
-    json_array_append_new(v, elem_is_float(t->t.e) ? json_number(tensor_f(t, i)) : json_integer(tensor_i(t, i)));
+    json_array_append_new(v, elem_is_float(t->t.e) || beyond_int64(t, i) ? json_number(tensor_f(t, i)) : json_integer(tensor_i(t, i)));
   json_object_set_new(o, "values", v);
   return o;
 }
@@ -147,8 +150,10 @@ static void print_tensor(const char *name, const Tensor *t) {
   str_put(&s, " =");
   for (int64_t i = 0; i < t->n && i < 16; i++) {
     str_put(&s, " ");
-    if (elem_is_float(t->t.e)) str_f32(&s, (float)tensor_f(t, i));
-    else str_printf(&s, "%lld", (long long)tensor_i(t, i));
+    if (t->st == ST_F64) str_f64(&s, tensor_f(t, i));
+    else if (elem_is_float(t->t.e)) str_f32(&s, (float)tensor_f(t, i));
+    else if (beyond_int64(t, i)) str_printf(&s, "%" PRIu64, (uint64_t)tensor_i(t, i));
+    else str_printf(&s, "%" PRId64, tensor_i(t, i));
   }
   if (t->n > 16) str_printf(&s, " ... (%lld elements)", (long long)t->n);
   puts(s.p);
@@ -156,8 +161,6 @@ static void print_tensor(const char *name, const Tensor *t) {
 }
 
 static bool check_expected(Job *j, Tensor *const *all) {
-  double rtol, atol;
-  if (!cmd_double(j->c, FLAG_rtol, 1e-3, &rtol) || !cmd_double(j->c, FLAG_atol, 1e-5, &atol)) return false;
   bool ok = true;
   for (int o = 0; o < j->p.n_out; o++) {
     if (!j->expect[o]) continue;
@@ -165,7 +168,7 @@ static bool check_expected(Job *j, Tensor *const *all) {
     if (!want) return false;
     int64_t first;
     double worst;
-    int64_t bad = tensor_diff(all[o], want, atol, rtol, &first, &worst);
+    int64_t bad = tensor_diff(all[o], want, j->atol, j->rtol, &first, &worst);
     if (j->json) json_object_set_new(json_array_get(j->json, (size_t)o), "differ", json_integer(bad));
     else printf("output '%s': %lld of %lld elements differ, greatest difference %.9g\n", j->p.out_name[o], (long long)bad, (long long)want->n, worst);
     if (bad) ok = diag(j->c->ctx, E0601, NULL, "output '%s' differs at element %lld: %.9g, expected %.9g", j->p.out_name[o], (long long)first,
@@ -199,7 +202,8 @@ int verb_run(Cmd *c) {
   EngineKind kind[ENGINE_COUNT];
   int n_kind;
   const char *path = cmd_model(c);
-  if (!path || !model_pass_options(c, &opt) || !engines_of(c, ENGINE_EVAL, kind, &n_kind)) return EXIT_USAGE;
+  if (!path || !model_pass_options(c, &opt) || !engines_of(c, ENGINE_EVAL, kind, &n_kind) ||
+      !cmd_double(c, FLAG_rtol, 1e-3, 0, &j.rtol) || !cmd_double(c, FLAG_atol, 1e-5, 0, &j.atol)) return EXIT_USAGE;
   if (!model_load_static(c, path, &j.m)) return diag_exit(c->ctx);
   model_ports(c, &j.m, &j.p);
   j.in = NEWN(c->ctx->own, Tensor *, j.p.n_in + 1);

@@ -2,6 +2,7 @@
 #include "tools/engine.h"
 #include "tools/report.h"
 
+#include <float.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <math.h>
@@ -140,17 +141,15 @@ static bool score_engine(Job *j, Engine *e, double *sum, double *seconds) {
   return true;
 }
 
-static void report(Job *j, EngineKind k, double sum, double seconds, bool json, bool label) {
+static void report(Job *j, EngineKind k, double sum, double seconds, json_t *all, bool label) {
   const char *m = metric_names[j->metric];
   double v = sum / (double)j->n, rate = seconds > 0 ? (double)j->n / seconds : 0;
   bool top = j->metric == TOP1 || j->metric == TOP5;
   if (j->metric == PSNR) v = 10 * log10(1 / v);
-  if (json) {
+  if (all) {
     json_t *o = json_pack("{s:s s:s s:o s:I s:f}", "engine", engine_names[k], "metric", m, "value", json_number(top ? 100 * v : v), "samples", (json_int_t)j->n, "per_second", rate);
     if (top) json_object_set_new(o, "correct", json_integer((json_int_t)sum));
-    json_dumpf(o, stdout, JSON_PRESERVE_ORDER);
-    putchar('\n');
-    json_decref(o);
+    json_array_append_new(all, o);
     return;
   }
   if (label) printf("%-5s ", engine_names[k]);
@@ -178,24 +177,28 @@ int verb_score(Cmd *c) {
   while (name && metric < METRIC_COUNT && strcmp(name, metric_names[metric])) metric++;
   if (metric == METRIC_COUNT) { diag(c->ctx, E0701, NULL, "--metric takes top1, top5, mse or psnr, not '%s'", name); return EXIT_USAGE; }
   j.metric = (Metric)metric;
-  if (!path || !cmd_double(c, FLAG_scale, 1, &j.scale) || !cmd_doubles(c, FLAG_mean, j.mean, MAX_CHANNELS, &j.n_mean) ||
+  if (!path || !cmd_double(c, FLAG_scale, 1, -DBL_MAX, &j.scale) || !cmd_doubles(c, FLAG_mean, j.mean, MAX_CHANNELS, &j.n_mean) ||
       !cmd_doubles(c, FLAG_std, j.std, MAX_CHANNELS, &j.n_std) || !model_pass_options(c, &opt) || !engines_of(c, ENGINE_EVAL, kind, &n_kind))
     return EXIT_USAGE;
   if (!model_load_static(c, path, &m)) return diag_exit(c->ctx);
   model_ports(c, &m, &j.p);
   if (!read_data(&j)) return diag_exit(c->ctx);
   int64_t *first = NULL;
+  json_t *all = cmd_has(c, FLAG_json) ? json_array() : NULL;
   bool ok = true, same = true;
   for (int k = 0; ok && k < n_kind; k++) {
     double sum, seconds;
     j.pred = NEWN(c->ctx->own, int64_t, j.n);
     Engine *e = engine_for(c->ctx, kind[k], &m.s, &opt);
     ok = e && score_engine(&j, e, &sum, &seconds);
-    if (ok) report(&j, kind[k], sum, seconds, cmd_has(c, FLAG_json), n_kind > 1);
+    if (ok) report(&j, kind[k], sum, seconds, all, n_kind > 1);
     engine_free(e);
     if (first && ok) same = same && !memcmp(first, j.pred, (size_t)j.n * sizeof *first);
     if (!first) first = j.pred;
   }
+  if (all && json_array_size(all) == 1 && n_kind == 1) json_print(json_incref(json_array_get(all, 0)));
+  else if (all && ok) json_print(json_incref(all));
+  json_decref(all);
   if (ok) ok = write_predictions(&j);
   if (ok && !same) ok = diag(c->ctx, E0601, NULL, "the engines do not predict the same classes");
   model_free(&m);

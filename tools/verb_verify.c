@@ -280,13 +280,14 @@ static bool child_poll(Child *ch, int *status) {
 
 typedef struct Tally { int passed, failed, skipped, crashed; } Tally;
 
-static void conclude(Job *j, const Child *ch, int status, const char *dir, Tally *t, json_t *list) {
+static void conclude(Job *j, Child *ch, int status, const char *dir, Tally *t, json_t *list) {
   const char *base = strrchr(dir, '/'), *what;
   base = base ? base + 1 : dir;
   int rc = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
   if (rc == EXIT_OK) { t->passed++; what = "passed"; }
   else if (rc == EXIT_UNSUPPORTED) { t->skipped++; what = "skipped"; }
   else { t->failed++; what = rc < 0 ? "crashed" : "failed"; t->crashed += rc < 0; }
+  if (list && ch->n && ch->text[ch->n - 1] == '\n') ch->text[--ch->n] = 0;
   if (list) json_array_append_new(list, json_pack("{s:o s:s s:o}", "test", json_text(j->ctx->own, base), "result", what, "text", json_text(j->ctx->own, ch->text)));
   else if (j->verbose || (rc != EXIT_OK && rc != EXIT_UNSUPPORTED)) printf("%s %s%s%s", what, base, ch->n ? ": " : "", ch->n ? ch->text : "\n");
   if (!list && j->verbose && ch->n && ch->text[ch->n - 1] != '\n') putchar('\n');
@@ -336,7 +337,7 @@ int verb_verify(Cmd *c) {
   const char *suite = cmd_get(c, FLAG_suite), *against = cmd_get(c, FLAG_against);
   if (against && !strcmp(against, "ort")) { diag(c->ctx, E0306, NULL, "--against ort is not available in this version"); return EXIT_UNSUPPORTED; }
   if (!model_pass_options(c, &j.opt) || !engines_of(c, ENGINE_EVAL, j.kind, &j.n_kind) || !cmd_int(c, FLAG_inputs, 0, 0, 10000, &j.n_random) ||
-      !cmd_double(c, FLAG_rtol, 1e-3, &j.rtol) || !cmd_double(c, FLAG_atol, 1e-5, &j.atol))
+      !cmd_double(c, FLAG_rtol, 1e-3, 0, &j.rtol) || !cmd_double(c, FLAG_atol, 1e-5, 0, &j.atol))
     return EXIT_USAGE;
   j.opt.verify_each = cmd_has(c, FLAG_each_pass);
   if (suite) {

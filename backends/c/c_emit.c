@@ -169,7 +169,7 @@ static void word_macros(Str *s) {
              "#if !defined(__BYTE_ORDER__) && !defined(_WIN32)\n"
              "#error \"byte order unknown: define __BYTE_ORDER__, __ORDER_BIG_ENDIAN__ and __ORDER_LITTLE_ENDIAN__\"\n#endif\n"
              "#if defined(__BYTE_ORDER__) && defined(__ORDER_BIG_ENDIAN__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__\n"
-             "#define W32(x) (((x) << 32) | ((x) >> 32))\n"
+             "#define W32(x) (((uint64_t)(x) << 32) | ((uint64_t)(x) >> 32))\n"
              "#define W16(x) (((W32(x) & UINT64_C(0xffff0000ffff0000)) >> 16) | ((W32(x) & UINT64_C(0x0000ffff0000ffff)) << 16))\n"
              "#define W8(x) (((W16(x) & UINT64_C(0xff00ff00ff00ff00)) >> 8) | ((W16(x) & UINT64_C(0x00ff00ff00ff00ff)) << 8))\n"
              "#else\n#define W32(x) x\n#define W16(x) x\n#define W8(x) x\n#endif\n\n");

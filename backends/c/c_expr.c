@@ -134,7 +134,7 @@ void c_unsigned_expr(Printer *pr, const Expr *x, Prec least) {
   if (native_unsigned) { c_expr(pr, x, least); return; }
   if (!c_modular(pr, x)) {
     /* gcc's -Wsign-conversion warns of (uint32_t)x next to a wider operand where x is int8_t or int16_t, but not of x + 0 */
-    const Expr *y = x->kind == EX_SCALAR && x->s == S_CAST ? x->a[0] : x;
+    const Expr *y = x->kind == EX_SCALAR && x->s == S_CAST && !c_named(pr, x) ? x->a[0] : x;
     bool extends = x->t.e.bits <= 32 && is_narrow(y->t.e) && is_signed(y->t.e) && !c_is_ap(pr, y->t.e);
     str_printf(pr->o, extends ? "(%s)(" : "(%s)", c_unsigned(pr, x->t));
     c_expr(pr, extends ? y : x, extends ? PREC_ADD : PREC_UNARY);

@@ -95,7 +95,7 @@ void c_mask_expr(Printer *, const Expr *, int bits); /* bool lanes as masks of s
 void c_nest_open(Printer *, const Nest *);           /* ranges, uses, buffers of the nest */
 void c_block(Printer *, const Block *, int indent);
 void c_indent(Printer *, int n);
-bool c_alive(const Printer *, const Stmt *);         /* false: a variable that nobody reads */
+bool c_alive(const Printer *, const Stmt *);         /* false: a variable that nobody reads, or x := x */
 
 /* c_data.c */
 bool c_rom_is_words(const Buf *);                    /* large data, and floats without decimal form */

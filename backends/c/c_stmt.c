@@ -7,6 +7,7 @@
 void c_indent(Printer *pr, int n) { str_printf(pr->o, "%*s", n, ""); }
 
 bool c_alive(const Printer *pr, const Stmt *s) {
+  if (s->kind == ST_SET && s->e->kind == EX_VAR && s->e->var == s->var) return false;
   return (s->kind != ST_LET && s->kind != ST_VARDEF && s->kind != ST_SET) || pr->uses[s->var] > 0;
 }
 
@@ -158,12 +159,15 @@ static void split_cond(Printer *pr, const Expr *x, int indent) {
   pr->o = o;
   const char *name = arena_printf(pr->arena, "end_e%d", pr->n_named++);
   str_printf(pr->o, "%*s%s %s;\n%*sif (%s) {\n", indent, "", c_type(pr, x->t), name, indent, "", head.p);
+  int outside = pr->named.n;
   for (int i = 1; i < 3; i++) {
+    pr->named.n = outside; /* what a branch names is unknown after it */
     split(pr, x->a[i], false, indent + 2);
     str_printf(pr->o, "%*s%s = ", indent + 2, "", name);
     value_print(pr, x->a[i]);
     str_printf(pr->o, i == 1 ? ";\n%*s} else {\n" : ";\n%*s}\n", indent, "");
   }
+  pr->named.n = outside;
   vec_push(pr->arena, &pr->named, ((Named){x, name}));
   str_free(&head);
 }
@@ -172,6 +176,7 @@ static void split_cond(Printer *pr, const Expr *x, int indent) {
 static int split(Printer *pr, const Expr *x, bool guarded, int indent) {
   int depth = 0;
   bool mask = x->t.lanes > 1 && x->t.e.kind == EK_BOOL;
+  if (c_named(pr, x)) return 0;
   if (x->kind == EX_COND && !guarded && !mask && is_deep(x, DEPTH)) { split_cond(pr, x, indent); return 0; }
   for (int i = 0; i < x->n; i++) {
     int d = split(pr, x->a[i], guarded || (x->kind == EX_COND && i > 0), indent);

@@ -58,6 +58,48 @@ json "$POPSHIFT" run tiny.onnx --input random:1 --json --engine eval,nest
 json "$POPSHIFT" verify tiny.onnx --json --engine nest
 json "$POPSHIFT" score tiny.onnx --inputs t.npy --labels l.csv:2 --json
 expect 2 "$POPSHIFT" opt tiny.onnx --json
+json "$POPSHIFT" compile tiny.onnx -o t.c --json --explain;      says out '"explain"'
+json "$POPSHIFT" compile tiny.onnx --emit hls -o th --json;      says out 'popshift.report/1'
+json "$POPSHIFT" score tiny.onnx --inputs t.npy --labels l.csv:2 --json --engine eval,nest
+expect 2 "$POPSHIFT" compile tiny.onnx --emit ll -o - --json
+expect 2 "$POPSHIFT" ops --json --markdown
+mkdir -p suite/a/test_data_set_0; cp tiny.onnx suite/a/model.onnx
+expect 4 "$POPSHIFT" verify --suite suite --json;                silent out '\?"'
 "$MKMODEL" nasty >nasty.onnx
 json "$POPSHIFT" inspect nasty.onnx --json
 json "$POPSHIFT" run nasty.onnx --input random:1 --json
+
+# Numbers that are none, flags for something else, and flags against each other.
+expect 2 "$POPSHIFT" score tiny.onnx --inputs t.npy --labels l.csv:2 --scale nan
+expect 2 "$POPSHIFT" score tiny.onnx --inputs t.npy --labels l.csv:2 --scale ''
+expect 2 "$POPSHIFT" score tiny.onnx --inputs t.npy --labels l.csv:2 --std 1,inf
+expect 2 "$POPSHIFT" run tiny.onnx --input random:1 --rtol -1
+expect 2 "$POPSHIFT" run tiny.onnx --input random:1 --engine ''
+for flag in '--clock 4' '--part x' '--vectors 3' '--cpu generic' '--threads 0' '--threads x'; do
+  expect 2 "$POPSHIFT" compile tiny.onnx -o f.c $flag;           says err "E0701: ${flag%% *} "
+done
+for clock in 0 -1 nan; do expect 2 "$POPSHIFT" compile tiny.onnx --emit hls -o fh --clock $clock; done
+expect 2 "$POPSHIFT" compile tiny.onnx -o f.c --force int8@fc --force float@fc; says err 'contradicts'
+expect 2 "$POPSHIFT" compile tiny.onnx -o f.c --target;          silent err 'did you mean --target'
+[ ! -e f.c ] && [ ! -e fh ] || fail "a refused command left files"
+expect 0 "$POPSHIFT" compile tiny.onnx -o f.c --force int8 --force bitserial@fc
+# Folders are no files.
+expect 5 "$POPSHIFT" score tiny.onnx --inputs . --labels l.csv:2;   says err 'E0501'
+expect 5 "$POPSHIFT" score tiny.onnx --inputs t.npy --labels .;     says err 'E0501'
+
+# An object is for the target's machine, unless another is named.
+elf() { od -An -tu1 -j18 -N1 "$1" | tr -d ' '; } # e_machine: 40 ARM, 62 x86-64, 183 AArch64, 243 RISC-V
+if "$POPSHIFT" compile tiny.onnx -o c99.o 2>/dev/null; then
+  for t in x86-64-v4-vpopcnt:62 aarch64:183 cortex-m0:40 cortex-m4:40 rv32imc:243; do
+    expect 0 "$POPSHIFT" compile tiny.onnx --target ${t%:*} -o m.o
+    [ "$(elf m.o)" = ${t#*:} ] || fail "--target ${t%:*} gives machine $(elf m.o)"
+  done
+  expect 0 "$POPSHIFT" compile tiny.onnx --target cortex-m0 --triple aarch64-linux-gnu -o m.o
+  [ "$(elf m.o)" = 183 ] || fail "--triple is not followed"
+fi
+
+# opt: no passes, passes explained, no file.
+expect 0 "$POPSHIFT" opt tiny.onnx --passes= -o none.ir;         expect 0 "$POPSHIFT" convert tiny.onnx -o same.ir
+cmp -s none.ir same.ir || fail "opt --passes= changes the graph"
+expect 0 "$POPSHIFT" opt tiny.onnx --explain -o end.ir;          says err '"fc" .*int \(cheapest\)'
+expect 5 "$POPSHIFT" opt tiny.onnx -o ''

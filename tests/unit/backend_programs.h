@@ -191,6 +191,7 @@ static inline Program *deep_program(Ctx *ctx, bool exact) {
   p->arena_bytes = p->arena_bound = 0;
   Elem e = exact ? INTK(23) : I32;
   int x = port(p, "x", e, SP_IN, 8), f = port(p, "f", F32, SP_IN, 8), y = port(p, "y", e, SP_OUT, 8), g = port(p, "g", F32, SP_OUT, 8);
+  int shared = port(p, "shared", F32, SP_OUT, 8), branch = port(p, "branch", F32, SP_OUT, 8);
   Nest *n = program_nest(p, "deep_", NULL, NULL);
   int i = nest_var(p, n, "i", nt(p->index), true);
   Stmt *loop = ns_for(p, &n->body, i, nx_idx(p, 0), nx_idx(p, 8), 1, -1);
@@ -200,8 +201,14 @@ static inline Program *deep_program(Ctx *ctx, bool exact) {
     w = nx2(p, k % 2 ? S_SUB : S_DIV, nx_load(p, f, nx_idx(p, k % 8), 1), w);
     if (k == 300) v = nx_cond(p, nx2(p, S_LT, iv, nx_idx(p, 3)), nx_load(p, x, nx_idx(p, 1), 1), v);
   }
+  /* shared: read twice by one statement, and in a branch and behind it */
+  Expr *d = nx_load(p, f, iv, 1), *c, *zero = nx_const_f(p, nt(F32), 0), *test = nx2(p, S_LT, iv, nx_idx(p, 3));
+  for (int k = 0; k < 25; k++) d = nx2(p, k % 2 ? S_SUB : S_MUL, d, nx_load(p, f, nx_idx(p, k % 8), 1));
+  c = nx_cond(p, test, nx2(p, S_SUB, d, zero), nx2(p, S_MUL, d, d));
   ns_store(p, &loop->body, y, iv, v);
   ns_store(p, &loop->body, g, iv, w);
+  ns_store(p, &loop->body, shared, iv, nx2(p, S_MUL, d, nx2(p, S_MAX, nx2(p, S_ADD, d, zero), zero)));
+  ns_store(p, &loop->body, branch, iv, nx2(p, S_ADD, c, d));
   ck_assert(program_verify(ctx, p));
   return p;
 }

@@ -178,6 +178,14 @@ static const char text_levels[] =
 START_TEST(levels) { check(text_program(ctx, text_levels)); }
 END_TEST
 
+/* A variable set to itself is not worth a statement: clang warns. */
+static const char text_self[] =
+  "popshift.program 1\nprogram @self index i32 {\n"
+  "  in x : i32[4] port 0 \"x\" i32[4]\n  out y : i32[4] port 0 \"y\" i32[4]\n"
+  "  nest n { for i 0..4 { var s: i32 = x[i]\n for k 0..3 { s := s }\n y[i] := add(s, 1) } }\n  run n\n}\n";
+START_TEST(self) { check(text_program(ctx, text_self)); }
+END_TEST
+
 START_TEST(statements) { check(text_program(ctx, text_statements)); }
 END_TEST
 
@@ -277,6 +285,43 @@ START_TEST(words) {
   }
   ck_assert(program_verify(ctx, p));
   check(p);
+}
+END_TEST
+
+/* What a host of the other byte order would see: the elements of each 64-bit word back to front. Words with few bits are short
+ * literals, which must not be shifted as such. */
+START_TEST(words_of_big_endian_hosts) {
+  Program *p = program_new(ctx, "big");
+  p->arena_bytes = p->arena_bound = 0;
+  static const Elem elems[] = {{EK_UINT, 8}, {EK_UINT, 16}, {EK_UINT, 32}, {EK_UINT, 64}};
+  enum { N = 1200 };
+  for (int k = 0; k < 4; k++) {
+    void *data = arena_alloc(p->arena, N * 8);
+    for (int i = 0; i < N; i += 3) store_set(elem_store(elems[k]), data, i, (Val){.i = i % 251});
+    int rom = program_buf(p, nest_name(p, "w", NULL), elems[k], SP_ROM, N, data), y = port(p, "y", elems[k], SP_OUT, N);
+    Nest *n = program_nest(p, nest_name(p, "n", NULL), NULL, NULL);
+    int i = nest_var(p, n, "i", nt(p->index), true);
+    Stmt *loop = ns_for(p, &n->body, i, nx_idx(p, 0), nx_idx(p, N), 1, -1);
+    ns_store(p, &loop->body, y, nx_var(p, n, i), nx_load(p, rom, nx_var(p, n, i), 1));
+  }
+  OutFiles files = emit(p, NULL);
+  shell(arena_printf(p->arena, "cd %s && gcc -std=c99 -pedantic -Wall -Wextra -U__BYTE_ORDER__ -D__BYTE_ORDER__=__ORDER_BIG_ENDIAN__ "
+                     "-Wno-builtin-macro-redefined -Werror -shared -fPIC big.c -o big.so", dir));
+  void *so = dlopen(arena_printf(p->arena, "%s/big.so", dir), RTLD_NOW | RTLD_LOCAL);
+  ck_assert_ptr_nonnull(so);
+  Run *run;
+  *(void **)&run = symbol(so, "big", "run");
+  _Alignas(64) static char ws[64], io[4][N * 8];
+  ck_assert_int_eq(run(ws, (const void *[]){NULL}, (void *[]){io[0], io[1], io[2], io[3]}, 1), 0);
+  for (int k = 0; k < 4; k++) {
+    int per = 64 / elems[k].bits;
+    for (int i = 0; i < N; i++) {
+      int from = i / per * per + per - 1 - i % per;
+      ck_assert_int_eq(store_get(elem_store(elems[k]), io[k], i).i, from % 3 ? 0 : from % 251);
+    }
+  }
+  dlclose(so);
+  out_files_free(&files);
 }
 END_TEST
 
@@ -384,10 +429,12 @@ int main(void) {
   Suite *s = suite_create("c_backend");
   TCase *t = tcase(s, "programs");
   tcase_add_test(tcase(s, "levels"), levels);
+  tcase_add_test(t, self);
   tcase_add_test(t, statements);
   tcase_add_test(t, deep);
   tcase_add_test(t, parallel);
   tcase_add_test(t, words);
+  tcase_add_test(t, words_of_big_endian_hosts);
   tcase_add_test(t, injection);
   tcase_add_test(t, checks_and_sizes);
   tcase_add_test(t, freestanding);

@@ -193,17 +193,17 @@ END_TEST
 
 /* What the interpreter must refuse: body of a nest over t : i32[8] (ARENA), r : i32[8] (REG), y : i32[2] (OUT), i = 3. */
 static const struct { const char *body; ErrCode code; const char *says; } refused[] = {
-  {"y[add(i, -1)] := 1", E0902, "index 2 is outside y of 2"},
-  {"y[sub(i, 4)] := 1", E0902, "index -1 is outside y"},
-  {"y[0] := t[0]", E0902, "t[0] is read before it is written"},
-  {"y[0] := r[7]", E0902, "r[7] is read before"},
-  {"y[0] := y[1]", E0902, "y[1] is read before"},
-  {"t[0:4] := 1 y[0] := hred(t[1:4])", E0902, "t[4] is read before"},
-  {"t[0:4] := 1 t[4:4] := 1 y[0] := hred(t[add(i, 2):4])", E0902, "index 5 is outside t"},
-  {"t[add(i, 2):4] := 1", E0902, "index 5 is outside t"},
-  {"y[0] := cond(lt(i, 4), t[0], 1)", E0902, "t[0] is read"},
-  {"for k 0..mul(i, 5) max 14 { y[0] := 1 }", E0902, "more iterations"},
-  {"y[0] := 1", E0902, "never writes y[1]"},
+  {"y[add(i, -1)] := 1", E0211, "index 2 is outside y of 2"},
+  {"y[sub(i, 4)] := 1", E0211, "index -1 is outside y"},
+  {"y[0] := t[0]", E0211, "t[0] is read before it is written"},
+  {"y[0] := r[7]", E0211, "r[7] is read before"},
+  {"y[0] := y[1]", E0211, "y[1] is read before"},
+  {"t[0:4] := 1 y[0] := hred(t[1:4])", E0211, "t[4] is read before"},
+  {"t[0:4] := 1 t[4:4] := 1 y[0] := hred(t[add(i, 2):4])", E0211, "index 5 is outside t"},
+  {"t[add(i, 2):4] := 1", E0211, "index 5 is outside t"},
+  {"y[0] := cond(lt(i, 4), t[0], 1)", E0211, "t[0] is read"},
+  {"for k 0..mul(i, 5) max 14 { y[0] := 1 }", E0211, "more iterations"},
+  {"y[0] := 1", E0211, "never writes y[1]"},
 };
 
 START_TEST(refusals) {
@@ -215,6 +215,8 @@ START_TEST(refusals) {
   bool fine = !ok && ctx->n_errors == 1 && ctx->diags->code == refused[_i].code && strstr(ctx->diags->text, refused[_i].says);
   if (!fine) diag_print(ctx, stderr, false);
   ck_assert_msg(fine, "case %d", _i);
+  ck_assert_str_eq(ctx->diags->loc.file, "t.nest");
+  if (_i + 1 < (int)(sizeof refused / sizeof *refused)) ck_assert_int_eq(ctx->diags->loc.line, 6);
   str_free(&s);
 }
 END_TEST
