@@ -1,4 +1,4 @@
-/* Frontend: ONNX in. Opset versions, functions, domains and sequences end here; eval never sees them. */
+/* Frontend: ONNX in and out. Opset versions, functions, domains and sequences end here; eval never sees them. */
 #ifndef POPSHIFT_FRONTEND_H
 #define POPSHIFT_FRONTEND_H
 
@@ -21,6 +21,16 @@ typedef struct ImportOptions {
 /* Imports model bytes; file names them in messages. NULL with diagnostics: all unsupported nodes at once. Inputs that have an
  * initializer are constants; the graph holds nothing of bytes. The result is verified. */
 Graph *onnx_import(Ctx *, const char *file, const char *bytes, size_t n, const ImportOptions *);
+
+/* Writing: the three ways in which quantized values are said (docs/ONNX.md). */
+typedef enum OnnxFormat { ONNX_QDQ, ONNX_QONNX, ONNX_FUNCTIONS, ONNX_FORMATS } OnnxFormat;
+extern const char *const onnx_format_names[ONNX_FORMATS];
+#define ONNX_WRITE_OLDEST 13
+#define ONNX_WRITE_NEWEST 28
+#define ONNX_WRITE_DEFAULT 21
+/* The graph, of any stage, as model bytes: the same bytes for the same graph. What it reads back as evaluates to the same bits.
+ * False with diagnostics, one for every node that the format cannot say, and nothing in out. */
+bool onnx_export(Ctx *, const Graph *, OnnxFormat, int opset, Str *out);
 
 /* A TensorProto (input_0.pb) as a tensor. NULL with E0104. name: malloc'd copy of its name, or NULL not wanted. */
 Tensor *onnx_read_tensor(Ctx *, const char *file, const char *bytes, size_t n, char **name);

@@ -1,4 +1,4 @@
-/* Names of one graph or function body while it is imported. Only import.c, inline.c and call.c look in here. */
+/* Names of one graph or function body while it is imported (import.c, call.c) or written (export.c). */
 #ifndef POPSHIFT_FRONTEND_SCOPE_H
 #define POPSHIFT_FRONTEND_SCOPE_H
 

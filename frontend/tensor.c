@@ -53,6 +53,13 @@ const char *onnx_elem_name(int data_type) {
   return data_type >= 1 && data_type < N_TYPES ? types[data_type].name : data_type == 0 ? "UNDEFINED" : "a type that ONNX does not know";
 }
 
+int onnx_type_of(Elem e) {
+  for (int i = 1; i < N_TYPES; i++) if (types[i].ok && elem_eq(types[i].e, e)) return i;
+  return 0;
+}
+
+int onnx_type_bits(int data_type) { return types[data_type].bits; }
+
 /* Element i from its bits as ONNX lays them, `bits` wide, lowest first. */
 static void put_bits(Tensor *t, int64_t i, uint64_t bits) {
   Elem e = t->t.e;

@@ -12,6 +12,10 @@ typedef struct TensorSource { Ctx *ctx; Loc loc; ErrCode bad; const char *root; 
 bool onnx_elem(int data_type, Elem *);
 const char *onnx_elem_name(int data_type); /* "FLOAT8E5M2", or "type 99" where the number is unknown */
 
+/* The inverse: the DataType of just these numbers, 0 where ONNX has none; and the bits of one value in raw_data. */
+int onnx_type_of(Elem);
+int onnx_type_bits(int data_type);
+
 /* The value, owned by the context. NULL with src->bad, E0105 (external data), E0303 (type), E0401 or E0402. The bytes that
  * the shape needs are compared with the bytes present before anything is allocated. */
 Tensor *onnx_tensor(const TensorSource *src, const Onnx__TensorProto *);

@@ -1,4 +1,4 @@
-/* convert: the same graph in another form: .ir, .dot, .svg; or with random weights of the same scale. */
+/* convert: the same graph in another form: .onnx, .ir, .dot, .svg; or with random weights of the same scale. */
 #include "tools/cmd.h"
 #include "tools/draw.h"
 
@@ -39,17 +39,34 @@ static Node *randomize_rule(Rewrite *rw, const Node *old, Node *const *in) {
   return node_const(rw->g, t);
 }
 
+/* --format and --opset, which are for ONNX files only. */
+static bool dialect(Cmd *c, bool onnx, OnnxFormat *format, int *opset) {
+  const char *name = cmd_get(c, FLAG_format);
+  int64_t n;
+  int f = ONNX_FUNCTIONS;
+  if (!cmd_int(c, FLAG_opset, ONNX_WRITE_DEFAULT, ONNX_WRITE_OLDEST, ONNX_WRITE_NEWEST, &n)) return false;
+  if (!onnx && (name || cmd_has(c, FLAG_opset))) return diag(c->ctx, E0701, NULL, "--%s is for an .onnx file", name ? "format" : "opset");
+  for (f = 0; name && f < ONNX_FORMATS && strcmp(name, onnx_format_names[f]); f++) {}
+  if (f == ONNX_FORMATS) return diag(c->ctx, E0701, NULL, "--format is qdq, qonnx or functions, not '%s'", name);
+  *format = name ? (OnnxFormat)f : ONNX_FUNCTIONS;
+  *opset = (int)n;
+  return true;
+}
+
 int verb_convert(Cmd *c) {
   Model m;
+  OnnxFormat format = ONNX_FUNCTIONS;
+  int opset = ONNX_WRITE_DEFAULT;
   const char *path = cmd_model(c), *out = cmd_get(c, FLAG_out), *dot = out ? strrchr(out, '.') : NULL;
   int64_t seed;
   if (!path || !cmd_int(c, FLAG_randomize, 0, 0, INT64_MAX, &seed)) return EXIT_USAGE;
   if (!out) { diag(c->ctx, E0701, NULL, "convert needs -o OUT"); return EXIT_USAGE; }
   bool ir = !strcmp(out, "-") || (dot && !strcmp(dot, ".ir")), is_dot = dot && !strcmp(dot, ".dot"), svg = dot && !strcmp(dot, ".svg");
-  if (dot && !strcmp(dot, ".onnx")) { diag(c->ctx, E0306, NULL, "writing ONNX is not available in this version"); return EXIT_UNSUPPORTED; }
-  if (!ir && !is_dot && !svg) { diag(c->ctx, E0701, NULL, "cannot tell from '%s' what to write: name it .ir, .dot or .svg", out); return EXIT_USAGE; }
+  bool onnx = dot && !strcmp(dot, ".onnx");
+  if (!ir && !is_dot && !svg && !onnx) { diag(c->ctx, E0701, NULL, "cannot tell from '%s' what to write: name it .onnx, .ir, .dot or .svg", out); return EXIT_USAGE; }
+  if (!dialect(c, onnx, &format, &opset)) return EXIT_USAGE;
   if (!model_load(c, path, &m)) return diag_exit(c->ctx);
-  if (!m.s.graph && !ir) { diag(c->ctx, E0307, NULL, "only graphs are drawn, and this is a program"); return EXIT_UNSUPPORTED; }
+  if (!m.s.graph && !ir) { diag(c->ctx, E0307, NULL, "only graphs are drawn or written as ONNX, and this is a program"); return EXIT_UNSUPPORTED; }
   Graph *g = m.s.graph;
   if (g && cmd_has(c, FLAG_randomize)) {
     uint64_t s = (uint64_t)seed;
@@ -57,11 +74,13 @@ int verb_convert(Cmd *c) {
     if (!g) return diag_exit(c->ctx);
   }
   Str s = {.ctx = c->ctx};
-  if (!g) program_print(&s, m.s.program);
+  bool ok = true;
+  if (onnx) ok = onnx_export(c->ctx, g, format, opset, &s);
+  else if (!g) program_print(&s, m.s.program);
   else if (ir) graph_print(&s, g);
   else if (is_dot) draw_dot(&s, g);
   else draw_svg(&s, g);
-  bool ok = file_write(c->ctx, out, s.p, s.n);
+  ok = ok && file_write(c->ctx, out, s.p, s.n);
   str_free(&s);
   return ok ? EXIT_OK : diag_exit(c->ctx);
 }
