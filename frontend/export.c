@@ -101,13 +101,18 @@ static const char *write_cum(Export *x, const Node *n, const char *const *in) {
   return elem_is_float(e) ? x_cast(x, v, work, e) : x_to(x, v, work, e, false);
 }
 
-/* An operator of batch normalization (x, gamma, beta, mean, variance; fill: epsilon) is BatchNormalization: its row goes here. */
+static const char *write_bn(Export *x, const Node *n, const char *const *in) {
+  const char *y = x_node(x, "BatchNormalization", 5, in);
+  x_attr_f(x, "epsilon", (float)n->a.fill);
+  return y;
+}
+
 static Writer *const writers[OP_COUNT] = {
   [OP_MAP] = write_map, [OP_VIEW] = write_view, [OP_RESHAPE] = write_reshape, [OP_CONCAT] = write_concat, [OP_GATHER] = write_gather,
   [OP_REDUCE] = write_reduce, [OP_ARGREDUCE] = write_argreduce, [OP_CUM] = write_cum, [OP_CONTRACT] = write_contract,
   [OP_QUANT] = write_quant, [OP_DEQUANT] = write_dequant, [OP_THRESHOLDS] = write_thresholds, [OP_REQUANT] = write_requant,
-  [OP_PACK] = write_pack,
-};
+  [OP_PACK] = write_pack, [OP_BN] = write_bn,
+}; /* none: of training graphs */
 
 /* Functions */
 
@@ -313,7 +318,7 @@ static void write_node(Export *x, const Node *n) {
   if (x->decode[n->id]) v = decode_write(x, n, x->decode[n->id]);
   else {
     for (int k = 0; k < n->n_in; k++) in[k] = x_value(x, n->in[k]);
-    v = writers[n->op](x, n, in);
+    v = writers[n->op] ? writers[n->op](x, n, in) : x_fail(x, E0302, "ONNX has no %s: it is of training graphs", op_info[n->op].name);
   }
   if (!v && x->ctx->n_errors == errors) x_fail(x, E0302, "cannot be written");
   if (v) settle(x, &x->main, from, v);

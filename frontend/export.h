@@ -47,6 +47,7 @@ static inline const char *x3(Export *x, const char *op, const char *a, const cha
 }
 void x_domain(Export *, const char *domain);
 void x_attr_i(Export *, const char *name, int64_t);
+void x_attr_f(Export *, const char *name, float);
 void x_attr_is(Export *, const char *name, int n, const int64_t *);
 void x_attr_s(Export *, const char *name, const char *);
 

@@ -42,6 +42,12 @@ void x_attr_i(Export *x, const char *name, int64_t v) {
   a->i = v;
 }
 
+void x_attr_f(Export *x, const char *name, float v) {
+  Onnx__AttributeProto *a = attr(x, name, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOAT);
+  a->has_f = true;
+  a->f = v;
+}
+
 void x_attr_is(Export *x, const char *name, int n, const int64_t *v) {
   Onnx__AttributeProto *a = attr(x, name, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INTS);
   a->n_ints = (size_t)n;

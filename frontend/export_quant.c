@@ -155,9 +155,10 @@ const char *write_quant(Export *x, const Node *n, const char *const *in) {
 
 static const char *dequant_body(Export *x, const Node *n, const char *const *in) {
   Elem w = n->in[1]->t.e.bits == 64 ? F64 : F32;
-  const char *v = x_cast(x, in[0], n->in[0]->t.e, I64);
-  if (n->n_in > 2) v = x2(x, "Sub", v, x_cast(x, in[2], n->in[2]->t.e, I64));
-  v = x2(x, "Mul", x_cast(x, v, I64, w), x_cast(x, in[1], n->in[1]->t.e, w));
+  Elem first = n->n_in > 2 && elem_is_float(n->in[2]->t.e) ? w : I64; /* where x - zp is computed */
+  const char *v = x_cast(x, in[0], n->in[0]->t.e, first);
+  if (n->n_in > 2) v = x2(x, "Sub", v, x_cast(x, in[2], n->in[2]->t.e, first));
+  v = x2(x, "Mul", x_cast(x, v, first, w), x_cast(x, in[1], n->in[1]->t.e, w));
   return x_cast(x, v, w, n->t.e);
 }
 
@@ -183,7 +184,7 @@ static const char *dequantize_linear(Export *x, const Node *n, const Node *q, co
   int64_t dims[MAX_RANK];
   Type t = q->t;
   t.e = n->t.e;
-  if (!type || !type_eq(&t, &n->t) || !elem_eq(n->t.e, F32) || q->t.e.kind == EK_BOOL) return NULL;
+  if (!type || !type_eq(&t, &n->t) || (zp && elem_is_float(zp->t.e)) || !elem_eq(n->t.e, F32) || q->t.e.kind == EK_BOOL) return NULL;
   Elem c = F32;
   onnx_elem(type, &c);
   if (c.bits > 32 || (c.bits == 32 && (c.kind == EK_UINT || zp)) || (c.bits == 16 && x->opset < 21)) return NULL;

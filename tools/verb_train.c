@@ -1,4 +1,5 @@
-/* train and quantize: a recipe run by the trainer. Each phase that ends leaves its network in the run's folder. */
+/* train and quantize: a recipe run by the trainer. Each phase that ends leaves its network in the run's folder: as .ir of batch 1,
+ * and as ONNX (QDQ) with a symbolic batch. */
 #include "tools/cmd.h"
 
 #ifdef POPSHIFT_TRAINER
@@ -29,6 +30,11 @@ static bool write_graph(Run *run, const PhaseResult *r) {
   graph_print(&s, g);
   bool ok = file_write(ctx, arena_printf(ctx->own, "%s/%s.ir", run->out, r->name), s.p, s.n);
   str_free(&s);
+  graph_free(g);
+  if (!ok || !(g = net_freeze(r->net, r->net->g->name, 0))) return false;
+  Str onnx = {.ctx = ctx};
+  ok = onnx_export(ctx, g, ONNX_QDQ, ONNX_WRITE_DEFAULT, &onnx) && file_write(ctx, arena_printf(ctx->own, "%s/%s.onnx", run->out, r->name), onnx.p, onnx.n);
+  str_free(&onnx);
   graph_free(g);
   return ok;
 }
@@ -65,7 +71,7 @@ static bool phase_done(void *user, const PhaseResult *r) {
   json_t *o = json_object();
   json_object_set_new(o, "name", json_string(r->name));
   json_object_set_new(o, "quantized", json_boolean(r->quantized));
-  json_object_set_new(o, "model", json_string(arena_printf(run->c->ctx->own, "%s/%s.ir", run->out, r->name)));
+  json_object_set_new(o, "model", json_string(arena_printf(run->c->ctx->own, "%s/%s.onnx", run->out, r->name)));
   put_number(o, "train_loss", r->train_loss), put_number(o, "train_accuracy", r->train_accuracy);
   put_number(o, "test_accuracy", r->test_accuracy), put_number(o, "frozen_accuracy", r->frozen_accuracy);
   put_number(o, "images_per_second", r->images_per_second);
@@ -76,7 +82,7 @@ static bool phase_done(void *user, const PhaseResult *r) {
     printf("%s: ", r->name);
     if (isfinite(r->test_accuracy)) printf("test accuracy %.2f %%", 100 * r->test_accuracy);
     if (isfinite(r->frozen_accuracy)) printf(", in exact integers %.2f %%", 100 * r->frozen_accuracy);
-    printf(", weights %" PRId64 " bytes, %s/%s.ir\n", packed, run->out, r->name);
+    printf(", weights %" PRId64 " bytes, %s/%s.onnx\n", packed, run->out, r->name);
     fflush(stdout);
   }
   return true;
@@ -85,7 +91,7 @@ static bool phase_done(void *user, const PhaseResult *r) {
 static bool options(Cmd *c, Recipe *r, TrainOptions *o) {
   int64_t threads;
   double save;
-  if (!cmd_int(c, FLAG_threads, 0, 0, 256, &threads) || !cmd_double(c, FLAG_save_every, 20, &save)) return false;
+  if (!cmd_int(c, FLAG_threads, 0, 0, 256, &threads) || !cmd_double(c, FLAG_save_every, 20, 0, &save)) return false;
   for (int i = 0; i < c->flag[FLAG_set].n; i++) if (!recipe_set(r, c->flag[FLAG_set].v[i])) return false;
   o->threads = (int)threads;
   o->save_seconds = save;

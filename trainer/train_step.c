@@ -264,36 +264,46 @@ bool evaluate(Trainer *t, const Graph *g, const Dataset *d, bool u8, int32_t *pr
 
 /* Calibration */
 
+/* Which of its steps element i of the weights has. */
+static int64_t step_index(const Param *w, const Param *step, int64_t i) {
+  int64_t at = 0, scale = 1;
+  if (step->n == 1) return 0;
+  for (int d = w->t.rank - 1; d >= 0; i /= w->t.d[d--].n) {
+    at += step->t.d[d].n == 1 ? 0 : i % w->t.d[d].n * scale;
+    scale *= step->t.d[d].n;
+  }
+  return at;
+}
+
 /* Weight steps from the weights themselves: Table 1's step times the deviation of what one step serves. */
 static void calibrate_weights(Net *net, Param *p) {
   const Param *w = &net->p[p->of];
+  Arena *scratch = arena_new(net->ctx);
+  double *sum = NEWN(scratch, double, 2 * p->n), *squares = sum + p->n, n = (double)w->n / (double)p->n, unit = uniq_step_w(p->bits);
+  for (int64_t i = 0; i < w->n; i++) {
+    int64_t k = step_index(w, p, i);
+    double v = (double)w->value[i];
+    sum[k] += v, squares[k] += v * v;
+  }
   for (int64_t k = 0; k < p->n; k++) {
-    double sum = 0, squares = 0, n = 0;
-    for (int64_t i = 0; i < w->n; i++) {
-      int64_t at = 0, rest = i, index[MAX_RANK];
-      for (int d = w->t.rank - 1; d >= 0; d--) index[d] = rest % w->t.d[d].n, rest /= w->t.d[d].n;
-      if (p->n > 1) for (int d = 0; d < w->t.rank; d++) at = at * p->t.d[d].n + (p->t.d[d].n == 1 ? 0 : index[d]);
-      if (at != k) continue;
-      double v = (double)w->value[i];
-      sum += v, squares += v * v, n++;
-    }
-    double var = n > 1 ? (squares - sum * sum / n) / (n - 1) : squares;
-    p->value[k] = (float)(uniq_step_w(p->bits) * sqrt(var > 0 ? var : 0));
+    double var = n > 1 ? (squares[k] - sum[k] * sum[k] / n) / (n - 1) : squares[k];
+    p->value[k] = (float)(unit * sqrt(var > 0 ? var : 0));
     if (!(p->value[k] > 1e-8f)) p->value[k] = 1e-8f; /* weights that are all the same */
   }
+  arena_free(scratch);
 }
 
 /* One activation step from the batches: the greatest of Table 1's step times sqrt(2 * mean of squares) (the deviation before
  * the ReLU), but no farther than the greatest number that was seen. */
 static bool calibrate_act(Trainer *t, Exec *e, const Transform *tr, int out, Param *p, int64_t batches) {
   Worker *w = t->worker;
-  double step = 0, top = 0;
+  double step = 0, top = 0, unit = p->is_signed ? uniq_step_w(p->bits) : uniq_step_a(p->bits) * sqrt(2);
   for (int64_t b = 0; b < batches; b++) {
     int64_t from = b * t->shard_size % (t->train->n - t->shard_size + 1);
     dataset_batch(t->train, tr, t->order + from, t->shard_size, 0, w->x, w->label);
     if (!exec_run(e)) { w->failed = true; return workers_ok(t); }
     double square = (double)*(const float *)exec_out(e, 2 * out), max = (double)*(const float *)exec_out(e, 2 * out + 1);
-    step = fmax(step, p->is_signed ? uniq_step_w(p->bits) * sqrt(square) : uniq_step_a(p->bits) * sqrt(2 * square));
+    step = fmax(step, unit * sqrt(square));
     top = fmax(top, max);
   }
   double levels = (double)((INT64_C(1) << p->bits) - 1);
