@@ -1,6 +1,9 @@
 /* list: the compiler's tables. */
 #include "tools/cmd.h"
 #include "tools/report.h"
+#ifdef POPSHIFT_TRAINER
+#include "trainer/net.h"
+#endif
 
 #include <string.h>
 
@@ -40,9 +43,28 @@ static void list_limits(Ctx *c, json_t *rows) {
         arena_printf(c->own, "%-14s %14lld  %s", limits[i].key, (long long)limits[i].deflt, limits[i].what));
 }
 
+#ifdef POPSHIFT_TRAINER
+static void list_quantizers(Ctx *c, json_t *rows) {
+  for (int i = 1; i < QUANTIZER_COUNT; i++) {
+    const QuantizerInfo *q = &quantizer_info[i];
+    const char *of = q->weight && q->act ? "weights and activations" : q->weight ? "weights" : "activations";
+    row(rows, json_pack("{s:s s:i s:i s:b s:b s:s}", "name", q->name, "least_bits", q->lo, "most_bits", q->hi, "weights", q->weight, "activations", q->act, "what", q->what),
+        arena_printf(c->own, "%-8s %d..%d bits, %s: %s", q->name, q->lo, q->hi, of, q->what));
+  }
+}
+static void list_nets(Ctx *c, json_t *rows) {
+  for (int i = 0; i < n_net_info; i++)
+    row(rows, json_pack("{s:s s:s s:s}", "name", net_info[i].name, "options", arena_printf(c->own, "width %s", net_info[i].options), "what", net_info[i].what),
+        arena_printf(c->own, "%-10s %s", net_info[i].name, net_info[i].what));
+}
+#else
+#define list_quantizers NULL
+#define list_nets NULL
+#endif
+
 int verb_list(Cmd *c) {
   static const struct { const char *name; void (*print)(Ctx *, json_t *); } tables[] = {
-    {"passes", list_passes}, {"targets", list_targets}, {"errors", list_errors}, {"limits", list_limits}, {"quantizers", NULL}, {"nets", NULL}};
+    {"passes", list_passes}, {"targets", list_targets}, {"errors", list_errors}, {"limits", list_limits}, {"quantizers", list_quantizers}, {"nets", list_nets}};
   const char *what = c->n_args == 1 ? c->args[0] : "";
   for (size_t i = 0; i < sizeof tables / sizeof *tables; i++)
     if (!strcmp(what, tables[i].name)) {
@@ -52,9 +74,9 @@ int verb_list(Cmd *c) {
         if (rows) json_print(rows);
         return EXIT_OK;
       }
-      diag(c->ctx, E0306, NULL, "list %s is not available in this version", what);
+      diag(c->ctx, E0307, NULL, "list %s: the trainer is not built in", what);
       return EXIT_UNSUPPORTED;
     }
-  diag(c->ctx, E0701, NULL, "list takes one of passes, targets, errors, limits");
+  diag(c->ctx, E0701, NULL, "list takes one of passes, targets, quantizers, nets, errors, limits");
   return EXIT_USAGE;
 }

@@ -412,6 +412,12 @@ static Node *thresholds(Node *x, int axis, Node *t, Node *base, Node *step, Elem
   return node_new(g, OP_THRESHOLDS, &type, 4, (Node *[]){x, t, base, step}, &(Attr){.axis = axis}, NULL);
 }
 
+START_TEST(fractional_zero_points) { /* (x - zp) * scale with zp subtracted in float */
+  EXPECT(node_dequant(g, LIST(U8, 0, 1, 2, 3), LIST(F32, 0.5), LIST(F32, 1.5), F32), -0.75, -0.25, 0.25, 0.75);
+  EXPECT(node_dequant(g, LIST(U8, 0, 3), LIST(F64, 0.5), LIST(F64, 1.5), F64), -0.75, 0.75);
+}
+END_TEST
+
 START_TEST(threshold_counts) {
   Node *one = node_const_i(g, I8, 1), *zero = node_const_i(g, I8, 0);
   Dim d23[2] = {dim_c(2), dim_c(3)}, d13[2] = {dim_c(1), dim_c(3)};
@@ -591,6 +597,43 @@ START_TEST(limits) {
 }
 END_TEST
 
+/* x[n, c]: rows 0 and 1, channels 1 2 and 3 8 (means 2 and 5, variances 1 and 9); eps makes the roots 2 and 4. */
+START_TEST(batch_normalization) {
+  Node *x = node_reshape(g, LIST(F32, 1, 2, 3, 8), 2, (Dim[]){{2, 0}, {2, 0}}), *gamma = LIST(F32, 4, 8), *beta = LIST(F32, 10, 20);
+  Type c = {.e = F32, .rank = 1, .d = {{2, 0}}};
+#define BN(op, flag_, eps, ...) node_new(g, op, flag_ ? &c : &x->t, (int)(sizeof((Node *[]){__VA_ARGS__}) / sizeof(Node *)), (Node *[]){__VA_ARGS__}, &(Attr){.flag = flag_, .fill = eps}, NULL)
+  EXPECT(BN(OP_BN, 0, 1, x, gamma, beta, LIST(F32, 1, 2), LIST(F32, 3, 15)), 10, 20, 14, 32); /* gains 2 and 2 */
+  EXPECT(BN(OP_BN_TRAIN, 1, 3, x, gamma, beta), 2, 5);
+  EXPECT(BN(OP_BN_TRAIN, 2, 3, x, gamma, beta), 1, 9);
+  EXPECT(BN(OP_BN_TRAIN, 0, 3, x, LIST(F32, 4, 0), beta), 8, 20, 12, 20);
+  Node *dy = node_reshape(g, LIST(F32, 1, 0, 0, 0), 2, (Dim[]){{2, 0}, {2, 0}});
+  EXPECT(BN(OP_BN_GRAD, 2, 3, dy, x, gamma), 1, 0);
+  EXPECT(BN(OP_BN_GRAD, 1, 3, dy, x, gamma), -0.5, 0);
+  EXPECT(BN(OP_BN_GRAD, 0, 3, dy, x, gamma), 0.75, 0, -0.75, 0); /* 2*(1 - 1/2 - 1/2*1/4), 2*(-1/2 + 1/8) */
+  Node *spelled = node_bn_spelled(g, (Node *[]){x, gamma, beta, LIST(F32, 1, 2), LIST(F32, 3, 15)}, 1);
+  EXPECT(spelled, 10, 20, 14, 32);
+#undef BN
+}
+END_TEST
+
+START_TEST(places) {
+  Node *x = LIST(F32, 3, 7, 7, 1, NAN, 2);
+  Type t = {.e = I64, .rank = 1, .d = {{3, 0}}};
+  Affine acc[1] = {affine_iter(0, 2, -1)}; /* windows -1..0, 1..2, 3..4 */
+  acc[0].coef[1] = 1;
+  Iters it = {.n_out = 1, .n_red = 1, .red = {dim_c(2)}, .acc = {acc}};
+  EXPECT(node_new(g, OP_LOCATE, &t, 1, &x, &(Attr){.scalar = S_MAX, .iters = &it}, NULL), 0, 1, 4);
+  EXPECT(node_new(g, OP_LOCATE, &t, 1, &x, &(Attr){.scalar = S_MIN, .iters = &it}, NULL), 0, 1, 4);
+  acc[0] = affine_iter(0, 3, 5);
+  acc[0].coef[1] = 1;
+  EXPECT(node_new(g, OP_LOCATE, &t, 1, &x, &(Attr){.scalar = S_MAX, .iters = &it}, NULL), 5, -1, -1);
+  Type y = {.e = F32, .rank = 1, .d = {{4, 0}}}, c = {.e = I8, .rank = 1, .d = {{2, 0}}};
+  Node *at = LIST(I64, 1, 3, 1, -1, 4), *v = LIST(F32, 0.5, 2, 0.25, 9, 9);
+  EXPECT(node_new(g, OP_SCATTER, &y, 2, (Node *[]){v, at}, NULL, NULL), 0, 0.75, 0, 2);
+  EXPECT(node_new(g, OP_SCATTER, &c, 2, (Node *[]){LIST(I8, 100, 100, 1), LIST(I64, 0, 0, 1)}, NULL, NULL), -56, 1);
+}
+END_TEST
+
 START_TEST(single_nodes) {
   Node *x = LIST(F32, 1, 2), *y = node_map2(g, S_ADD, x, x);
   Tensor *c = node_eval(ctx, x, NULL);
@@ -615,6 +658,7 @@ int main(void) {
   tcase_add_test(t, broadcasting_maps);
   tcase_add_test(t, maps);
   tcase_add_test(t, quantization);
+  tcase_add_test(t, fractional_zero_points);
   tcase_add_test(t, threshold_counts);
   tcase_add_test(t, requantization);
   tcase_add_test(t, moving);
@@ -623,6 +667,8 @@ int main(void) {
   tcase_add_test(t, fill_meets_infinity);
   tcase_add_test(t, graphs);
   tcase_add_loop_test(t, limits, 0, 6);
+  tcase_add_test(t, batch_normalization);
+  tcase_add_test(t, places);
   tcase_add_test(t, single_nodes);
   suite_add_tcase(s, t);
   SRunner *r = srunner_create(s);

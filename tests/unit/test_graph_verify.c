@@ -10,7 +10,7 @@ static void teardown(void) { ctx_free(ctx); }
 /* A node over these arguments; the rest of its text follows `%0: `. */
 #define ARGS "%x: f32[2,3], %s: f32, %c: u8[2,3], %i: i8[3], %l: i64[3], %b: bool[2,3], %p: bases<1>[2,3], %p2: bases<2>[2,3], %h: shift<3>[2,3], " \
   "%w: u32[2,3], %v: u32[4,3], %q: u64[2,3], %n: f32[N,3], %m: f32[M,3], %k: f32[N<=9,3], %d: f64[2,3], %half: f16[2,3], %z: f32[0,3], " \
-  "%r: i8[2], %t: i8[2,7], %wt: i8[4,3], %f: f32[4,3], %long: f32[1,1,1,1,1,1,1,1,1,2], %one: i8"
+  "%r: i8[2], %t: i8[2,7], %wt: i8[4,3], %f: f32[4,3], %long: f32[1,1,1,1,1,1,1,1,1,2], %one: i8, %g3: f32[3], %lx: i64[2,3]"
 
 static bool verifies(const char *node) {
   Str s = {.ctx = ctx};
@@ -42,6 +42,8 @@ static const char *const right[] = {
   "f32[2,3] = dequant %c, %s", "f32[2,3] = dequant %c, %s, %i", "f32[2,3] = dequant %p, %d", "f16[2,3] = dequant %h, %s", "f32[2,3] = dequant %c, %s, %s",
   "u3[2,3] = thresholds %c, %t, %r, %r axis=0", "u8[2,3] = requant %c, %one, %one axis=0 shift=0 lo=0 hi=9", "u8 = requant %one, %one, %one axis=0 shift=1 lo=0 hi=9", "u8[2,3] = requant %c, %i, %l axis=1 shift=20 lo=0 hi=255",
   "u32[2,8,1] = pack %c axis=1", "u64[2,1,1] = pack %p axis=1", "u32[2,2,1] = pack %p2 axis=1",
+  "f32[2,3] = bn %x, %g3, %g3, %g3, %g3 fill=1e-05", "f32[N,3] = bn %n, %g3, %g3, %g3, %g3", "f32[2,3] = bn_train %x, %g3, %g3", "f32[3] = bn_train %x, %g3, %g3 flag=2",
+  "f32[2,3] = bn_grad %x, %x, %g3", "f32[3] = bn_grad %x, %x, %g3 flag=1", "i64[2] = locate max %x [n | c:3](n, c)", "f32[7] = scatter %x, %lx",
   "i3[2] = const [-4, 3]", "u64 = const 18446744073709551615", "shift<3>[3] = const [-4, 0, 1]", "bases<1>[2] = const [-1, 1]", "bases<2>[2] = const [0, 3]",
 };
 
@@ -52,6 +54,10 @@ static const char *const wrong[] = {
   "f32[2,3] = map select %b, %x, %d", "f32[2,3] = map and %x, %x", "u8[2,3] = map sqrt %c", "u8[2,3] = map and %h, %h", "u8[2,3] = map shl %c, %i", "u64[2,3] = map add %q, %c",
   "i8[2,3] = map add %p2, %p2", "bases<1>[2,3] = map add %p, %p", "bases<1>[3] = map cast %i", "f32[2,3] = map cast %p2", "f32[2,3] = map bits %w", "f32[N,3] = map add %n, %m",
   "f32[N,3] = map add %n, %k", "f32[2,3] = map neg %n", "bool[2,3] = map isnan %c",
+  /* training */
+  "f32[2,3] = bn %x, %g3, %g3, %g3, %s", "f64[2,3] = bn %d, %g3, %g3, %g3, %g3", "f32[3] = bn_train %x, %g3, %g3", "f32[2,3] = bn_train %x, %g3, %g3 flag=1",
+  "f32[3] = bn_train %x, %g3, %g3 flag=3", "f32[2,3] = bn_grad %f, %x, %g3", "f32[3] = bn_grad %x, %x, %s flag=1", "i32[2] = locate max %x [n | c:3](n, c)", "i64[2] = locate add %x [n | c:3](n, c)",
+  "f32[7] = scatter %x, %l", "i8[7] = scatter %x, %lx", "u8[7] = scatter %x, %lx",
   /* movement */
   "f32[5] = reshape %x", "u8[6] = reshape %x", "f32[M,3] = reshape %n", "f32[N,N,3] = reshape %n", "f32[6] = reshape %n",
   "u8[2,3] = view %x [n m](n, m)", "f32[2,3] = view %x [n m](n, (m)/0)", "f32[2] = view %x [n | c:3](n, c)",

@@ -22,7 +22,7 @@ static Node *input(Rig *r, int rank, const int64_t *d) {
   Type t = type_make(F32, rank, d);
   r->x[r->n] = tensor_new(r->ctx, &t);
   for (int64_t i = 0; i < r->x[r->n]->n; i++) tensor_set_f(r->x[r->n], i, uniform(r));
-  char name[8];
+  char name[16];
   snprintf(name, sizeof name, "x%d", r->n);
   return r->arg[r->n++] = graph_arg(r->g, name, &t);
 }
@@ -83,7 +83,7 @@ static void with_gradients(Rig *r, Node *y, double tolerance, int evals) {
   ck_assert(ok);
   graph_out(r->g, "y", y);
   for (int i = 0; i < r->n; i++) {
-    char name[8];
+    char name[16];
     snprintf(name, sizeof name, "d%d", i);
     if (grad[i]) graph_out(r->g, name, grad[i]);
   }
@@ -184,6 +184,22 @@ START_TEST(codes_exact) { /* a recognized layer: sums of codes by oneDNN, the pr
 }
 END_TEST
 
+START_TEST(constants_stay) { /* codes that are copied to floats once outlive buffers that earlier steps use in every run */
+  Rig r = rig();
+  Node *x = IN(2, 3, 6, 6), *s = node_const_f(r.g, F32, 0.5), *y = relu(&r, conv(&r, relu(&r, x), IN(3, 3, 3, 3), 3, 1, 1));
+  Type wt = type_make(INTK(3), 4, (int64_t[]){3, 3, 3, 3});
+  Tensor *w = tensor_new(r.ctx, &wt);
+  for (int64_t i = 0; i < w->n; i++) tensor_set_i(w, i, i % 7 - 3);
+  for (int layer = 0; layer < 3; layer++) {
+    Node *q = node_quant(r.g, y, s, NULL, UINTK(2), 0, 3, RND_EVEN);
+    int64_t one[2] = {1, 1}, out[2] = {6, 6};
+    y = relu(&r, node_dequant(r.g, node_conv(r.g, q, node_const(r.g, w), 1, one, one, one, out, 0, I32), s, NULL, F32));
+  }
+  graph_out(r.g, "y", y);
+  same(&r, 1e-6, 0);
+}
+END_TEST
+
 START_TEST(labels) { /* what has no loop goes to eval: codes of 64 bits */
   Rig r = rig();
   Node *x = IN(4, 3);
@@ -203,7 +219,7 @@ int main(void) {
   Suite *s = suite_create("train_exec");
   TCase *t = tcase_create("exec");
   tcase_set_timeout(t, 60);
-  TTest const *const tests[] = {lenet, residual, fake_quantized, rows_bit_for_bit, codes_exact, labels};
+  TTest const *const tests[] = {lenet, residual, fake_quantized, rows_bit_for_bit, codes_exact, constants_stay, labels};
   for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) tcase_add_test(t, tests[i]);
   suite_add_tcase(s, t);
   SRunner *r = srunner_create(s);

@@ -1,0 +1,195 @@
+/* Networks, their quantizers and their frozen graphs: training graphs verify and differentiate, freezing keeps what the forward
+ * pass computes, and the executor computes a recognized graph's integers exactly. */
+#include "passes/pass.h"
+#include "trainer/exec.h"
+#include "trainer/net.h"
+
+#include <check.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static Recipe *recipe(Ctx *ctx, const char *net, const char *quant) {
+  Str s = {.ctx = ctx};
+  str_printf(&s, "popshift: recipe/1\nnet: %s\ndata: {train: [a, b], scale: 0.00392156862745098}\nquant: %s\nphases: [{name: p, epochs: 1, lr: constant(0.1)}]\n", net, quant);
+  Recipe *r = recipe_parse(ctx, "t.yaml", s.p, s.n);
+  if (!r) diag_print(ctx, stderr, false);
+  ck_assert_ptr_nonnull(r);
+  r->net.classes = 10;
+  str_free(&s);
+  return r;
+}
+
+/* Steps that a calibration would give, roughly; statistics and gains that are not the identity. */
+static void settle(Net *net) {
+  for (int p = 0; p < net->n_p; p++) {
+    Param *q = &net->p[p];
+    double spread = q->of >= 0 ? sqrt(2.0 / (double)(net->p[q->of].n / net->p[q->of].t.d[0].n)) : 1;
+    for (int64_t i = 0; i < q->n; i++) {
+      if (q->role == PARAM_STEP_W) q->value[i] = (float)(spread * 4 / (1 << q->bits)) * (1 + 0.01f * (float)(i % 7));
+      if (q->role == PARAM_STEP_A) *q->value = q->bits == 8 ? 1.0f / 255 : 3.0f / (float)(1 << q->bits);
+      if (q->role == PARAM_STAT) q->value[i] += 0.05f * (float)(i % 5);
+      if (q->role == PARAM_VECTOR) q->value[i] += 0.03f * (float)(i % 3);
+    }
+  }
+}
+
+static Net *make(Ctx *ctx, const char *net, const char *quant, int c, int h, int w) {
+  Recipe *r = recipe(ctx, net, quant);
+  Net *n = net_builtin(ctx, r, c, h, w);
+  if (!n) diag_print(ctx, stderr, false);
+  ck_assert_ptr_nonnull(n);
+  if (*quant && strcmp(quant, "[]")) ck_assert(net_quantize(n, r));
+  settle(n);
+  return n;
+}
+
+static const char *const nets[] = {"{builtin: mlp}", "{builtin: lenet5, width: 0.3}", "{builtin: resnet8, width: 0.5}"};
+#define W2A2 "[{match: first|last, weight: uniq/8, act: uniq/8}, {match: \"*\", weight: uniq/2, act: uniq/2}]"
+#define KERNELS "[{match: \"*\", weight: uniq/3, act: uniq/2, grain: kernel}]"
+#define ONE_BIT "[{match: first|last}, {match: \"*\", weight: uniq/1, act: uniq/1}]"
+static const char *const quants[] = {"[]", W2A2, KERNELS, ONE_BIT};
+
+START_TEST(training_graphs) { /* every parameter but statistics has a gradient */
+  Ctx *ctx = ctx_new();
+  for (size_t i = 0; i < sizeof nets / sizeof *nets; i++)
+    for (size_t k = 0; k < sizeof quants / sizeof *quants; k++) {
+      Net *net = make(ctx, nets[i], quants[k], 1, 20, 20);
+      Arena *a = arena_new(ctx);
+      TrainGraph t;
+      bool ok = graph_verify(ctx, net->g) && net_train_graph(net, 4, 8, a, &t);
+      if (!ok) diag_print(ctx, stderr, false);
+      ck_assert(ok);
+      for (int p = 0; p < net->n_p; p++) {
+        ck_assert_msg((t.out_grad[p] >= 0) == (net->p[p].role != PARAM_STAT), "%s %s", nets[i], net->p[p].name);
+        ck_assert((t.out_mean[p] >= 0 || t.out_var[p] >= 0) == (net->p[p].role == PARAM_STAT));
+      }
+      graph_free(t.g);
+      arena_free(a);
+      net_free(net);
+    }
+  ctx_free(ctx);
+}
+END_TEST
+
+static Tensor *images(Ctx *ctx, int64_t n, int c, int h, int w) {
+  Type t = type_make(U8, 4, (int64_t[]){n, c, h, w});
+  Tensor *x = tensor_new(ctx, &t);
+  uint32_t s = 5;
+  for (int64_t i = 0; i < x->n; i++) s = s * 1664525u + 1013904223u, ((uint8_t *)x->data)[i] = (uint8_t)(s >> 24);
+  return x;
+}
+
+/* The frozen graph, by eval, before and after recognize, and by the executor. */
+START_TEST(frozen) {
+  int i = _i / 4, k = _i % 4;
+  Ctx *ctx = ctx_new();
+  Net *net = make(ctx, nets[i], quants[k], 3, 20, 20);
+  Graph *g = net_freeze(net, "frozen", 2);
+  ck_assert_ptr_nonnull(g);
+  int codes = 0;
+  for (int n = 0; n < g->n_nodes; n++) codes += node_is_const(g->nodes[n]) && elem_is_code(g->nodes[n]->t.e) && g->nodes[n]->t.rank > 1;
+  ck_assert_int_eq(codes > 0, k > 0); /* weights are codes */
+  Tensor *x = images(ctx, 2, 3, 20, 20), *plain[1] = {NULL}, *exact[1] = {NULL}, *bound[1] = {NULL};
+  ck_assert(graph_eval(ctx, g, &x, plain, NULL, NULL));
+
+  Graph *b = net_bind(net, 2, true); /* the forward pass in training's form */
+  Tensor **in = calloc((size_t)b->n_args, sizeof *in);
+  in[0] = tensor_new(ctx, &b->args[0]->t);
+  for (int64_t j = 0; j < x->n; j++) tensor_set_f(in[0], j, tensor_f(x, j));
+  for (int p = 0; p < net->n_p; p++) in[1 + p] = tensor_new(ctx, &net->p[p].t), memcpy(in[1 + p]->data, net->p[p].value, (size_t)net->p[p].n * 4);
+  ck_assert(graph_eval(ctx, b, in, bound, NULL, NULL));
+  ck_assert(!memcmp(bound[0]->data, plain[0]->data, (size_t)plain[0]->n * 4));
+
+  State s = {.graph = g};
+  PassOptions o = {.target = target_find("x86-64"), .verify_each = true};
+  bool ok = passes_standard(ctx, &s, PASS_recognize, &o) && graph_eval(ctx, s.graph, &x, exact, NULL, NULL);
+  if (!ok) diag_print(ctx, stderr, false);
+  ck_assert(ok);
+  Dnn *dnn = dnn_new(ctx);
+  Exec *e = exec_new(ctx, dnn, s.graph);
+  ck_assert_ptr_nonnull(e);
+  exec_bind(e, 0, x->data);
+  for (int run = 0; run < 3; run++) {
+    ck_assert(exec_run(e));
+    const float *y = exec_out(e, 0), *want = exact[0]->data;
+    for (int64_t j = 0; j < exact[0]->n; j++) {
+      bool all_codes = k == 1 || k == 2; /* else some layers are float sums, in another order */
+      ck_assert_msg(all_codes ? y[j] == want[j] : fabsf(y[j] - want[j]) <= 1e-4f * (1 + fabsf(want[j])) || k == 3, "%s %s run %d [%d]: %g, eval %g", nets[i], quants[k], run, (int)j, (double)y[j], (double)want[j]);
+    }
+  }
+  exec_free(e);
+  dnn_free(dnn);
+  free(in);
+  graph_free(b), graph_free(s.graph);
+  net_free(net);
+  ctx_free(ctx);
+}
+END_TEST
+
+START_TEST(refusals) {
+  static const struct { const char *net, *text; } bad[] = {
+    {"{builtin: lenet}", "there is no built-in network 'lenet'"}, {"{builtin: lenet5, depth: 3}", "the network has no option 'depth'"},
+    {"{builtin: mlp, width: 0}", "width is above 0 and at most 64"}, {"{builtin: lenet5}", "images are too small for lenet5"}};
+  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+    Ctx *ctx = ctx_new();
+    ck_assert_ptr_null(net_builtin(ctx, recipe(ctx, bad[i].net, "[]"), 1, 8, 8));
+    ck_assert_ptr_nonnull(ctx->diags);
+    ck_assert_str_eq(ctx->diags->text, bad[i].text);
+    ctx_free(ctx);
+  }
+}
+END_TEST
+
+START_TEST(from_a_graph) { /* a float graph's constants become parameters, and it computes the same */
+  Ctx *ctx = ctx_new();
+  Recipe *r = recipe(ctx, "{onnx: m.onnx}", W2A2);
+  Net *from = make(ctx, "{builtin: lenet5, width: 0.2}", "[]", 1, 16, 16);
+  Graph *g = graph_new(ctx, "other", NULL), *b = net_bind(from, 0, false);
+  Node **map = calloc((size_t)b->n_nodes, sizeof *map);
+  graph_sym(g, "batch");
+  for (int i = 0; i < b->n_nodes; i++) { /* parameters as constants, the image normalized already */
+    const Node *n = b->nodes[i];
+    Node *in[5];
+    for (int k = 0; k < n->n_in; k++) in[k] = map[n->in[k]->id];
+    if (n->op == OP_ARG && n->a.index) {
+      Tensor *t = tensor_new(ctx, &n->t);
+      memcpy(t->data, from->p[n->a.index - 1].value, (size_t)t->n * 4);
+      map[i] = node_const(g, t);
+    } else if (n->op == OP_ARG) map[i] = graph_arg(g, "x", &n->t);
+    else if (node_is_map(n, S_MUL) && n->in[0]->op == OP_ARG) map[i] = in[0];
+    else map[i] = node_clone(g, n, in);
+  }
+  graph_out(g, "y", map[b->outs[0].v->id]);
+  ck_assert(graph_verify(ctx, g));
+  Net *net = net_of_graph(ctx, g, r, 1, 16, 16);
+  if (!net) diag_print(ctx, stderr, false);
+  ck_assert_ptr_nonnull(net);
+  ck_assert_int_eq(net->n_p, from->n_p);
+  Graph *f1 = net_freeze(from, "a", 2), *f2 = net_freeze(net, "b", 2);
+  Tensor *x = images(ctx, 2, 1, 16, 16), *y1[1], *y2[1];
+  ck_assert(graph_eval(ctx, f1, &x, y1, NULL, NULL) && graph_eval(ctx, f2, &x, y2, NULL, NULL));
+  ck_assert(tensor_eq(y1[0], y2[0]));
+  ck_assert(net_quantize(net, r));
+  free(map);
+  net_free(net), net_free(from);
+  ctx_free(ctx);
+}
+END_TEST
+
+int main(void) {
+  Suite *s = suite_create("train_net");
+  TCase *t = tcase_create("net");
+  tcase_set_timeout(t, 120);
+  tcase_add_test(t, training_graphs);
+  tcase_add_loop_test(t, frozen, 0, 12);
+  tcase_add_test(t, refusals);
+  tcase_add_test(t, from_a_graph);
+  suite_add_tcase(s, t);
+  SRunner *r = srunner_create(s);
+  srunner_run_all(r, CK_NORMAL);
+  int failed = srunner_ntests_failed(r);
+  srunner_free(r);
+  return failed != 0;
+}
