@@ -45,12 +45,22 @@ resume=()
 
 bold='' plain='' dim=''
 if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then bold=$'\e[1m' dim=$'\e[2m' plain=$'\e[0m'; fi
-start=$SECONDS eval_pid=''
+start=$SECONDS eval_pid='' told=''
 step() { printf '\n%s== %s%s  (%d:%02d since the start)\n' "$bold" "$*" "$plain" $(((SECONDS - start) / 60)) $(((SECONDS - start) % 60)); }
-words() { # as the shell reads them, quoted where that is needed
-  local w text=''
-  for w in "$@"; do case $w in *[!A-Za-z0-9_./=:,@%+-]* | '') printf -v w %q "$w" ;; esac; text+=" $w"; done
+words() { # as the shell reads them, quoted where that is needed; $run and $data where they have been told
+  local w text='' name
+  for w in "$@"; do
+    for name in $told; do case $w in "${!name}" | "${!name}"/*) text+=" \"\$$name\"${w#"${!name}"}"; continue 2 ;; esac; done
+    case $w in *[!A-Za-z0-9_./=:,@%+-]* | '') printf -v w %q "$w" ;; esac
+    text+=" $w"
+  done
   echo "$text"
+}
+tell() { # NAME...: variables that the commands from here on speak of
+  local name text=''
+  for name in "$@"; do text+=$(words "$name=${!name}"); done
+  printf '\n%s$%s%s\n' "$bold" "$text" "$plain"
+  told+=" $*"
 }
 took() { local us=$((${EPOCHREALTIME/[.,]/} - $1)); printf '%s   %d.%01d s%s\n' "$dim" $((us / 1000000)) $((us / 100000 % 10)) "$plain"; }
 say() { printf '\n%s$%s%s%s\n' "$bold" "$(words "${@:2}")" "$1" "$plain"; }
@@ -67,7 +77,7 @@ run_to() { # FILE COMMAND...: standard output goes to FILE
   took "$since"
 }
 stop() { printf '\ndemo.sh: %s\n' "$*" >&2; exit 1; }
-resume_hint() { [ -z "$run" ] || [ ! -e "$run/checkpoint.ckpt" ] || printf '\nTo go on from here:%s\n' "$(words tools/demo.sh --resume "$run" --data "$data" --out "$out")" >&2; }
+resume_hint() { told=''; [ -z "$run" ] || [ ! -e "$run/checkpoint.ckpt" ] || printf '\nTo go on from here:%s\n' "$(words tools/demo.sh --resume "$run" --data "$data" --out "$out")" >&2; }
 trap 'resume_hint; exit 130' INT TERM
 trap '[ -z "$eval_pid" ] || kill "$eval_pid" 2>/dev/null || :' EXIT
 
@@ -110,6 +120,7 @@ train() {
   step "Training: LeNet5 on 60 000 images, six epochs in float, six with two bits (some minutes)"
   [ ${#resume[@]} -gt 0 ] || run=$out/run-$(date +%Y%m%d-%H%M%S)
   mkdir -p "$out"
+  tell data run
   run_to "$out/train.json" "$popshift" train --recipe trainer/recipes/lenet5-fashion.yaml --data "$data" -o "$run" --json "${resume[@]}" || rc=$?
   [ $rc = 0 ] || { resume_hint; exit $rc; }
   mv "$out/train.json" "$run/train.json"
@@ -139,15 +150,14 @@ engines() {
   same "$run/w2a2-c/predictions" "$run/w2a2.predictions" "generated C"
 
   step "Every engine, on the same images"
-  echo "eval is the plain reference, about a minute long: it runs beside the others."
+  for e in c jit; do score_args $e; run_to "$run/$e.json" "$popshift" "${args[@]}"; done
+  echo "eval, the plain reference, takes about a minute; HLS code is compiled by g++ and simulated beside it, on a part of the images."
   score_args eval
   say " >$(words "$run/eval.json") &" "$popshift" "${args[@]}"
   since=${EPOCHREALTIME/[.,]/}
   "$popshift" "${args[@]}" >"$run/eval.json" 2>"$run/eval.err" &
   eval_pid=$!
-  for e in c jit; do score_args $e; run_to "$run/$e.json" "$popshift" "${args[@]}"; done
   score_args hls
-  echo "HLS code is compiled by g++ and simulated: a subset is enough."
   run_to "$run/hls.json" "$popshift" "${args[@]}" --samples "$hls_samples"
   say '' wait
   wait "$eval_pid" || { cat "$run/eval.err"; stop "eval failed"; }
@@ -157,31 +167,34 @@ engines() {
   head -n "$hls_samples" "$run/w2a2.predictions" | same "$run/hls.predictions" - hls
 }
 
-row() { printf '%-38s %14s %14s   %s\n' "$@"; }
+row() { printf '%-34s %10s %10s   %s\n' "$@"; }
+# From what the C program of a network says: its accuracy; the number before a word.
+accuracy() { sed -n 's/.*right: //p' "$run/$1-c/says.txt"; }
+number() { grep -oE "[0-9.]+ $2" "$run/$1-c/says.txt" | tail -n 1 | sed 's/ .*//'; }
 
 table() {
-  local float w2a2 frozen fbytes wbytes e v line
-  float=$(grep '"phase": "float"' "$run/log.jsonl" | tail -n 1 >"$run/float.row"; json "$run/float.row" test_accuracy)
+  local float w2a2 frozen fbytes wbytes e line note
+  grep '"phase": "float"' "$run/log.jsonl" | tail -n 1 >"$run/float.json"
+  float=$(json "$run/float.json" test_accuracy)
   w2a2=$(json "$run/train.json" test_accuracy) frozen=$(json "$run/train.json" frozen_accuracy)
   fbytes=$(json "$run/train.json" float_bytes) wbytes=$(json "$run/train.json" weight_bytes)
-  number() { sed -n "s/.*[^0-9.]\([0-9.]*\) $2.*/\1/p; s/^\([0-9.]*\) $2.*/\1/p" "$run/$1-c/says.txt" | tail -n 1; }
-  accuracy() { sed -n 's/.*right: //p' "$run/$1-c/says.txt"; }
+  printf -v line '%.0s-' {1..100}
   step "LeNet5 on Fashion-MNIST"
-  line=$(printf '%.0s-' {1..100})
   row "" "float" "W2A2" ""
   echo "$line"
-  row "trainer, 10 000 test images" "$(percent "$float")" "$(percent "$w2a2")" ""
-  row "trainer, frozen to exact integers" "" "$(percent "$frozen")" "the reference for what follows"
-  row "generated C, compiled by cc" "$(accuracy float)" "$(accuracy w2a2)" "the same 10000 predictions"
+  row "trainer, 10000 test images" "$(percent "$float")" "$(percent "$w2a2")" ""
+  row "trainer, frozen to exact integers" "" "$(percent "$frozen")" "the reference of the rows below"
+  row "generated C, built by cc" "$(accuracy float)" "$(accuracy w2a2)" "the same 10000 predictions"
   for e in eval c jit hls; do
-    v=$(awk -v v="$(json "$run/$e.json" value)" 'BEGIN { printf "%.2f %%", v }')
-    row "popshift score --engine $e" "" "$v" "the same $(json "$run/$e.json" samples) predictions"
+    note="the same $(json "$run/$e.json" samples) predictions"
+    [ $e != hls ] || note+=" (the first of the images)"
+    row "score --engine $e" "" "$(awk -v v="$(json "$run/$e.json" value)" 'BEGIN { printf "%.2f %%", v }')" "$note"
   done
-  row "weights, bytes" "$fbytes" "$wbytes" "packed: $(awk "BEGIN { printf \"%.1f\", $fbytes / $wbytes }") times fewer"
-  row "constants in the C, bytes" "$(number float 'bytes of constants')" "$(number w2a2 'bytes of constants')" ""
-  row "workspace of the C, bytes" "$(number float 'bytes of workspace')" "$(number w2a2 'bytes of workspace')" "all the memory it needs besides"
-  row "microseconds an image, C, one core" "$(number float microseconds)" "$(number w2a2 microseconds)" "cc -O3 for any x86-64, no -march"
-  for e in c jit; do row "microseconds an image, engine $e" "" "$(awk "BEGIN { printf \"%.1f\", 1e6 / $(json "$run/$e.json" per_second) }")" ""; done
+  row "weights, packed, bytes" "$fbytes" "$wbytes" "$(awk "BEGIN { printf \"%.1f\", $fbytes / $wbytes }") times fewer"
+  row "constants in the C, bytes" "$(number float 'bytes of constants')" "$(number w2a2 'bytes of constants')" "a byte a weight here; --force bitserial packs"
+  row "workspace of the C, bytes" "$(number float 'bytes of workspace')" "$(number w2a2 'bytes of workspace')" "all the memory that it needs"
+  row "C, microseconds an image" "$(number float microseconds)" "$(number w2a2 microseconds)" "one core, cc -O3 without -march"
+  row "jit, microseconds an image" "" "$(awk "BEGIN { printf \"%.1f\", 1e6 / $(json "$run/jit.json" per_second) }")" "one core, this processor's instructions"
   echo "$line"
   echo "models    $run/float.onnx  $run/w2a2.onnx"
   echo "curves    $run/curves.svg  $run/curves.html"
