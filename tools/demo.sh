@@ -21,7 +21,8 @@ END
 absolute() { case $1 in /*) echo "$1" ;; *) echo "$here/$1" ;; esac; }
 inside() { echo "${1#"$PWD"/}"; } # shorter, where it lies below the root
 
-yes=0 quick=0 run='' out=build/demo data=/usr/share/datasets/fashion-mnist popshift=${POPSHIFT:-}
+debian_data=/usr/share/datasets/fashion-mnist
+yes=0 quick=0 run='' out=build/demo data=$debian_data popshift=${POPSHIFT:-}
 while [ $# -gt 0 ]; do
   case $1 in
     --yes) yes=1 ;;
@@ -30,7 +31,7 @@ while [ $# -gt 0 ]; do
     --resume | --data | --build | --out)
       [ $# -ge 2 ] || { echo "demo.sh: $1 needs a folder" >&2; usage >&2; exit 2; }
       at=$(inside "$(absolute "$2")")
-      case $1 in --resume) run=$at ;; --data) data=$at ;; --build) popshift=$at/popshift ;; --out) out=$at ;; esac
+      case $1 in --resume) run=$at out=${at%/*} ;; --data) data=$at ;; --build) popshift=$at/popshift ;; --out) out=$at ;; esac
       shift ;;
     *) echo "demo.sh: unknown '$1'" >&2; usage >&2; exit 2 ;;
   esac
@@ -77,7 +78,13 @@ run_to() { # FILE COMMAND...: standard output goes to FILE
   took "$since"
 }
 stop() { printf '\ndemo.sh: %s\n' "$*" >&2; exit 1; }
-resume_hint() { told=''; [ -z "$run" ] || [ ! -e "$run/checkpoint.ckpt" ] || printf '\nTo go on from here:%s\n' "$(words tools/demo.sh --resume "$run" --data "$data" --out "$out")" >&2; }
+resume_hint() { # how to go on, where there is something to go on from
+  local more=()
+  told=''
+  [ "$data" = "$debian_data" ] || more+=(--data "$data")
+  [ -n "$run" ] && [ -e "$run/checkpoint.ckpt" ] || return 0
+  printf '\nTo go on from here:%s%s\n' "$([ "$here" = "$PWD" ] || echo "$(words cd "$PWD") &&")" "$(words tools/demo.sh --resume "$run" "${more[@]}")" >&2
+}
 trap 'resume_hint; exit 130' INT TERM
 trap '[ -z "$eval_pid" ] || kill "$eval_pid" 2>/dev/null || :' EXIT
 
