@@ -31,7 +31,7 @@ while [ $# -gt 0 ]; do
     --resume | --data | --build | --out)
       [ $# -ge 2 ] || { echo "demo.sh: $1 needs a folder" >&2; usage >&2; exit 2; }
       at=$(inside "$(absolute "$2")")
-      case $1 in --resume) run=$at out=${at%/*} ;; --data) data=$at ;; --build) popshift=$at/popshift ;; --out) out=$at ;; esac
+      case $1 in --resume) run=$at ;; --data) data=$at ;; --build) popshift=$at/popshift ;; --out) out=$at ;; esac
       shift ;;
     *) echo "demo.sh: unknown '$1'" >&2; usage >&2; exit 2 ;;
   esac
@@ -65,18 +65,14 @@ tell() { # NAME...: variables that the commands from here on speak of
 }
 took() { local us=$((${EPOCHREALTIME/[.,]/} - $1)); printf '%s   %d.%01d s%s\n' "$dim" $((us / 1000000)) $((us / 100000 % 10)) "$plain"; }
 say() { printf '\n%s$%s%s%s\n' "$bold" "$(words "${@:2}")" "$1" "$plain"; }
-run() { # COMMAND...
-  local since=${EPOCHREALTIME/[.,]/}
-  say '' "$@"
-  "$@"
-  took "$since"
+timed() { # COMMAND...
+  local since=${EPOCHREALTIME/[.,]/} rc=0
+  "$@" || rc=$?
+  if [ $rc = 0 ]; then took "$since" >&3; else echo "demo.sh: that failed with exit code $rc" >&2; fi
+  return $rc
 }
-run_to() { # FILE COMMAND...: standard output goes to FILE
-  local since=${EPOCHREALTIME/[.,]/}
-  say " >$(words "$1")" "${@:2}"
-  "${@:2}" >"$1"
-  took "$since"
-}
+run() { say '' "$@"; timed "$@" 3>&1; }
+run_to() { say " >$(words "$1")" "${@:2}"; timed "${@:2}" 3>&1 >"$1"; } # FILE COMMAND...: standard output goes to FILE
 stop() { printf '\ndemo.sh: %s\n' "$*" >&2; exit 1; }
 resume_hint() { # how to go on, where there is something to go on from
   local more=()
@@ -126,11 +122,10 @@ train() {
   local rc=0
   step "Training: LeNet5 on 60 000 images, six epochs in float, six with two bits (some minutes)"
   [ ${#resume[@]} -gt 0 ] || run=$out/run-$(date +%Y%m%d-%H%M%S)
-  mkdir -p "$out"
+  mkdir -p "$run"
   tell data run
-  run_to "$out/train.json" "$popshift" train --recipe trainer/recipes/lenet5-fashion.yaml --data "$data" -o "$run" --json "${resume[@]}" || rc=$?
+  run_to "$run/train.json" "$popshift" train --recipe trainer/recipes/lenet5-fashion.yaml --data "$data" -o "$run" --json "${resume[@]}" || rc=$?
   [ $rc = 0 ] || { resume_hint; exit $rc; }
-  mv "$out/train.json" "$run/train.json"
 }
 
 # as_c NAME: the network in RUN/NAME.onnx becomes a program that classifies the test images; what it says goes to RUN/NAME.txt.
