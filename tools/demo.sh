@@ -189,7 +189,7 @@ table() {
   row "generated C, built by cc" "$(accuracy float)" "$(accuracy w2a2)" "the same 10000 predictions"
   for e in eval c jit hls; do
     note="the same $(json "$run/$e.json" samples) predictions"
-    [ $e != hls ] || note+=" (the first of the images)"
+    [ $e != hls ] || note="the same predictions on the first $hls_samples images"
     row "score --engine $e" "" "$(awk -v v="$(json "$run/$e.json" value)" 'BEGIN { printf "%.2f %%", v }')" "$note"
   done
   row "weights, packed, bytes" "$fbytes" "$wbytes" "$(awk "BEGIN { printf \"%.1f\", $fbytes / $wbytes }") times fewer"
