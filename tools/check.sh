@@ -20,7 +20,7 @@ start=$SECONDS
 step() { printf '\n== %s (%d s)\n' "$*" $((SECONDS - start)); }
 
 step packages
-install_packages $yes
+install_packages $yes "${test_packages[@]}"
 
 step release build
 cmake --preset release >/dev/null
