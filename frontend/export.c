@@ -252,7 +252,7 @@ static void settle_value(Settle *s, char *v) {
   for (int i = 0; i < s->x->inits.n; i++) if (s->x->inits.p[i]->name == v) name_finally(s->b, v, "const");
 }
 
-/* Constants whose name is their value are settled where they stand: in front. Nodes that v does not need go. */
+/* The nodes that v needs; the others go. */
 static void settle(Export *x, Body *b, int from, const char *v) {
   int n = b->nodes.n - from;
   Settle s = {.x = x, .b = b, .from = from, .n = n, .seen = NEWN(x->arena, bool, n + 1), .order = NEWN(x->arena, Onnx__NodeProto *, n + 1)};

@@ -123,7 +123,7 @@ static const char *spread_flat(Export *x, const Node *n, int k, const char *v, E
   }
   v = x2(x, "Reshape", v, x_ints(x, 1, (int64_t[]){-1}));
   v = x_pad(x, v, e, 1, (int64_t[]){0}, (int64_t[]){outside}, fill);
-  return x2(x, "Gather", v, x_indices(x, s->n, dims, table));
+  return !v ? NULL : x2(x, "Gather", v, x_indices(x, s->n, dims, table));
 }
 
 /* Dimensions of extent 1 that nothing moves along take the place of an iterator that is nowhere else: first one that is written
@@ -184,6 +184,7 @@ const char *x_spread(Export *x, const Node *n, int k, const char *v, Elem e, dou
     before[d] = r[d].before, after[d] = r[d].after;
   }
   v = x_pad(x, v, e, t->rank, before, after, fill);
+  if (!v) return NULL;
   v = slices(x, v, r, t);
   for (int d = t->rank - 1; d >= 0; d--) {
     if (r[d].kind != TABLE) continue;

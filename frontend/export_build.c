@@ -280,7 +280,9 @@ const char *x_pad(Export *x, const char *v, Elem e, int rank, const int64_t *bef
     none = none && !before[i] && !after[i];
   }
   if (none) return v;
-  return x_cast(x, x3(x, "Pad", x_cast(x, v, c, wide), x_ints(x, 2 * rank, p), x_num(x, wide, fill)), wide, c);
+  if (elem_is_code(c) && (fill > 0x1p53 || fill < -0x1p53)) return x_fail(x, E0302, "padding with a number beyond 2^53");
+  v = x3(x, "Pad", x_cast(x, v, c, wide), x_ints(x, 2 * rank, p), x_num(x, wide, fill));
+  return x_cast(x, v, wide, c);
 }
 
 /* Integers */

@@ -309,10 +309,61 @@ static const char *popcounts(Export *x, const Node *n, const char *const *in) {
   return x_to(x, v, I64, n->t.e, false);
 }
 
+/* [.., W] bits of words in w; xor: [.., 2W], such that bits of a xor b are products: a and not a against not b and b. */
+static const char *unpacked(Export *x, const Node *n, int k, const char *v, Elem w) {
+  Elem e = n->in[k]->t.e, c = e.bits <= 32 ? UINTK(32) : UINTK(64);
+  int64_t shift[64], last = -1, width = e.bits;
+  for (int i = 0; i < 64; i++) shift[i] = i;
+  v = x_axes(x, "Unsqueeze", x_cast(x, v, e, c), 1, &last);
+  v = x2(x, "BitShift", v, x_cast(x, x_indices(x, 1, &width, shift), I64, c));
+  x_attr_s(x, "direction", "RIGHT");
+  v = x_cast(x, x2(x, "Mod", x_cast(x, v, c, I64), x_int(x, I64, 2)), I64, w);
+  if (n->a.scalar == S_AND) return v;
+  const char *not = x2(x, "Sub", x_int(x, w, 1), v);
+  v = k ? x2(x, "Concat", not, v) : x2(x, "Concat", v, not);
+  x_attr_i(x, "axis", -1);
+  return v;
+}
+
+/* Popcounts as a contraction of bits with one more iterator; NULL where a limit on dimensions stands against it. */
+static const char *bits(Export *x, const Product *p, const char *const *in) {
+  const Node *n = p->n;
+  Elem w = n->t.e.bits <= 32 && (n->n_in < 3 || x_carrier(n->in[2]->t.e).bits < 32 || elem_eq(n->in[2]->t.e, I32)) ? I32 : I64;
+  Iters it = *n->a.iters;
+  Affine dims[2][MAX_RANK];
+  Node y = *n, *operands[3], wide[2];
+  Product q = *p;
+  if (p->total == MAX_ITERS || n->in[0]->t.rank == MAX_RANK || n->in[1]->t.rank == MAX_RANK) return NULL;
+  if (!access_inside(n, 0) && (n->a.scalar == S_XOR || n->a.fill != 0)) return NULL;
+  int64_t width = n->in[0]->t.e.bits * (n->a.scalar == S_XOR ? 2 : 1);
+  it.red[it.n_red++] = dim_c(width);
+  for (int k = 0; k < n->n_in; k++) {
+    operands[k] = n->in[k];
+    if (k == 2) continue;
+    wide[k] = *n->in[k];
+    wide[k].t.e = w;
+    for (int d = 0; d < wide[k].t.rank; d++) dims[k][d] = n->a.iters->acc[k][d];
+    dims[k][wide[k].t.rank] = affine_iter(p->total, 1, 0);
+    wide[k].t.d[wide[k].t.rank++] = dim_c(width);
+    it.acc[k] = dims[k];
+    operands[k] = &wide[k];
+  }
+  y.in = operands;
+  y.a.iters = &it;
+  y.a.scalar = S_MUL;
+  q.n = &y;
+  q.w = w;
+  q.total = x_extents(&y, q.ext);
+  for (int k = 0; k < n->n_in; k++) q.v[k] = k < 2 ? unpacked(x, n, k, in[k], w) : x_cast(x, in[k], n->in[k]->t.e, w);
+  const char *v = general(x, &q);
+  return v ? x_to(x, v, w, n->t.e, false) : NULL;
+}
+
 static const char *words(Export *x, const Product *p, const char *const *in) {
   const Node *n = p->n;
   Spread s[3];
-  const char *v[3];
+  const char *v[3], *y = bits(x, p, in);
+  if (y) return y;
   for (int k = 0; k < n->n_in; k++) {
     if (!(v[k] = x_spread(x, n, k, in[k], n->in[k]->t.e, k ? 0 : n->a.fill, &s[k]))) return NULL;
     v[k] = x_arrange(x, v[k], p->total, &s[k]);

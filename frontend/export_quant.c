@@ -85,7 +85,6 @@ static bool linear(Export *x, const Type *of, const Node *scale, const Node *zp,
 /* quant */
 
 static const char *rounded(Export *x, Round r, const char *v, Elem w) {
-  bool up = r == RND_UP || r == RND_HALF_UP;
   switch (r) {
   case RND_EVEN: return x1(x, "Round", v);
   case RND_CEIL: return x1(x, "Ceil", v);
@@ -95,7 +94,7 @@ static const char *rounded(Export *x, Round r, const char *v, Elem w) {
   const char *a = x1(x, "Abs", v), *half = x_float(x, w, 0.5);
   if (r == RND_HALF_UP) a = x2(x, "Add", a, half);
   if (r == RND_HALF_DOWN) a = x2(x, "Sub", a, half);
-  a = x1(x, up == (r == RND_UP) && up ? "Ceil" : r == RND_HALF_DOWN ? "Ceil" : "Floor", a);
+  a = x1(x, r == RND_UP || r == RND_HALF_DOWN ? "Ceil" : "Floor", a);
   return x3(x, "Where", x2(x, "Less", v, x_float(x, w, 0)), x1(x, "Neg", a), a);
 }
 
@@ -249,26 +248,35 @@ const char *write_requant(Export *x, const Node *n, const char *const *in) {
   return only_functions(x, n) ? x_wrap(x, n, in, requant_body, false) : NULL;
 }
 
-/* x [.., K] as [.., words, W], then per plane p bits floor(x / 2^p) mod 2, weighed by 2^i and summed mod 2^64. */
+/* x [.., K] as [.., words * W/32, 32], then per plane p bits floor(x / 2^p) mod 2, weighed by 2^i and summed; halves of 64-bit words
+ * are put together after, since runtimes sum i64 exactly below 2^53 only. */
 static const char *pack_body(Export *x, const Node *n, const char *const *in) {
+  enum { HALF = 32 };
   Elem e = n->in[0]->t.e;
   int rank = n->in[0]->t.rank;
-  int64_t width = n->t.e.bits, k = n->in[0]->t.d[rank - 1].n, words = n->t.d[rank].n, planes = n->t.d[rank - 1].n;
-  int64_t before[MAX_RANK] = {0}, after[MAX_RANK] = {0}, power[64], shape[MAX_RANK + 1], at = rank - 1, last = -1;
+  int64_t width = n->t.e.bits, k = n->in[0]->t.d[rank - 1].n, words = n->t.d[rank].n, planes = n->t.d[rank - 1].n, half = HALF;
+  int64_t before[MAX_RANK] = {0}, after[MAX_RANK] = {0}, power[64], shape[MAX_RANK + 2], at = rank - 1, last = -1;
+  if (rank + 3 > MAX_RANK) return x_fail(x, E0302, "rank %d", rank);
   if (planes > 62) return x_fail(x, E0302, "codes of %lld bits", (long long)planes);
-  const char *v = x_cast(x, in[0], e, I64);
+  const char *v = x_cast(x, in[0], e, I64), *part[2];
   if (elem_eq(e, BIPOLAR)) v = x_cast(x, x2(x, "Less", x_int(x, I64, 0), v), BOOL, I64);
   after[rank - 1] = words * width - k;
   v = x_pad(x, v, I64, rank, before, after, 0);
   for (int i = 0; i < rank - 1; i++) shape[i] = 0;
-  shape[rank - 1] = words, shape[rank] = width;
-  v = x2(x, "Reshape", v, x_ints(x, rank + 1, shape));
+  shape[rank - 1] = words, shape[rank] = width / HALF, shape[rank + 1] = HALF;
+  v = x2(x, "Reshape", v, x_ints(x, rank + 2, shape));
   v = x_axes(x, "Unsqueeze", v, 1, &at);
   for (int i = 0; i < 64; i++) power[i] = (int64_t)(UINT64_C(1) << i);
-  const char *plane = x_indices(x, 3, (int64_t[]){planes, 1, 1}, power);
+  const char *plane = x_indices(x, 4, (int64_t[]){planes, 1, 1, 1}, power);
   v = x2(x, "Div", x2(x, "Sub", v, x2(x, "Mod", v, plane)), plane);
-  v = x2(x, "Mul", x2(x, "Mod", v, x_int(x, I64, 2)), x_indices(x, 1, &width, power));
-  return x_cast(x, x_reduce(x, "ReduceSum", v, 1, &last, false), I64, n->t.e);
+  v = x2(x, "Mul", x2(x, "Mod", v, x_int(x, I64, 2)), x_indices(x, 1, &half, power));
+  v = x_reduce(x, "ReduceSum", v, 1, &last, false);
+  for (int i = 0; i < width / HALF; i++) {
+    part[i] = x2(x, "Gather", v, x_int(x, I64, i));
+    x_attr_i(x, "axis", last);
+  }
+  v = width == HALF ? part[0] : x2(x, "Add", part[0], x2(x, "Mul", part[1], x_int(x, I64, INT64_C(1) << HALF)));
+  return x_cast(x, v, I64, n->t.e);
 }
 
 const char *write_pack(Export *x, const Node *n, const char *const *in) { return only_functions(x, n) ? x_wrap(x, n, in, pack_body, true) : NULL; }
@@ -463,7 +471,7 @@ static Decode *codes_find(Export *x, const Affinity *a) {
 
 Decode *decode_find(Export *x, const Node *n) {
   Affinity a;
-  if (x->format == ONNX_FUNCTIONS || !affinity(n, &a)) return NULL;
+  if (!affinity(n, &a) || (x->format == ONNX_FUNCTIONS && n->op == OP_DEQUANT)) return NULL; /* functions: for the float spelling only */
   if (x->format == ONNX_QONNX && a.q->op == OP_QUANT) return pair_find(x, &a);
   return codes_find(x, &a);
 }
@@ -476,38 +484,41 @@ int decode_operands(const Decode *d, const Node *operands[4]) {
   return n;
 }
 
+/* A tensor times a factor, in f32 and owned by the context; the same shape. */
+static Tensor *times(Export *x, const Tensor *was, double factor) {
+  Type t = was->t;
+  t.e = F32;
+  Tensor *y = tensor_new(x->ctx, &t);
+  for (int64_t i = 0; y && i < y->n; i++) tensor_set_f(y, i, tensor_f(was, i) * factor);
+  return y;
+}
+
 /* (code - zp) * scale in f32, the float that the quantizer gives the code back for. */
 static const char *decoded(Export *x, const Node *n, const Decode *d) {
-  Type t = n->t;
-  Tensor *y = tensor_new(x->ctx, &t), *s = d->scale->a.value ? tensor_copy(d->scale->a.value) : NULL;
-  if (!y || !s) return NULL;
-  for (int64_t i = 0; i < s->n; i++) tensor_set_f(s, i, tensor_f(s, i) * d->factor);
-  Node sub = {.op = OP_MAP, .n_in = 2, .t = n->t, .a = {.scalar = S_SUB}, .loc = n->loc}, mul = sub, z = {.op = OP_CONST, .t = {.e = F32}}, c = {.op = OP_CONST, .t = n->t};
-  Tensor *codes = tensor_new(x->ctx, &n->t), *zp;
-  if (!codes) return NULL;
-  for (int64_t i = 0; i < codes->n; i++) tensor_set_f(codes, i, (double)tensor_i(d->codes, i));
-  if (d->zp) z.t = d->zp->t;
-  z.t.e = F32;
-  zp = tensor_new(x->ctx, &z.t);
-  for (int64_t i = 0; zp && d->zp && i < zp->n; i++) tensor_set_f(zp, i, tensor_f(d->zp->a.value, i));
-  mul.a.scalar = S_MUL;
-  sub.in = (Node *[]){&c, &z};
-  mul.in = (Node *[]){&c, (Node *)(uintptr_t)d->scale};
-  Tensor *diff = zp ? node_eval(x->ctx, &sub, (Tensor *[]){codes, zp}) : NULL;
-  Tensor *v = diff ? node_eval(x->ctx, &mul, (Tensor *[]){diff, s}) : NULL;
-  if (!v) return NULL;
+  Type scalar = type_scalar(F32);
+  Tensor *codes = times(x, d->codes, 1), *scale = times(x, d->scale->a.value, d->factor);
+  Tensor *zp = d->zp ? times(x, d->zp->a.value, 1) : tensor_new(x->ctx, &scalar), *diff = NULL, *y = NULL;
+  const char *v = NULL;
+  if (codes && scale && zp) {
+    Node in[3] = {{.op = OP_ARG, .t = codes->t}, {.op = OP_ARG, .t = zp->t}, {.op = OP_ARG, .t = scale->t}};
+    Node sub = {.op = OP_MAP, .n_in = 2, .in = (Node *[]){&in[0], &in[1]}, .t = n->t, .a = {.scalar = S_SUB}, .loc = n->loc}, mul = sub;
+    mul.in = (Node *[]){&in[0], &in[2]};
+    mul.a.scalar = S_MUL;
+    diff = node_eval(x->ctx, &sub, (Tensor *[]){codes, zp});
+    y = diff ? node_eval(x->ctx, &mul, (Tensor *[]){diff, scale}) : NULL;
+  }
   int64_t dims[MAX_RANK];
   for (int i = 0; i < n->t.rank; i++) dims[i] = n->t.d[i].n;
-  return x_tensor(x, v, onnx_type_of(F32), n->t.rank, dims, "weight");
+  if (y) v = x_tensor(x, y, onnx_type_of(F32), n->t.rank, dims, "weight");
+  tensor_free(codes), tensor_free(scale), tensor_free(zp), tensor_free(diff), tensor_free(y);
+  return v;
 }
 
 static const char *scaled(Export *x, const Decode *d) {
   if (d->factor == 1) return x_value(x, d->scale);
-  const Tensor *was = d->scale->a.value;
-  Tensor *t = tensor_copy(was);
+  Tensor *t = times(x, d->scale->a.value, d->factor);
   int64_t dims[MAX_RANK];
   if (!t) return NULL;
-  for (int64_t i = 0; i < t->n; i++) tensor_set_f(t, i, tensor_f(was, i) * d->factor);
   for (int i = 0; i < t->t.rank; i++) dims[i] = t->t.d[i].n;
   const char *v = x_tensor(x, t, onnx_type_of(F32), t->t.rank, dims, "scale");
   tensor_free(t);
@@ -517,11 +528,12 @@ static const char *scaled(Export *x, const Decode *d) {
 static const char *linear_codes(Export *x, const Node *n, const Decode *d) {
   Node q = {.op = OP_CONST, .t = d->codes->t, .a = {.value = d->codes}}, s = *d->scale;
   if (d->factor == 1) return dequantize_linear(x, n, &q, d->codes, NULL, d->scale, d->zp, NULL);
-  Tensor *t = tensor_copy(d->scale->a.value);
+  Tensor *t = times(x, d->scale->a.value, d->factor);
   if (!t) return NULL;
-  for (int64_t i = 0; i < t->n; i++) tensor_set_f(t, i, tensor_f(t, i) * d->factor);
   s.a.value = t;
-  return dequantize_linear(x, n, &q, d->codes, NULL, &s, d->zp, NULL);
+  const char *v = dequantize_linear(x, n, &q, d->codes, NULL, &s, d->zp, NULL);
+  tensor_free(t);
+  return v;
 }
 
 const char *decode_write(Export *x, const Node *n, const Decode *d) {

@@ -110,7 +110,7 @@ typedef void ChannelOp(const Eval *, const void *user, int64_t c, const Val *x, 
 static bool eval_channels(const Eval *e, ChannelOp *op, const void *user) {
   const Type *t = &e->n->t;
   Val x[RUN], y[RUN];
-  int64_t inner = 1, channels = t->d[e->n->a.axis].n;
+  int64_t inner = 1, channels = t->rank ? t->d[e->n->a.axis].n : 1;
   for (int i = e->n->a.axis + 1; i < t->rank; i++) inner *= t->d[i].n;
   for (int64_t row = 0, pos = 0; pos < e->y->n; row++, pos += inner) {
     for (int64_t i = 0; i < inner; i += RUN) {

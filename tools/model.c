@@ -80,7 +80,7 @@ bool model_load_as(Cmd *c, const char *path, const InputBind *given, int n_given
   m->path = path;
   char *bytes;
   size_t n;
-  ImportOptions o = {.batch_one = true, .external_root = cmd_get(c, FLAG_external)};
+  ImportOptions o = {.batch_one = c->verb != VERB_train && c->verb != VERB_quantize, .external_root = cmd_get(c, FLAG_external)};
   if (!dims_of(c, &o) || !shapes_of(c, &o, given, n_given) || !binds_of(c, &o, given, n_given)) return false;
   if (!file_read(c->ctx, path, &bytes, &n)) return false;
   sha256(bytes, n, m->sha);

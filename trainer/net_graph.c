@@ -1,4 +1,5 @@
-/* A float graph from elsewhere as a network: constants that contractions, additions and bn read become its parameters. */
+/* A float graph from elsewhere as a network: constants that contractions, additions and bn read become its parameters. One that takes
+ * bytes (as frozen networks do) normalizes them itself; for one that takes floats the recipe's normalization is put in front. */
 #include "trainer/net.h"
 
 #include <string.h>
@@ -20,7 +21,7 @@ static bool wrong(const Net *net, const Graph *g, const char *what) {
 static bool check_ports(const Net *net, const Graph *g, int c, int h, int w) {
   if (g->n_args != 1) return wrong(net, g, "it has more inputs than one, or none");
   const Type *t = &g->args[0]->t;
-  if (t->rank != 4 || !elem_eq(t->e, F32)) return wrong(net, g, "its input is not f32[N,C,H,W]");
+  if (t->rank != 4 || (!elem_eq(t->e, F32) && !elem_eq(t->e, U8))) return wrong(net, g, "its input is not f32[N,C,H,W] or u8[N,C,H,W]");
   if (t->d[1].n != c || t->d[2].n != h || t->d[3].n != w) return wrong(net, g, "the data's images do not have its input's size");
   if (!t->d[0].sym) return wrong(net, g, "the batch is fixed; export it with a symbolic first dimension");
   if (g->n_outs != 1 || g->outs[0].v->t.rank != 2 || !elem_eq(g->outs[0].v->t.e, F32)) return wrong(net, g, "its output is not f32[N,classes]");
@@ -44,8 +45,12 @@ Net *net_of_graph(Ctx *ctx, Graph *old, const Recipe *r, int c, int h, int w) {
   Net *net = net_new(ctx, r, old->name, (int)r->net.classes);
   bool ok = check_ports(net, old, c, h, w);
   Arena *scratch = arena_new(ctx);
+  bool bytes = ok && elem_eq(old->args[0]->t.e, U8);
   Node **map = NEWN(scratch, Node *, old->n_nodes + 1), *x = ok ? net_images(net, r, c, h, w) : NULL;
   ok = ok && x;
+  if (ok && bytes) x = net->g->args[0];
+  if (ok && bytes && (r->data.scale != 1 || r->data.n_mean || r->data.n_std))
+    diag_warn(ctx, E0802, &(Loc){.file = old->file, .line = -1, .node = -1}, "the model takes bytes and normalizes them itself: the recipe's scale, mean and std are not used");
   if (ok) map[old->args[0]->id] = x;
   Graph *g = net->g;
   for (int i = 0; ok && i < old->n_nodes; i++) {
@@ -63,7 +68,8 @@ Net *net_of_graph(Ctx *ctx, Graph *old, const Recipe *r, int c, int h, int w) {
       in[k] = map[n->in[k]->id];
     }
     Attr a = n->a;
-    map[i] = node_new(g, (Op)n->op, &n->t, n->n_in, in, &a, &n->loc);
+    if (bytes && node_is_map(n, S_CAST) && elem_eq(in[0]->t.e, n->t.e)) map[i] = in[0];
+    else map[i] = node_new(g, (Op)n->op, &n->t, n->n_in, in, &a, &n->loc);
   }
   if (ok) graph_out(g, "logits", map[old->outs[0].v->id]);
   arena_free(scratch);

@@ -416,7 +416,7 @@ static bool read_phase(Decoder *d, const RecipeNode *n, Phase *p) {
         {"warmup", read_warmup, offsetof(Phase, lr), 0, 0, false}, {"momentum", read_f64, offsetof(Phase, optim.momentum), 0, 0.99999, false},
         {"nesterov", read_bool, offsetof(Phase, optim.nesterov), 0, 0, false}, {"betas", read_betas, offsetof(Phase, optim), 0, 0.999999, false},
         {"epsilon", read_f64, offsetof(Phase, optim.epsilon), 1e-30, 1, false}, {"weight_decay", read_f64, offsetof(Phase, optim.weight_decay), 0, 1, false},
-        {"epochs", read_i64, offsetof(Phase, epochs), 1, 100000, true}, {"calibrate", read_i64, offsetof(Phase, calibrate), 1, 1000000, false})))
+        {"epochs", read_i64, offsetof(Phase, epochs), 0, 100000, true}, {"calibrate", read_i64, offsetof(Phase, calibrate), 1, 1000000, false})))
     return false;
   return check_phase(d, n, p);
 }

@@ -208,9 +208,11 @@ static bool run_phases(Trainer *t, Show *s, bool resumed) {
     t->seconds = 0, t->images = 0;
     s->epochs_before = 0;
     for (int i = 0; i < t->phase; i++) s->epochs_before += t->r->phase[i].epochs;
+    s->test_accuracy = NAN;
     if (!resumed) ok = begin_phase(t);
-    else if (t->test && t->epoch == ph->epochs) ok = evaluate(t, t->test_graph, t->test, false, NULL, &s->test_accuracy);
     resumed = false;
+    if (ok && t->test && t->epoch == ph->epochs) /* nothing left to train: resumed at the end, or calibration alone */
+      ok = evaluate(t, t->test_graph, t->test, false, NULL, &s->test_accuracy);
     while (ok && t->epoch < ph->epochs) ok = run_epoch(t, s) && end_epoch(t, s);
     ok = ok && end_phase(t, s);
   }

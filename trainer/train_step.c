@@ -299,8 +299,8 @@ static bool calibrate_act(Trainer *t, Exec *e, const Transform *tr, int out, Par
   Worker *w = t->worker;
   double step = 0, top = 0, unit = p->is_signed ? uniq_step_w(p->bits) : uniq_step_a(p->bits) * sqrt(2);
   for (int64_t b = 0; b < batches; b++) {
-    int64_t from = b * t->shard_size % (t->train->n - t->shard_size + 1);
-    dataset_batch(t->train, tr, t->order + from, t->shard_size, 0, w->x, w->label);
+    if (t->ctx->cancel && *t->ctx->cancel) return diag(t->ctx, E0602, NULL, "interrupted while calibrating");
+    dataset_batch(t->train, tr, t->order + b * t->shard_size, t->shard_size, 0, w->x, w->label);
     if (!exec_run(e)) { w->failed = true; return workers_ok(t); }
     double square = (double)*(const float *)exec_out(e, 2 * out), max = (double)*(const float *)exec_out(e, 2 * out + 1);
     step = fmax(step, unit * sqrt(square));
@@ -319,7 +319,8 @@ bool calibrate(Trainer *t) {
   Exec *e = NULL;
   Transform tr = t->plain;
   bool ok = plan(w, &e, g) || workers_ok(t);
-  int64_t batches = t->r->phase[t->phase].calibrate * t->r->shards;
+  int64_t batches = t->r->phase[t->phase].calibrate * t->r->shards, all = t->train->n / t->shard_size;
+  if (batches > all) batches = all; /* each image once */
   for (int p = 0; p < net->n_p; p++) if (net->p[p].role == PARAM_STEP_W) calibrate_weights(net, &net->p[p]);
   if (ok) bind_params(t, e), exec_bind(e, 0, w->x), tr.layout = exec_channels_last(e, 0) ? LAYOUT_NHWC : LAYOUT_NCHW;
   rng_permutation(t->shuffle, UINT64_C(1) << 40, t->train->n, t->order);

@@ -130,9 +130,19 @@ static void run_and_compare(const Program *p, void *so, const char *name, const 
   free(ws);
 }
 
+/* The sanitizers watch the printing, not the compilers, where the time goes: there each program is compiled by two of them. */
+static bool takes_compiler(const Program *p, int k, int n) {
+#ifdef POPSHIFT_HOSTILE
+  return k == p->n_bufs % n || k == (p->n_bufs + 2) % n;
+#else
+  return p && k < n;
+#endif
+}
+
 static void check_as(const Program *p, int first, int last) {
   OutFiles files = emit(p, NULL);
   for (int k = first; k < last; k++) {
+    if (!takes_compiler(p, k - first, last - first)) continue;
     void *so = build(p->name, k);
     run_and_compare(p, so, p->name, compilers[k], NULL);
     dlclose(so);

@@ -1,5 +1,6 @@
 /* graph_eval on small graphs: every operator against its equation in ops.def, spelled out element by element. */
 #include "ir/graph.h"
+#include "tests/unit/holds.h"
 
 #include <check.h>
 #include <math.h>
@@ -63,7 +64,7 @@ static void expect(Node *n, int count, const double *want) {
   ck_assert_int_eq(t->n, count);
   for (int i = 0; i < count; i++) {
     double got = tensor_f(t, i);
-    ck_assert_msg((isnan(got) && isnan(want[i])) || (got == want[i] && signbit(got) == signbit(want[i])), "[%d] is %g, not %g", i, got, want[i]);
+    holds_msg((isnan(got) && isnan(want[i])) || (got == want[i] && signbit(got) == signbit(want[i])), "[%d] is %g, not %g", i, got, want[i]);
   }
   tensor_free(t);
 }
@@ -125,7 +126,7 @@ static double naive_sum(const Node *n, const int64_t *ext, int total, int64_t *i
     for (int k = 0; k < n->n_in; k++) {
       int64_t at = locate(&n->in[k]->t, n->a.iters->acc[k], it, total);
       outside |= at < 0;
-      ck_assert(at >= 0 || k == 0);
+      holds(at >= 0 || k == 0);
       v[k] = at < 0 ? n->a.fill : tensor_f(n->in[k]->a.value, at);
     }
     if (reduce && outside) continue;
@@ -155,9 +156,9 @@ static void check_affine(Node *n) {
     } else if (t->t.e.bits == 16) {
       want = round_f16((float)want);
     }
-    ck_assert_msg(got == want && signbit(got) == signbit(want), "element %lld is %a, not %a", (long long)i - 1, got, want);
+    holds_msg(got == want && signbit(got) == signbit(want), "element %lld is %a, not %a", (long long)i - 1, got, want);
   } while (next(it, ext, 0, n_out));
-  ck_assert_int_eq(i, t->n);
+  holds(i == t->n);
   tensor_free(t);
 }
 
@@ -278,7 +279,7 @@ START_TEST(convolutions) {
       for (int64_t i = 0; i < y->n; i++) {
         double want = conv_at(x->a.value, w->a.value, (int)cases[k].groups, i / (m * out[0] * out[1]), i / (out[0] * out[1]) % m,
                               i / out[1] % out[0], i % out[1], cases[k].stride, cases[k].dilation, cases[k].pad, f);
-        ck_assert_msg(tensor_f(y, i) == want, "case %d element %lld: %a, not %a", (int)k, (long long)i, tensor_f(y, i), want);
+        holds_msg(tensor_f(y, i) == want, "case %d element %lld: %a, not %a", (int)k, (long long)i, tensor_f(y, i), want);
       }
       tensor_free(y);
     }
@@ -317,7 +318,7 @@ START_TEST(matrix_products) {
         double p = tensor_f(x->a.value, i / n * k + j) * tensor_f(w->a.value, j * n + i % n);
         sum = f ? (double)((float)sum + (float)p) : sum + p;
       }
-      ck_assert(tensor_f(y, i) == sum);
+      holds(tensor_f(y, i) == sum);
     }
     tensor_free(y);
   }
@@ -341,7 +342,7 @@ START_TEST(bit_serial) {
   Affine pb[3] = {affine_iter(1, 1, 0), affine_iter(2, 0, 0), affine_iter(2, 1, 0)};
   Iters pit = {.n_out = 2, .n_red = 1, .red = {dim_c(2)}, .acc = {pa, pb}};
   Tensor *pops = value(node_contract(g, S_XOR, &t, 2, packed, &pit, 0));
-  for (int i = 0; i < M * N; i++) ck_assert_int_eq(tensor_i(direct, i), K - 2 * tensor_i(pops, i));
+  for (int i = 0; i < M * N; i++) holds(tensor_i(direct, i) == K - 2 * tensor_i(pops, i));
 }
 END_TEST
 
@@ -377,7 +378,7 @@ START_TEST(broadcasting_maps) {
           ib += (shapes[s][1][d] == 1 ? 0 : at) * sb;
           sb *= shapes[s][1][d];
         }
-        ck_assert(tensor_f(y, i) == (float)(tensor_f(a->a.value, ia) - tensor_f(b->a.value, ib)));
+        holds(tensor_f(y, i) == (float)(tensor_f(a->a.value, ia) - tensor_f(b->a.value, ib)));
       }
       tensor_free(y);
     }
@@ -433,7 +434,7 @@ START_TEST(threshold_counts) {
   for (int i = 0; i < 700; i++) {
     int count = 0;
     for (int j = 0; j < 40; j++) count += tensor_i(levels->a.value, j) <= tensor_i(many->a.value, i);
-    ck_assert_int_eq(tensor_i(y, i), count);
+    holds(tensor_i(y, i) == count);
   }
 }
 END_TEST

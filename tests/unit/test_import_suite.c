@@ -152,6 +152,20 @@ static bool has_wrong_data(const char *name) {
   return false;
 }
 
+/* Under sanitizers these take longer than all the others together; the release build runs them. */
+static bool too_heavy(const char *name) {
+#ifdef POPSHIFT_HOSTILE
+  return !strcmp(name, "super_resolution") || !strcmp(name, "squeezenet_fp16") || !strcmp(name, "nanodet_m_320");
+#else
+  return name == NULL;
+#endif
+}
+#ifdef POPSHIFT_HOSTILE
+enum { SHARED_LEAST = 21 };
+#else
+enum { SHARED_LEAST = 24 };
+#endif
+
 static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
 /* Runs every folder below dir; verbose: a line for each that did not pass. */
@@ -165,7 +179,7 @@ static void run_suite(const char *dir, bool verbose, double atol, int count[FATE
   for (int i = 0; i < n; i++) {
     snprintf(path, sizeof path, "%s/%s", dir, name[i]);
     why[0] = 0;
-    Fate f = has_wrong_data(name[i]) ? FATES : run_folder(path, atol, why, sizeof why);
+    Fate f = has_wrong_data(name[i]) || too_heavy(name[i]) ? FATES : run_folder(path, atol, why, sizeof why);
     if (f < FATES) count[f]++;
     if (f < FATES && (verbose ? f != PASSED : f == FAILED || f == BROKEN)) printf("%s %s: %s\n", fate_names[f], name[i], why);
     free(name[i]);
@@ -191,7 +205,7 @@ START_TEST(simple_tests) { suite_passes(DEBIAN "simple", 1e-7, 7); } END_TEST
 START_TEST(own_tests) { suite_passes(TEST_DIR "/onnx", 1e-6, 35); } END_TEST
 
 /* Sums of thousands of products in another order than the runtime that made the vectors: values near 0 differ by 1e-5. */
-START_TEST(shared_models) { suite_passes(SHARED_DIR "/data/models", 2e-5, 24); } END_TEST
+START_TEST(shared_models) { suite_passes(SHARED_DIR "/data/models", 2e-5, SHARED_LEAST); } END_TEST
 
 int main(int argc, char **argv) {
   if (argc > 1) {

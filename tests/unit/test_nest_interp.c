@@ -1,5 +1,6 @@
 /* The interpreter against scalar_eval, direct C and the rules of nest.h. */
 #include "ir/nest_impl.h"
+#include "tests/unit/holds.h"
 
 #include <check.h>
 #include <inttypes.h>
@@ -84,7 +85,7 @@ static void check_row(Scalar s, Elem e, Elem result, int lanes) {
     Val v[3];
     for (int k = 0; k < arity; k++) v[k] = store_get(elem_store(in_e[k]), data[k], j);
     Val want = scalar_eval(s, e, result, v), got = store_get(elem_store(result), out, j);
-    ck_assert_msg(same_val(result, want, got), "%s of %d/%d to %d/%d, %d lanes: %g %" PRId64 " wanted %g %" PRId64 " got %g %" PRId64,
+    holds_msg(same_val(result, want, got), "%s of %d/%d to %d/%d, %d lanes: %g %" PRId64 " wanted %g %" PRId64 " got %g %" PRId64,
                   scalar_info[s].name, e.kind, e.bits, result.kind, result.bits, lanes, v[0].f, v[0].i, want.f, want.i, got.f, got.i);
   }
   for (int k = 0; k < arity; k++) free(data[k]);
@@ -299,8 +300,8 @@ START_TEST(round_16) {
     float f;
     memcpy(&f, &x[k], 4);
     float want_h = round_f16(f), want_b = round_bf16(f);
-    ck_assert_msg(!memcmp(&want_h, &h[k], 4), "f16 of %08x (%a): %a, not %a", x[k], f, h[k], want_h);
-    ck_assert_msg(!memcmp(&want_b, &b[k], 4), "bf16 of %08x (%a): %a, not %a", x[k], f, b[k], want_b);
+    holds_msg(!memcmp(&want_h, &h[k], 4), "f16 of %08x (%a): %a, not %a", x[k], f, h[k], want_h);
+    holds_msg(!memcmp(&want_b, &b[k], 4), "bf16 of %08x (%a): %a, not %a", x[k], f, b[k], want_b);
   }
   free(x); free(h); free(b);
 }

@@ -1,5 +1,6 @@
 /* The rows of scalar.def on single elements against the C language's own arithmetic, casts, quant and dequant. */
 #include "ir/graph.h"
+#include "tests/unit/holds.h"
 
 #include <check.h>
 #include <math.h>
@@ -36,8 +37,8 @@ static int64_t to_code(double v, Elem r) { return scalar_eval(S_CAST, F32, r, (V
 
 static void same(double got, float want) {
   float g = (float)got;
-  ck_assert((double)g == got || isnan(got));
-  ck_assert_msg((isnan(g) && isnan(want)) || !memcmp(&g, &want, 4), "%a, not %a", g, want);
+  holds((double)g == got || isnan(got));
+  holds_msg((isnan(g) && isnan(want)) || !memcmp(&g, &want, 4), "%a, not %a", g, want);
 }
 
 START_TEST(binary32) {
@@ -58,11 +59,11 @@ START_TEST(binary32) {
     same(f1(S_ABS, F32, a), fabsf(a));
     same(f2(S_MAX, F32, a, b), a > b || isnan(a) ? a : b);
     same(f2(S_MIN, F32, a, b), a < b || isnan(a) ? a : b);
-    ck_assert_int_eq(test2(S_LT, F32, a, b), a < b);
-    ck_assert_int_eq(test2(S_LE, F32, a, b), a <= b);
-    ck_assert_int_eq(test2(S_EQ, F32, a, b), a == b);
-    ck_assert_int_eq(test2(S_ISNAN, F32, a, b), isnan(a) != 0);
-    ck_assert_int_eq(test2(S_ISINF, F32, a, b), isinf(a) != 0);
+    holds(test2(S_LT, F32, a, b) == (a < b));
+    holds(test2(S_LE, F32, a, b) == (a <= b));
+    holds(test2(S_EQ, F32, a, b) == (a == b));
+    holds(test2(S_ISNAN, F32, a, b) == (isnan(a) != 0));
+    holds(test2(S_ISINF, F32, a, b) == (isinf(a) != 0));
     same(scalar_eval(S_SELECT, F32, F32, (Val[]){{.i = i & 1}, {.f = a}, {.f = b}}).f, i & 1 ? a : b);
   }
 }
@@ -96,24 +97,24 @@ START_TEST(codes) {
     Big a = any_code(e), b = any_code(e), m = (Big)1 << 64;
     int64_t shift = (int64_t)(rng() % 70), x = (int64_t)a, y = (int64_t)b;
 #define WRAPPED(v) ((int64_t)(uint64_t)(((v) % m + m) % m))
-    ck_assert(i2(S_ADD, e, I64, x, y) == WRAPPED(a + b));
-    ck_assert(i2(S_SUB, e, I64, x, y) == WRAPPED(a - b));
-    ck_assert(i2(S_MUL, e, I64, x, y) == WRAPPED(a * b));
-    ck_assert(i2(S_DIV, e, I64, x, y) == WRAPPED(b ? a / b : 0));
-    ck_assert(i2(S_FMOD, e, I64, x, y) == (b ? (int64_t)(a % b) : 0));
-    ck_assert(i2(S_MOD, e, I64, x, y) == (b ? (int64_t)((a % b + b) % b) : 0));
-    ck_assert(i2(S_MAX, e, e, x, y) == (x > y ? x : y) && i2(S_MIN, e, e, x, y) == (x < y ? x : y));
-    ck_assert(i2(S_AND, e, e, x, y) == (x & y) && i2(S_OR, e, e, x, y) == (x | y) && i2(S_XOR, e, e, x, y) == (x ^ y));
-    ck_assert(i2(S_LT, e, BOOL, x, y) == (x < y) && i2(S_LE, e, BOOL, x, y) == (x <= y) && i2(S_EQ, e, BOOL, x, y) == (x == y));
-    ck_assert(i1(S_NEG, e, I64, x) == WRAPPED(-a) && i1(S_ABS, e, I64, x) == WRAPPED(a < 0 ? -a : a));
-    ck_assert(i1(S_SIGN, e, I64, x) == (a > 0) - (a < 0));
-    ck_assert(i2(S_SHR, e, e, x, shift) == (int64_t)(shift > 63 ? -(a < 0) : a >> shift));
-    ck_assert(i2(S_SHL, e, I64, x, shift) == (shift > 63 ? 0 : (int64_t)((uint64_t)x << shift)));
+    holds(i2(S_ADD, e, I64, x, y) == WRAPPED(a + b));
+    holds(i2(S_SUB, e, I64, x, y) == WRAPPED(a - b));
+    holds(i2(S_MUL, e, I64, x, y) == WRAPPED(a * b));
+    holds(i2(S_DIV, e, I64, x, y) == WRAPPED(b ? a / b : 0));
+    holds(i2(S_FMOD, e, I64, x, y) == (b ? (int64_t)(a % b) : 0));
+    holds(i2(S_MOD, e, I64, x, y) == (b ? (int64_t)((a % b + b) % b) : 0));
+    holds(i2(S_MAX, e, e, x, y) == (x > y ? x : y) && i2(S_MIN, e, e, x, y) == (x < y ? x : y));
+    holds(i2(S_AND, e, e, x, y) == (x & y) && i2(S_OR, e, e, x, y) == (x | y) && i2(S_XOR, e, e, x, y) == (x ^ y));
+    holds(i2(S_LT, e, BOOL, x, y) == (x < y) && i2(S_LE, e, BOOL, x, y) == (x <= y) && i2(S_EQ, e, BOOL, x, y) == (x == y));
+    holds(i1(S_NEG, e, I64, x) == WRAPPED(-a) && i1(S_ABS, e, I64, x) == WRAPPED(a < 0 ? -a : a));
+    holds(i1(S_SIGN, e, I64, x) == (a > 0) - (a < 0));
+    holds(i2(S_SHR, e, e, x, shift) == (int64_t)(shift > 63 ? -(a < 0) : a >> shift));
+    holds(i2(S_SHL, e, I64, x, shift) == (shift > 63 ? 0 : (int64_t)((uint64_t)x << shift)));
     int bits = 0;
     for (int j = 0; j < k; j++) bits += x >> (j > 63 ? 63 : j) & 1;
-    ck_assert_int_eq(i1(S_POP, e, UINTK(8), x), bits);
+    holds(i1(S_POP, e, UINTK(8), x) == bits);
     int64_t narrow = i2(S_ADD, e, e, x, y);
-    ck_assert(narrow >= elem_lo(e) && narrow <= elem_hi(e) && (a + b - narrow) % ((Big)1 << k) == 0);
+    holds(narrow >= elem_lo(e) && narrow <= elem_hi(e) && (a + b - narrow) % ((Big)1 << k) == 0);
   }
 }
 END_TEST
@@ -153,9 +154,9 @@ START_TEST(casts) {
     uint32_t w;
     memcpy(&w, &f, 4);
     int64_t got = scalar_eval(S_BITS, F32, UINTK(32), (Val[]){{.f = f}}).i;
-    ck_assert(got == w || isnan(f));
+    holds(got == w || isnan(f));
     float back = (float)scalar_eval(S_BITS, UINTK(32), F32, (Val[]){{.i = w}}).f;
-    ck_assert(!memcmp(&back, &f, 4) || isnan(f));
+    holds(!memcmp(&back, &f, 4) || isnan(f));
   }
   ck_assert(i1(S_BITS, F64, I64, 5) == 5 && scalar_eval(S_BITS, F32, I32, (Val[]){{.f = -0.0}}).i == INT32_MIN);
 }
@@ -194,13 +195,13 @@ START_TEST(quant_cases) {
   /* the division is of the scale's type: 0.3f / 0.1f rounds to 3 in binary32 */
   float x = 0.35f, s = 0.1f;
   volatile float ratio = x / s;
-  ck_assert_int_eq(quant_eval(x, s, NULL, I8, F32, &a, I8).i, (int64_t)rintf(ratio));
+  holds(quant_eval(x, s, NULL, I8, F32, &a, I8).i == (int64_t)rintf(ratio));
   int differ = 0;
   for (int i = 0; i < 50000; i++) {
     float scale = ldexpf(1 + (float)(rng() % 8388608) / 8388608, -4), v = ((float)(rng() % 200) - 99.5f) * scale;
     volatile float d = v / scale;
     int64_t n = quant_eval(v, scale, NULL, I8, F32, &a, I8).i, w = quant_eval(v, scale, NULL, I8, F64, &a, I8).i;
-    ck_assert_int_eq(n, (int64_t)fminf(fmaxf(rintf(d), -128), 127));
+    holds(n == (int64_t)fminf(fmaxf(rintf(d), -128), 127));
     differ += n != w;
   }
   ck_assert_int_gt(differ, 0);
@@ -217,9 +218,9 @@ START_TEST(dequant_cases) {
     float s = ldexpf(1 + (float)(rng() % 8388608) / 8388608, -7);
     double wide = s * 1.0000000001;
     volatile float product = (float)x * s;
-    ck_assert(dequant_eval(x, s, NULL, I32, F32, F32) == product);
-    ck_assert(dequant_eval(x, wide, &(Val){.i = 7}, I32, F64, F32) == (float)((double)(x - 7) * wide));
-    ck_assert(dequant_eval(x, wide, &(Val){.i = 7}, I32, F64, F64) == (double)(x - 7) * wide);
+    holds(dequant_eval(x, s, NULL, I32, F32, F32) == product);
+    holds(dequant_eval(x, wide, &(Val){.i = 7}, I32, F64, F32) == (float)((double)(x - 7) * wide));
+    holds(dequant_eval(x, wide, &(Val){.i = 7}, I32, F64, F64) == (double)(x - 7) * wide);
   }
 }
 END_TEST

@@ -23,7 +23,7 @@ static Node *input(Rig *r, Elem e, int rank, const int64_t *d, double scale, dou
   Type t = type_make(e, rank, d);
   r->x[r->n] = tensor_new(r->ctx, &t);
   for (int64_t i = 0; i < r->x[r->n]->n; i++) tensor_set_f(r->x[r->n], i, uniform(r) * scale + shift);
-  char name[8];
+  char name[16];
   snprintf(name, sizeof name, "x%d", r->n);
   return r->arg[r->n++] = graph_arg(r->g, name, &t);
 }
@@ -52,7 +52,7 @@ static void check_close(Rig *r, Node *y, double h, double tolerance) {
   for (int k = 0; k < r->n; k++) {
     ck_assert_ptr_nonnull(grad[k]);
     ck_assert(type_eq(&grad[k]->t, &r->arg[k]->t));
-    char name[8];
+    char name[16];
     snprintf(name, sizeof name, "d%d", k);
     graph_out(r->g, name, grad[k]);
   }

@@ -22,7 +22,7 @@ static Node *input(Rig *r, int rank, const int64_t *d) {
   Type t = type_make(F32, rank, d);
   r->x[r->n] = tensor_new(r->ctx, &t);
   for (int64_t i = 0; i < r->x[r->n]->n; i++) tensor_set_f(r->x[r->n], i, uniform(r));
-  char name[8];
+  char name[16];
   snprintf(name, sizeof name, "x%d", r->n);
   return r->arg[r->n++] = graph_arg(r->g, name, &t);
 }
@@ -83,7 +83,7 @@ static void with_gradients(Rig *r, Node *y, double tolerance, int evals) {
   ck_assert(ok);
   graph_out(r->g, "y", y);
   for (int i = 0; i < r->n; i++) {
-    char name[8];
+    char name[16];
     snprintf(name, sizeof name, "d%d", i);
     if (grad[i]) graph_out(r->g, name, grad[i]);
   }

@@ -205,7 +205,7 @@ END_TEST
 
 START_TEST(all_errors_at_once) {
   Ctx *c = ctx_new();
-  ck_assert_ptr_null(parse(c, HEAD DATA "batch: x\nphases:\n  - {lr: a, epochs: b}\n  - {epochs: 0}\n"));
+  ck_assert_ptr_null(parse(c, HEAD DATA "batch: x\nphases:\n  - {lr: a, epochs: b}\n  - {epochs: -1}\n"));
   ck_assert_int_eq(c->n_errors, 5);
   ctx_free(c);
 }
