@@ -2,7 +2,8 @@
 
 Both sides see the same images, batch, optimizer and threads; neither evaluates. PyTorch's data are float tensors in memory; popshift
 converts bytes as it goes. Wall time is of the steps alone, as each side measures it. Processor time of PyTorch is of the loop; that of
-popshift is the difference of two runs, the second with one epoch, so that reading the data and starting cancel.
+popshift is the difference of two runs, the second with one epoch, so that reading the data and starting cancel. PyTorch's threads sleep
+while they wait (OMP_WAIT_POLICY): on a machine with other work, spinning costs them more than half of their speed.
 """
 import argparse
 import gzip
@@ -72,7 +73,7 @@ def by_torch(o):
 
 def torch_side(o, threads):
     command = [sys.executable, __file__, "--torch", str(threads), "--data", o.data, "--epochs", str(o.epochs), "--samples", str(o.samples)]
-    env = dict(os.environ, OMP_NUM_THREADS=str(threads), OPENBLAS_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads))
+    env = dict(os.environ, OMP_WAIT_POLICY="PASSIVE", OMP_NUM_THREADS=str(threads), OPENBLAS_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads))
     r = json.loads(subprocess.run(command + ["--channels-last"] * o.channels_last, check=True, capture_output=True, env=env).stdout)
     return r["images"] / r["wall"], r["images"] / r["cpu"]
 

@@ -19,11 +19,11 @@ idx() {
       }
     }'
 }
-for set in train:320:1 test:96:777; do
+for set in train:960:1 test:96:777; do
   IFS=: read -r name n seed <<<"$set"
   for what in images labels; do printf "$(idx "$n" "$seed" $what)" >"$name-$what"; done
 done
-[ "$(stat -c %s train-images)" = $((16 + 320 * 64)) ] || fail "the data are not as long as they should be"
+[ "$(stat -c %s train-images)" = $((16 + 960 * 64)) ] || fail "the data are not as long as they should be"
 
 cat >recipe.yaml <<'R'
 popshift: recipe/1
@@ -52,10 +52,10 @@ go_on() { if [ -e "$1/checkpoint.ckpt" ]; then expect 0 train "$1" "$2" --resume
 stop() {
   local signal=$1 after rc=0
   after=$(awk -v ms="$ms" -v p="$2" 'BEGIN { print ms * p / 1000000 }')
-  { timeout --preserve-status -s "$signal" "$after" "$POPSHIFT" train --recipe recipe.yaml -q --save-every 0 --threads "$4" -o "$3" ${5-} >out 2>err || rc=$?; } 2>shell
+  { timeout --foreground --preserve-status -s "$signal" "$after" "$POPSHIFT" train --recipe recipe.yaml -q --save-every 0 --threads "$4" -o "$3" ${5-} >out 2>err || rc=$?; } 2>shell
   case $signal$rc in
     KILL137) stopped=$((stopped + 1)) ;;
-    INT130) stopped=$((stopped + 1)); says err 'E0602' ;;
+    INT130) stopped=$((stopped + 1)); [ ! -e "$3/checkpoint.ckpt" ] || says err "E0602" ;; # before that the program was not yet loaded
     *0) [ "$rc" = 0 ] || fail "$3: exit $rc" ;;
     *) fail "$3: exit $rc"; tail -3 err ;;
   esac
