@@ -1,0 +1,97 @@
+# The same final weights on any number of threads, and after kill -9 or Ctrl-C at several moments and --resume on another number of
+# threads. Data: images of 8x8 with noise, whose class is a bright band of two rows, made here.
+"$POPSHIFT" list nets >out 2>err || skip "the trainer is not built in"
+
+# idx N SEED images|labels: an IDX file as octal escapes.
+idx() {
+  LC_ALL=C awk -v n="$1" -v seed="$2" -v what="$3" '
+    function byte(v) { printf "\\%03o", v }
+    function word(v) { byte(0); byte(0); byte(int(v / 256)); byte(v % 256) }
+    BEGIN {
+      byte(0); byte(0); byte(8); byte(what == "images" ? 3 : 1); word(n)
+      if (what == "images") { word(8); word(8) }
+      for (i = 0; i < n; i++) {
+        if (what == "labels") { byte(i % 4); continue }
+        for (p = 0; p < 64; p++) {
+          seed = (seed * 1103 + 12345) % 65536
+          byte(int(seed / 1024) + (int(p / 16) == i % 4 ? 120 : 0))
+        }
+      }
+    }'
+}
+for set in train:960:1 test:96:777; do
+  IFS=: read -r name n seed <<<"$set"
+  for what in images labels; do printf "$(idx "$n" "$seed" $what)" >"$name-$what"; done
+done
+[ "$(stat -c %s train-images)" = $((16 + 960 * 64)) ] || fail "the data are not as long as they should be"
+
+cat >recipe.yaml <<'R'
+popshift: recipe/1
+net: {builtin: mlp, hidden: 16, classes: 4}
+data: {train: [train-images, train-labels], test: [test-images, test-labels], scale: 0.0039, mean: [0.3], std: [0.2], augment: {crop: 1, flip: true}}
+batch: 32
+quant:
+  - {match: first|last, weight: uniq/8, act: uniq/8, grain: kernel}
+  - {match: "*", weight: uniq/2, act: uniq/2}
+phases:
+  - {name: float, optimizer: sgd, lr: cosine(0.05), momentum: 0.9, weight_decay: 1e-4, epochs: 2}
+  - {name: low, quant: true, optimizer: adam, lr: constant(0.002), epochs: 2, calibrate: 2}
+R
+train() { local out=$1 threads=$2; shift 2; "$POPSHIFT" train --recipe recipe.yaml -q --save-every 0 --threads "$threads" -o "$out" "$@"; }
+# same RUN: its networks, predictions and log are those of one thread.
+same() {
+  local f
+  for f in float.ir float.onnx low.ir low.onnx low.predictions; do cmp -s "one/$f" "$1/$f" || fail "$1/$f differs from that of one undisturbed thread"; done
+  # speeds and times differ
+  diff <(sed -E 's/"(images_per_second|seconds)": [^,}]*//g' one/log.jsonl) <(sed -E 's/"(images_per_second|seconds)": [^,}]*//g' "$1/log.jsonl") >/dev/null ||
+    fail "$1/log.jsonl has other rows than that of one undisturbed thread"
+}
+# go_on RUN THREADS: resumes, or starts where nothing was saved yet.
+go_on() { if [ -e "$1/checkpoint.ckpt" ]; then expect 0 train "$1" "$2" --resume; else expect 0 train "$1" "$2"; fi; }
+# stop SIGNAL THOUSANDTHS RUN THREADS [--resume]: sends the signal after that part of the time that the whole run took; counts in stopped.
+stop() {
+  local signal=$1 after rc=0
+  after=$(awk -v ms="$ms" -v p="$2" 'BEGIN { print ms * p / 1000000 }')
+  { timeout --foreground --preserve-status -s "$signal" "$after" "$POPSHIFT" train --recipe recipe.yaml -q --save-every 0 --threads "$4" -o "$3" ${5-} >out 2>err || rc=$?; } 2>shell
+  case $signal$rc in
+    KILL137) stopped=$((stopped + 1)) ;;
+    INT130) stopped=$((stopped + 1)); [ ! -e "$3/checkpoint.ckpt" ] || says err "E0602" ;; # before that the program was not yet loaded
+    *0) [ "$rc" = 0 ] || fail "$3: exit $rc" ;;
+    *) fail "$3: exit $rc"; tail -3 err ;;
+  esac
+}
+
+start=$(date +%s%N)
+expect 0 train one 1
+ms=$((($(date +%s%N) - start) / 1000000))
+[ "$(wc -l <one/log.jsonl)" = 4 ] || fail "the log has not a line for each of the 4 epochs"
+awk 'NR % 4 == ($1 + 1) % 4 { right++ } END { exit !(NR == 96 && right > 72) }' one/low.predictions || fail "three quarters of the test images are not right: nothing was learned"
+for t in 2 3 4; do expect 0 train t$t $t; same t$t; done
+
+# Stopped, then resumed on another number of threads.
+stopped=0 threads=1
+for moment in KILL:150 KILL:250 INT:330 KILL:400 KILL:500 INT:570 KILL:640 KILL:730 INT:810 KILL:890 KILL:960; do
+  threads=$((threads % 4 + 1)) run=${moment/:/}
+  stop ${moment/:/ } "$run" $threads
+  go_on "$run" $((threads % 3 + 1))
+  same "$run"
+done
+# Stopped again and again, each time resumed.
+for part in 300 400 500 400 300 500 400; do
+  resume=; [ -e again/checkpoint.ckpt ] && resume=--resume
+  stop KILL $part again $((part / 100)) $resume
+done
+go_on again 2
+same again
+[ $stopped -gt 4 ] || fail "only $stopped runs were stopped before their end"
+
+# A finished run resumed is the same run; what does not fit is refused and leaves the folder as it is.
+expect 0 train one2 1; expect 0 train one2 3 --resume; same one2
+expect 2 train one2 1 --resume --set seed=2; says err 'another recipe'
+cp one2/checkpoint.ckpt whole
+for n in 0 10 40 1000 $(($(stat -c %s whole) - 1)); do
+  head -c "$n" whole >one2/checkpoint.ckpt
+  expect 1 train one2 1 --resume; says err 'checkpoint.ckpt: error E0106'
+done
+cp whole one2/checkpoint.ckpt
+same one2
