@@ -2,6 +2,7 @@
 #include "tools/cmd.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <locale.h>
 #include <popt.h>
 #include <signal.h>
@@ -144,6 +145,8 @@ static int run(Cmd *c, int argc, const char **argv) {
 }
 
 int main(int argc, const char **argv) {
+  for (int fd = 0; fd < 3; fd++) /* closed ones would be given to files that are opened later */
+    if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd ? O_WRONLY : O_RDONLY) < 0) return EXIT_IO;
   setlocale(LC_ALL, "C");
   struct sigaction sa = {.sa_handler = on_signal};
   sigaction(SIGINT, &sa, NULL);
@@ -158,10 +161,11 @@ int main(int argc, const char **argv) {
   }
   diag_print(c.ctx, stderr, isatty(2) && !getenv("NO_COLOR"));
   if (rc == EXIT_OK) rc = diag_exit(c.ctx);
+  errno = 0;
   if (fflush(stdout) || ferror(stdout)) {
     if (rc == EXIT_OK) rc = EXIT_IO;
     if (errno != EPIPE) /* a reader that has enough, like head, is no error worth words */
-      fprintf(stderr, "popshift: error E0502: cannot write standard output: %s\n", strerror(errno));
+      fprintf(stderr, "popshift: error E0502: cannot write standard output: %s\n", errno ? strerror(errno) : "an earlier write failed");
   }
   ctx_free(c.ctx);
   return rc;

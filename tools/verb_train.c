@@ -5,10 +5,12 @@
 #ifdef POPSHIFT_TRAINER
 #include "trainer/train.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 typedef struct Run { Cmd *c; const char *out; json_t *phases; } Run;
 
@@ -91,8 +93,8 @@ static bool phase_done(void *user, const PhaseResult *r) {
 static bool options(Cmd *c, Recipe *r, TrainOptions *o) {
   int64_t threads;
   double save;
-  if (!cmd_int(c, FLAG_threads, 0, 0, 256, &threads) || !cmd_double(c, FLAG_save_every, 20, 0, &save)) return false;
-  for (int i = 0; i < c->flag[FLAG_set].n; i++) if (!recipe_set(r, c->flag[FLAG_set].v[i])) return false;
+  if (!cmd_int(c, FLAG_threads, 0, 1, 64, &threads) || !cmd_double(c, FLAG_save_every, 20, 0, &save)) return false;
+  if (c->flag[FLAG_set].n && !recipe_set(r, c->flag[FLAG_set].v, c->flag[FLAG_set].n)) return false;
   o->threads = (int)threads;
   o->save_seconds = save;
   o->data_dir = cmd_get(c, FLAG_data);
@@ -101,35 +103,48 @@ static bool options(Cmd *c, Recipe *r, TrainOptions *o) {
   return true;
 }
 
-static int run_recipe(Cmd *c, const char *model) {
-  Run run = {.c = c, .phases = json_array()};
-  TrainOptions o = {.load = load_float, .phase_done = phase_done, .user = &run};
+/* The model's path from anywhere: the recipe's are relative to its folder. */
+static bool start_from(Cmd *c, Recipe *r, const char *model) {
+  char *path = realpath(model, NULL);
+  if (!path) return diag(c->ctx, E0501, &(Loc){.file = model, .line = -1, .node = -1}, "cannot open: %s", strerror(errno));
+  r->net.builtin = NULL;
+  r->net.onnx = arena_strdup(c->ctx->own, path);
+  free(path);
+  return true;
+}
+
+static bool run_recipe(Run *run, const char *model) {
+  Cmd *c = run->c;
+  TrainOptions o = {.load = load_float, .phase_done = phase_done, .user = run};
   const char *path = cmd_get(c, FLAG_recipe);
-  if (!path) { diag(c->ctx, E0701, NULL, "which recipe? --recipe FILE"); return EXIT_USAGE; }
+  if (!path) return diag(c->ctx, E0701, NULL, "which recipe? --recipe FILE");
   Recipe *r = recipe_read(c->ctx, path);
-  if (!r || !options(c, r, &o)) return diag_exit(c->ctx);
-  if (model) r->net.builtin = NULL, r->net.onnx = model[0] == '/' ? model : realpath(model, NULL);
-  if (model && !r->net.onnx) { diag(c->ctx, E0501, NULL, "cannot open '%s'", model); return EXIT_IO; }
-  run.out = o.out;
-  bool ok = train_run(c->ctx, r, &o);
-  if (ok && cmd_has(c, FLAG_json)) {
-    json_t *top = json_pack("{s:s s:s s:o}", "schema", "popshift.train/1", "run", o.out, "phases", json_incref(run.phases));
-    json_dumpf(top, stdout, JSON_PRESERVE_ORDER | JSON_INDENT(2) | JSON_REAL_PRECISION(6));
-    putchar('\n');
-    json_decref(top);
-  }
+  if (!r || !options(c, r, &o) || (model && !start_from(c, r, model))) return false;
+  run->out = o.out;
+  if (!train_run(c->ctx, r, &o)) return false;
+  if (!cmd_has(c, FLAG_json)) return true;
+  json_t *top = json_pack("{s:s s:s s:O}", "schema", "popshift.train/1", "run", o.out, "phases", run->phases);
+  json_dumpf(top, stdout, JSON_PRESERVE_ORDER | JSON_INDENT(2) | JSON_REAL_PRECISION(6));
+  putchar('\n');
+  json_decref(top);
+  return true;
+}
+
+static int run_and_free(Cmd *c, const char *model) {
+  Run run = {.c = c, .phases = json_array()};
+  bool ok = run_recipe(&run, model);
   json_decref(run.phases);
   return ok ? EXIT_OK : diag_exit(c->ctx);
 }
 
 int verb_train(Cmd *c) {
   if (c->n_args) { diag(c->ctx, E0701, NULL, "train takes no model: the recipe names the network (`popshift quantize MODEL` starts from one)"); return EXIT_USAGE; }
-  return run_recipe(c, NULL);
+  return run_and_free(c, NULL);
 }
 
 int verb_quantize(Cmd *c) {
   const char *model = cmd_model(c);
-  return model ? run_recipe(c, model) : EXIT_USAGE;
+  return model ? run_and_free(c, model) : EXIT_USAGE;
 }
 
 #else

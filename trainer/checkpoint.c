@@ -138,7 +138,7 @@ bool ckpt_write(const Ckpt *k, const char *path) {
     put_padding(&s);
   }
   put_u64(&s, fnv(FNV_START, s.p, s.n));
-  str_printf(&temp, "%s.tmp%ld", path, (long)getpid());
+  str_printf(&temp, "%s.tmp", path); /* what a killed process left is overwritten */
   int error = replace(path, temp.p, &s);
   str_free(&s);
   str_free(&temp);

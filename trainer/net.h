@@ -66,6 +66,7 @@ Graph *net_calibration_graph(const Net *, int64_t batch);
 
 /* quantize.c: quantizers as the recipe's rows say. False with a diagnostic. */
 bool net_quantize(Net *, const Recipe *);
+bool net_can_quantize(Net *, const Recipe *); /* some row quantizes some layer; else false with E0703 */
 
 /* freeze.c: for inference: input u8 images, weights as codes, batch symbolic (batch 0) or fixed. Outputs the logits. */
 Graph *net_freeze(const Net *, const char *name, int64_t batch);

@@ -105,6 +105,7 @@ static Node *net_lenet5(Build *b, Node *x, int classes) {
 
 /* K. He et al., 2016, as UniQ trains it: bn-relu-conv-bn-relu-conv + skip; a 1x1 convolution on the activated input where the shape changes. */
 static Node *residual(Build *b, Node *x, int blocks, int classes) {
+  if (x->t.d[2].n < 8 || x->t.d[3].n < 8) return NULL;
   x = conv(b, x, "conv1", wide(b, 16), 3, 1, 1);
   for (int stage = 0; stage < 3; stage++)
     for (int i = 0; i < blocks; i++) {
@@ -138,8 +139,10 @@ static Net *wrong(const Recipe *r, int line, Net *net, const char *fmt, const ch
 }
 
 static bool known_option(int which, const char *key) {
-  const char *o = strstr(net_info[which].options, key);
-  return !strcmp(key, "width") || (o && *key);
+  size_t n = strlen(key);
+  for (const char *o = net_info[which].options; n && *o; o += strcspn(o, " "), o += *o == ' ')
+    if (!strncmp(o, key, n) && (o[n] == ' ' || !o[n])) return true;
+  return !strcmp(key, "width");
 }
 
 Net *net_builtin(Ctx *ctx, const Recipe *r, int c, int h, int w) {
@@ -157,6 +160,9 @@ Net *net_builtin(Ctx *ctx, const Recipe *r, int c, int h, int w) {
     if (!known_option(which, r->net.option[i].key)) return wrong(r, r->net.option[i].line, NULL, "the network has no option '%s'", r->net.option[i].key);
   const NetOption *width = recipe_net_option(r, "width");
   if (width && !(width->value > 0 && width->value <= 64)) return wrong(r, width->line, NULL, "width is above 0 and at most 64%s", "");
+  const NetOption *hidden = recipe_net_option(r, "hidden");
+  if (hidden && !(hidden->value >= 1 && hidden->value <= 65536 && hidden->value == floor(hidden->value)))
+    return wrong(r, hidden->line, NULL, "hidden is a whole number from 1 to 65536%s", "");
   Net *net = net_new(ctx, r, r->net.builtin, (int)r->net.classes);
   Build b = {net, net->g, r, width ? width->value : 1};
   Node *x = net_images(net, r, c, h, w), *y = x ? makers[which](&b, x, net->classes) : NULL;

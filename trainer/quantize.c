@@ -46,7 +46,7 @@ static bool non_negative(const Node *n, bool image) {
   }
 }
 
-typedef struct Put { Net *net; Graph *g; int added; } Put;
+typedef struct Put { Net *net; Graph *g; } Put;
 
 static Node *step_arg(Put *p, const char *layer, const char *what, ParamRole role, const Type *t, int bits, int64_t elements, int of) {
   const char *name = arena_printf(p->net->arena, "%s.%s", layer, what);
@@ -54,7 +54,6 @@ static Node *step_arg(Put *p, const char *layer, const char *what, ParamRole rol
   Param *q = &p->net->p[i];
   q->bits = bits, q->elements = elements, q->of = of;
   for (int64_t k = 0; k < q->n; k++) q->value[k] = 1;
-  p->added++;
   return graph_arg(p->g, name, t);
 }
 
@@ -110,7 +109,7 @@ bool net_quantize(Net *net, const Recipe *r) {
   Graph *old = net->g, *g = graph_new(net->ctx, old->name, NULL);
   Arena *scratch = arena_new(net->ctx);
   Node **map = NEWN(scratch, Node *, old->n_nodes + 1);
-  Put p = {net, g, 0};
+  Put p = {net, g};
   int layers = 0, layer = 0;
   graph_sym(g, old->syms[0]);
   for (int i = 0; i < old->n_args; i++) map[old->args[i]->id] = graph_arg(g, old->arg_names[i], &old->args[i]->t);
@@ -130,5 +129,18 @@ bool net_quantize(Net *net, const Recipe *r) {
   graph_free(old);
   net->g = g;
   net->quantized = true;
-  return p.added > 0 || diag(net->ctx, E0703, &(Loc){.file = r->file, .line = -1, .node = -1}, "a quantized phase, and no row of `quant` that quantizes a layer");
+  return true;
+}
+
+bool net_can_quantize(Net *net, const Recipe *r) {
+  int layers = 0, layer = 0;
+  for (int i = 0; i < net->g->n_nodes; i++) layers += weight_operand(net, net->g->nodes[i]) >= 0;
+  for (int i = 0; i < net->g->n_nodes; i++) {
+    int k = weight_operand(net, net->g->nodes[i]);
+    if (k < 0) continue;
+    layer++;
+    const QuantRow *row = recipe_quant(r, layer_name(net, net->g->nodes[i], k), layer == 1, layer == layers);
+    if (row && (row->weight.q != QUANT_NONE || row->act.q != QUANT_NONE)) return true;
+  }
+  return diag(net->ctx, E0703, &(Loc){.file = r->file, .line = -1, .node = -1}, "a quantized phase, and no row of `quant` that quantizes a layer");
 }

@@ -183,7 +183,8 @@ static RecipeNode **place(Arena *a, RecipeNode *n, const char *key, const char *
   return &n->item.p[n->item.n - 1].v;
 }
 
-bool recipe_set(Recipe *r, const char *assignment) {
+/* Puts one assignment into the tree at root. */
+static bool assign(Recipe *r, RecipeNode **root, const char *assignment) {
   Arena *a = r->ctx->own;
   const char *equals = strchr(assignment, '=');
   Loc loc = LOC_NONE;
@@ -193,8 +194,7 @@ bool recipe_set(Recipe *r, const char *assignment) {
   const char *file = loc.file = arena_printf(a, "--set %s", key);
   RecipeNode *value = load(r->ctx, file, true, equals + 1, strlen(equals + 1));
   if (!value) return false;
-  Recipe changed = {.ctx = r->ctx, .file = r->file, .dir = r->dir, .root = copy(a, r->root)};
-  RecipeNode **at = &changed.root;
+  RecipeNode **at = root;
   for (int depth = 1; rest; depth++) {
     char *dot = strchr(rest, '.'), *part = rest;
     if (dot) *dot = 0;
@@ -204,6 +204,12 @@ bool recipe_set(Recipe *r, const char *assignment) {
     at = next;
   }
   *at = value;
+  return true;
+}
+
+bool recipe_set(Recipe *r, const char *const *assignments, int n) {
+  Recipe changed = {.ctx = r->ctx, .file = r->file, .dir = r->dir, .root = copy(r->ctx->own, r->root)};
+  for (int i = 0; i < n; i++) if (!assign(r, &changed.root, assignments[i])) return false;
   if (!recipe_decode(&changed)) return false;
   *r = changed;
   return true;

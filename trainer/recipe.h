@@ -78,9 +78,9 @@ typedef struct Recipe {
 /* NULL with a diagnostic (E0703, or what reading a file gives). A recipe lives as long as the context. */
 Recipe *recipe_parse(Ctx *, const char *file, const char *text, size_t n);
 Recipe *recipe_read(Ctx *, const char *path);
-/* --set KEY=VALUE: KEY is a dotted path, list elements by number (phases.0.epochs, data.mean.1), VALUE is YAML. A key that the schema
+/* --set KEY=VALUE, n of them, which only together must be right: KEY is a dotted path, list elements by number (phases.0.epochs, data.mean.1), VALUE is YAML. A key that the schema
  * has and the recipe has not is added; a number one past a list's end adds an element. On failure the recipe is unchanged. */
-bool recipe_set(Recipe *, const char *assignment);
+bool recipe_set(Recipe *, const char *const *assignments, int n);
 /* Canonical text with every default written out; parses back to an equal recipe. */
 void recipe_print(Str *, const Recipe *);
 

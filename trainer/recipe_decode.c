@@ -421,6 +421,23 @@ static bool read_phase(Decoder *d, const RecipeNode *n, Phase *p) {
   return check_phase(d, n, p);
 }
 
+/* A phase's name begins the names of its files: letters, digits, - and _, and dots within; no two phases have the same. */
+static bool check_names(Decoder *d, const RecipeNode *n, const Recipe *r) {
+  bool ok = true, quant = false;
+  for (int i = 0; i < r->n_phase; i++) {
+    const Phase *p = &r->phase[i];
+    bool same = false, letters = *p->name && *p->name != '.' && strlen(p->name) <= 64;
+    for (const char *c = p->name; *c; c++) letters = letters && (strchr("-_.", *c) || (*c >= '0' && *c <= '9') || (*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z'));
+    for (int k = 0; k < i; k++) same = same || !strcmp(r->phase[k].name, p->name);
+    const RecipeNode *at_phase = n->item.p[i].v;
+    if (!letters) ok = diag(d->ctx, E0703, at(d, at_phase), "%s.%d.name: '%.100s' is to begin file names: letters, digits, -, _ and dots within, at most 64", path(d), i, p->name);
+    if (same) ok = diag(d->ctx, E0703, at(d, at_phase), "%s.%d.name: a phase before it is called '%.64s', too", path(d), i, p->name);
+    if (quant && !p->quant) ok = diag(d->ctx, E0703, at(d, at_phase), "%s.%d: a phase that is not quantized after one that is", path(d), i);
+    quant = quant || p->quant;
+  }
+  return ok;
+}
+
 static bool read_phases(Decoder *d, const RecipeNode *n, void *to, const Field *f) {
   Recipe *r = to;
   bool ok = true;
@@ -433,10 +450,10 @@ static bool read_phases(Decoder *d, const RecipeNode *n, void *to, const Field *
     Phase *p = &r->phase[r->n_phase++];
     *p = (Phase){.optim = {.momentum = 0.9, .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8}, .calibrate = 20, .line = v->line};
     ok = read_phase(d, v, p) && ok;
-    if (!p->name) p->name = arena_printf(d->ctx->own, "phase %d", i + 1);
+    if (!p->name) p->name = arena_printf(d->ctx->own, "phase%d", i + 1);
     leave(d, was);
   }
-  return ok;
+  return check_names(d, n, r) && ok;
 }
 
 bool recipe_decode(Recipe *r) {

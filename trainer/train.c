@@ -5,11 +5,13 @@
 #include "trainer/curves.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 static double now(void) {
   struct timespec t;
@@ -54,6 +56,7 @@ static bool make_net(Trainer *t) {
     Graph *g = t->o->load ? t->o->load(t->o->user, recipe_path(r, NULL, r->net.onnx)) : NULL;
     t->net = g ? net_of_graph(t->ctx, g, with, d->c, d->h, d->w) : NULL;
   }
+  for (int i = 0; t->net && i < r->n_phase; i++) if (r->phase[i].quant) return net_can_quantize(t->net, r);
   return t->net != NULL;
 }
 
@@ -78,13 +81,24 @@ static bool make_workers(Trainer *t) {
   return true;
 }
 
+/* One run at a time in a folder: the lock ends with the process. */
+static bool lock_folder(Trainer *t) {
+  t->lock = open(path_in(t, ".lock"), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+  if (t->lock < 0) return diag(t->ctx, E0502, NULL, "cannot write in '%s': %s", t->o->out, strerror(errno));
+  return !lockf(t->lock, F_TLOCK, 0) || diag(t->ctx, E0502, NULL, "another run is using '%s'", t->o->out);
+}
+
 static bool make_folder(Trainer *t) {
   struct stat s;
   if (mkdir(t->o->out, 0777) && errno != EEXIST) return diag(t->ctx, E0502, NULL, "cannot make folder '%s': %s", t->o->out, strerror(errno));
   if (stat(t->o->out, &s) || !S_ISDIR(s.st_mode)) return diag(t->ctx, E0502, NULL, "'%s' is not a folder", t->o->out);
+  return lock_folder(t);
+}
+
+static bool write_recipe(Trainer *t) {
   Str text = {.ctx = t->ctx};
   recipe_print(&text, t->r);
-  bool ok = t->o->resume || file_write(t->ctx, path_in(t, "recipe.yaml"), text.p, text.n);
+  bool ok = file_write(t->ctx, path_in(t, "recipe.yaml"), text.p, text.n);
   str_free(&text);
   return ok;
 }
@@ -129,7 +143,6 @@ static bool interrupted(Trainer *t, Show *s) {
   progress_clear(&s->line);
   if (state_save(t)) {
     diag(t->ctx, E0602, NULL, "interrupted; the state is in %s", path_in(t, "checkpoint.ckpt"));
-    diag_hint(t->ctx, "the same command with --resume goes on from there");
   }
   return true;
 }
@@ -193,11 +206,6 @@ static bool begin_phase(Trainer *t) {
   const Phase *ph = &t->r->phase[t->phase];
   t->epoch = t->step = 0;
   if (ph->quant && !t->net->quantized && !(net_quantize(t->net, t->r) && calibrate(t))) return false;
-  if (!ph->quant && t->net->quantized) {
-    Loc loc = LOC_NONE;
-    loc.file = t->r->file, loc.line = ph->line;
-    return diag(t->ctx, E0703, &loc, "phase '%s' is not quantized, but one before it is", ph->name);
-  }
   return phase_build(t) && state_save(t);
 }
 
@@ -226,9 +234,13 @@ bool train_run(Ctx *ctx, const Recipe *r, const TrainOptions *o) {
   bool resumed = false;
   for (int i = 0; i < r->n_phase; i++) s.epochs_all += r->phase[i].epochs;
   bool ok = load_data(&t) && make_net(&t) && make_workers(&t) && make_folder(&t) && (!o->resume || state_load(&t, &resumed));
+  if (ok && !resumed) ok = write_recipe(&t);
+  if (ok && o->resume && !resumed) diag_warn(ctx, E0801, NULL, "there is no checkpoint in '%s' yet: the run starts anew", o->out);
   if (ok) ok = (s.log = trainlog_open(ctx, path_in(&t, "log.jsonl"), resumed ? t.iteration : -1)) != NULL;
   ok = ok && run_phases(&t, &s, resumed);
   progress_clear(&s.line);
+  if (!ok && ctx->cancel && *ctx->cancel && t.iteration) diag_hint(ctx, "the same command with --resume goes on");
+  if (t.lock > 0) close(t.lock);
   trainlog_close(s.log);
   phase_free(&t);
   for (int i = 0; i < t.threads; i++) dnn_free(t.worker[i].dnn), ctx_free(t.worker[i].ctx);

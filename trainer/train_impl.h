@@ -32,6 +32,7 @@ typedef struct Trainer {
   Transform augment, plain;
   Rng shuffle;
   RtPool *pool;
+  int lock;                /* file that one run at a time holds; 0: none */
   int threads;
   Worker *worker;
   Shard *shard;
@@ -64,6 +65,6 @@ bool calibrate(Trainer *);                           /* step sizes of a net just
 
 /* train_state.c */
 bool state_save(Trainer *);
-bool state_load(Trainer *, bool *found);             /* before the first phase is built: also quantizes the net where it was */
+bool state_load(Trainer *, bool *found);             /* before the first phase is built: also quantizes the net where it was; no checkpoint: true, not found */
 
 #endif

@@ -3,7 +3,9 @@
 
 #include "trainer/checkpoint.h"
 
+#include <math.h>
 #include <string.h>
+#include <unistd.h>
 
 static const char *path_in(Trainer *t, const char *name) { return arena_printf(t->arena, "%s/%s", t->o->out, name); }
 static const char *entry(Arena *a, const char *kind, const Param *p) { return arena_printf(a, "%s:%s", kind, p->name); }
@@ -42,7 +44,7 @@ static bool same_recipe(Trainer *t, const Ckpt *c, const char *path) {
   loc.file = path;
   if (then && !same) {
     diag(t->ctx, E0703, &loc, "the checkpoint is of another recipe");
-    diag_hint(t->ctx, "leave --resume out to start anew, or take the recipe.yaml beside the checkpoint");
+    diag_hint(t->ctx, "leave --resume out to start anew, or take the recipe.yaml beside the checkpoint, with the same --data");
   }
   return same;
 }
@@ -64,6 +66,7 @@ static bool get_place(Trainer *t, const Ckpt *c) {
 bool state_load(Trainer *t, bool *found) {
   const char *path = path_in(t, "checkpoint.ckpt");
   *found = false;
+  if (access(path, F_OK)) return true;
   Ckpt *c = ckpt_read(t->ctx, path);
   if (!c) return false;
   bool ok = same_recipe(t, c, path) && get_place(t, c);
@@ -72,6 +75,8 @@ bool state_load(Trainer *t, bool *found) {
     Param *q = &t->net->p[p];
     const float *value = ckpt_get(c, entry(scratch, "value", q), CKPT_F32, q->n), *least = ckpt_get(c, entry(scratch, "least", q), CKPT_F32, 1);
     ok = value && least;
+    for (int64_t i = 0; ok && i < q->n; i++)
+      if (!isfinite(value[i])) ok = diag(t->ctx, E0106, NULL, "%s: %s is not finite", path, q->name);
     if (ok) memcpy(q->value, value, (size_t)q->n * sizeof *value), q->least = *least;
   }
   ok = ok && phase_build(t);

@@ -299,11 +299,7 @@ static bool calibrate_act(Trainer *t, Exec *e, const Transform *tr, int out, Par
   Worker *w = t->worker;
   double step = 0, top = 0, unit = p->is_signed ? uniq_step_w(p->bits) : uniq_step_a(p->bits) * sqrt(2);
   for (int64_t b = 0; b < batches; b++) {
-    if (t->ctx->cancel && *t->ctx->cancel) {
-      diag(t->ctx, E0602, NULL, "interrupted while calibrating");
-      if (t->iteration) diag_hint(t->ctx, "the same command with --resume goes on from the end of the phase before");
-      return false;
-    }
+    if (t->ctx->cancel && *t->ctx->cancel) return diag(t->ctx, E0602, NULL, "interrupted while calibrating");
     dataset_batch(t->train, tr, t->order + b * t->shard_size, t->shard_size, 0, w->x, w->label);
     if (!exec_run(e)) { w->failed = true; return workers_ok(t); }
     double square = (double)*(const float *)exec_out(e, 2 * out), max = (double)*(const float *)exec_out(e, 2 * out + 1);

@@ -95,3 +95,12 @@ for n in 0 10 40 1000 $(($(stat -c %s whole) - 1)); do
 done
 cp whole one2/checkpoint.ckpt
 same one2
+
+# A second run in a folder that one is using; wrong recipes are told before anything is trained.
+"$POPSHIFT" train --recipe recipe.yaml -o busy -q --set phases.0.epochs=2000 & pid=$!
+for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do [ -e busy/checkpoint.ckpt ] && break; sleep 0.2; done
+expect 5 "$POPSHIFT" train --recipe recipe.yaml -o busy; says err 'another run is using'
+kill -9 $pid; wait $pid 2>/dev/null || true
+expect 2 "$POPSHIFT" train --recipe recipe.yaml -o no --set "phases.1.name='../evil'"; says err 'begin file names'
+expect 2 "$POPSHIFT" train --recipe recipe.yaml -o no --set 'quant=[{match: zzz, weight: uniq/2}]'; says err 'no row of .quant. that quantizes'
+expect 0 "$POPSHIFT" train --recipe recipe.yaml -o anew --resume --set phases.0.epochs=1 --set phases.1.epochs=0; says err 'starts anew'

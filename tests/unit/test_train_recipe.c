@@ -14,7 +14,7 @@ static const char full[] =
   "net: {builtin: lenet5, classes: 10, width: 1.5}\n"
   "data:\n"
   "  train: [images, labels]\n"
-  "  test: [\"t images\", /t/labels]\n"
+  "  test: [\"caf\\u00e9 \\U0001F600: \\\"x\\\"\", /t/labels]\n"
   "  scale: 0.00392156862745098\n"
   "  mean: [0.25, -0.5, 1e-3]\n"
   "  std: [0.3]\n"
@@ -28,7 +28,8 @@ static const char full[] =
   "phases:\n"
   "  - {name: float, optimizer: sgd, lr: cosine(0.05), warmup: {epochs: 1, lr: 0.001}, momentum: 0.875, nesterov: true, weight_decay: 5e-4, epochs: 8}\n"
   "  - {quant: true, optimizer: adam, lr: \"step(0.1, 0.5, 3, 4.5)\", betas: [0.8, 0.99], epsilon: 1e-7, epochs: 5, calibrate: 7}\n"
-  "  - name: \"caf\\u00e9 \\U0001F600: \\\"x\\\"\"\n"
+  "  - name: w2-a2.last\n"
+  "    quant: true\n"
   "    lr: constant(1)\n"
   "    warmup: {epochs: 2, lr: 0.5, shape: constant}\n"
   "    epochs: 2\n";
@@ -44,7 +45,7 @@ START_TEST(reads) {
   ck_assert(!strcmp(r->net.builtin, "lenet5") && !r->net.onnx && r->net.classes == 10 && r->net.n_option == 1);
   ck_assert_double_eq(recipe_net_option(r, "width")->value, 1.5);
   ck_assert_ptr_null(recipe_net_option(r, "depth"));
-  ck_assert(r->data.train.n == 2 && !r->data.train.cifar && !strcmp(r->data.test.name[0], "t images"));
+  ck_assert(r->data.train.n == 2 && !r->data.train.cifar && !strcmp(r->data.test.name[0], "caf\xc3\xa9 \xf0\x9f\x98\x80: \"x\""));
   ck_assert(r->data.n_mean == 3 && r->data.mean[1] == -0.5 && r->data.n_std == 1 && r->data.crop == 4 && r->data.flip && r->data.samples == 1000);
   ck_assert(r->batch == 64 && r->shards == 4 && r->seed == UINT64_C(1) << 53 && r->n_quant == 3 && r->n_phase == 3);
   ck_assert(r->quant[1].weight.q == QUANT_UNIQ && r->quant[1].weight.bits == 2 && r->quant[1].act.q == QUANT_NONE && r->quant[1].grain == GRAIN_KERNEL);
@@ -52,11 +53,11 @@ START_TEST(reads) {
   ck_assert(!p->quant && p->optim.kind == OPTIM_SGD && p->optim.momentum == 0.875 && p->optim.nesterov && p->optim.weight_decay == 5e-4 && p->epochs == 8);
   ck_assert(p->lr.kind == LR_COSINE && p->lr.base == 0.05 && p->lr.final == 0 && p->lr.warm_epochs == 1 && p->lr.warm_lr == 0.001 && !p->lr.warm_constant);
   p++;
-  ck_assert_str_eq(p->name, "phase 2");
+  ck_assert_str_eq(p->name, "phase2");
   ck_assert(p->quant && p->optim.kind == OPTIM_ADAM && p->optim.beta1 == 0.8 && p->optim.beta2 == 0.99 && p->optim.epsilon == 1e-7 && p->calibrate == 7);
   ck_assert(p->lr.kind == LR_STEP && p->lr.base == 0.1 && p->lr.factor == 0.5 && p->lr.n_at == 2 && p->lr.at[1] == 4.5);
   p++;
-  ck_assert_str_eq(p->name, "caf\xc3\xa9 \xf0\x9f\x98\x80: \"x\"");
+  ck_assert_str_eq(p->name, "w2-a2.last");
   ck_assert(p->optim.momentum == 0.9 && p->optim.weight_decay == 0 && p->lr.warm_constant && p->line == 21);
   ck_assert_str_eq(recipe_path(r, NULL, "x"), "dir/x");
   ck_assert_str_eq(recipe_path(r, "/data/", "x"), "/data/x");
@@ -171,6 +172,9 @@ static const struct { const char *text; int line; const char *says, *hint; } wro
   {HEAD DATA "phases:\n  - {lr: cosine(0.1), epochs: 3, nesterov: true, momentum: 0}\n", 5, "needs momentum", NULL},
   {HEAD DATA "phases:\n  - {lr: cosine(0.1), epochs: 3, warmup: {epochs: 4}}\n", 5, "phases.0.warmup.epochs: 4, but the phase has 3", NULL},
   {HEAD DATA "phases:\n  - {lr: cosine(0.1), epochs: 3, warmup: {lr: 4}}\n", 5, "phases.0.warmup: key 'epochs' is missing", NULL},
+  {HEAD DATA "phases:\n  - {name: ../x, lr: cosine(0.1), epochs: 3}\n", 5, "phases.0.name: '../x' is to begin file names", NULL},
+  {HEAD DATA "phases:\n  - {name: a, lr: cosine(0.1), epochs: 3}\n  - {name: a, lr: cosine(0.1), epochs: 3}\n", 6, "phases.1.name: a phase before it is called 'a', too", NULL},
+  {HEAD DATA "quant: [{match: x, weight: uniq/2}]\nphases:\n  - {quant: true, lr: cosine(0.1), epochs: 3}\n  - {lr: cosine(0.1), epochs: 3}\n", 7, "phases.1: a phase that is not quantized after one that is", NULL},
   {HEAD DATA "phases:\n  - {lr: cosine(0.1), epochs: 3, calibrate: 4}\n", 5, "only of a phase with quant: true", NULL},
   {HEAD DATA "phases:\n  - {lr: cosine(0.1), epochs: 3, quant: true}\n", 5, "no rows under 'quant'", NULL},
   {HEAD "data: &a {train: [a, b]}\n" PHASE, 3, "anchors are not allowed: 'a'", NULL},
@@ -255,15 +259,15 @@ START_TEST(sets) {
   Recipe *r = parse(c, full);
   static const char *const good[] = {"phases.0.epochs=3", "batch=32", "data.mean.1=0.25", "data.augment.flip=false", "net.width=2", "net.depth=20", "quant.2.weight=uniq/4",
                                      "phases.1.lr=step(0.2, 0.1, 1)", "quant.3={match: x, weight: none}", "phases.2.weight_decay=1e-3", "data.std=[1, 2, 3]",
-                                     "phases.2.name=a=b", "phases.3={lr: constant(1), epochs: 1}", "phases.3.warmup.epochs=1"};
+                                     "phases.2.name=a_b", "phases.3={quant: true, lr: constant(1), epochs: 1}", "phases.3.warmup.epochs=1"};
   for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
-    bool ok = recipe_set(r, good[i]);
+    bool ok = recipe_set(r, &(const char *){good[i]}, 1);
     diag_print(c, stderr, false);
     ck_assert_msg(ok, "%s", good[i]);
   }
   ck_assert(r->phase[0].epochs == 3 && r->batch == 32 && r->data.mean[1] == 0.25 && !r->data.flip && r->data.crop == 4 && recipe_net_option(r, "width")->value == 2);
   ck_assert(recipe_net_option(r, "depth")->value == 20 && r->quant[2].weight.bits == 4 && r->phase[1].lr.base == 0.2 && r->phase[1].lr.n_at == 1 && r->n_quant == 4);
-  ck_assert(r->phase[2].optim.weight_decay == 1e-3 && r->data.n_std == 3 && !strcmp(r->phase[2].name, "a=b") && r->n_phase == 4 && r->phase[3].lr.warm_epochs == 1);
+  ck_assert(r->phase[2].optim.weight_decay == 1e-3 && r->data.n_std == 3 && !strcmp(r->phase[2].name, "a_b") && r->n_phase == 4 && r->phase[3].lr.warm_epochs == 1);
   Str before = {.ctx = c}, after = {.ctx = c};
   recipe_print(&before, r);
   static const struct { const char *set, *file, *says, *hint; } bad[] = {
@@ -286,7 +290,7 @@ START_TEST(sets) {
   for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
     const Diag *last = NULL;
     int errors = c->n_errors;
-    ck_assert_msg(!recipe_set(r, bad[i].set), "%s", bad[i].set);
+    ck_assert_msg(!recipe_set(r, &(const char *){bad[i].set}, 1), "%s", bad[i].set);
     ck_assert_int_gt(c->n_errors, errors);
     for (const Diag *d = c->diags; d; d = d->next) if (strstr(d->text, bad[i].says)) last = d;
     ck_assert_msg(last != NULL, "%s: nothing said '%s'", bad[i].set, bad[i].says);
@@ -295,6 +299,7 @@ START_TEST(sets) {
   }
   recipe_print(&after, r);
   ck_assert_str_eq(before.p, after.p);
+  ck_assert(recipe_set(r, (const char *const[]){"batch=7", "shards=7"}, 2) && r->batch == 7 && r->shards == 7); /* right together only */
   str_free(&before);
   str_free(&after);
   ctx_free(c);
