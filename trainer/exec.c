@@ -198,12 +198,11 @@ static bool plan_alias(Exec *e, const Node *n) {
 }
 
 static bool plan_eval(Exec *e, const Node *n) {
-  int in[3];
-  if (n->n_in > 3) return diag(e->ctx, E0302, &n->loc, "%s of %d operands in training", op_info[n->op].name, n->n_in);
+  int *in = NEWN(e->arena, int, n->n_in + 1);
   for (int k = 0; k < n->n_in; k++) in[k] = value_as(e, (int)n->in[k]->id, LIE_STORED);
   int y = result_in(e, n, LIE_STORED);
   Step *s = step_add(e, STEP_EVAL, n);
-  for (int k = 0; k < n->n_in; k++) s->in[k] = in[k];
+  s->operand = in, s->n_operand = n->n_in;
   s->out[0] = y;
   finish_in(e, n, y);
   return true;
@@ -224,6 +223,7 @@ static void mark_kept(Exec *e) {
       if (st->in[k] >= 0) e->v[st->in[k]].kept = true;
       if (st->out[k] >= 0) e->v[st->out[k]].kept = true;
     }
+    for (int k = 0; k < st->n_operand; k++) e->v[st->operand[k]].kept = true;
     if (st->kind != STEP_FUSE) continue;
     for (int i = 0; i < st->nodes.n; i++) {
       const Node *n = e->g->nodes[st->nodes.p[i]];
@@ -300,13 +300,15 @@ static bool dnn_step(Exec *e, Step *s) {
 
 static bool eval_step(Exec *e, Step *s) {
   const Node *n = e->g->nodes[s->nodes.p[0]];
-  Tensor in[3], *at[3];
+  Arena *scratch = arena_new(e->ctx);
+  Tensor *in = NEWN(scratch, Tensor, n->n_in + 1), **at = NEWN(scratch, Tensor *, n->n_in + 1);
   for (int k = 0; k < n->n_in; k++) {
-    const Value *v = &e->v[s->in[k]];
+    const Value *v = &e->v[s->operand[k]];
     in[k] = (Tensor){.ctx = e->ctx, .t = v->t, .n = v->count, .st = elem_store(v->t.e), .data = v->data};
     at[k] = &in[k];
   }
   Tensor *y = node_eval(e->ctx, n, at);
+  arena_free(scratch);
   if (!y) return false;
   if (y->n) memcpy(e->v[s->out[0]].data, y->data, (size_t)y->n * store_size(y->st));
   tensor_free(y);

@@ -43,7 +43,8 @@ typedef enum StepKind { STEP_FUSE, STEP_DNN, STEP_SUM, STEP_LIE, STEP_EVAL } Ste
 typedef struct Step {
   StepKind kind;
   VEC(int) nodes;          /* ids of nodes it computes: one, but for groups and batch normalization; none for STEP_LIE */
-  int in[3], out[3];       /* values, -1 none: of STEP_DNN by the parts they play, else in[k] is operand k of the node; groups: none */
+  int in[3], out[3];       /* values, -1 none: of STEP_DNN by the parts they play; groups: none */
+  int *operand, n_operand; /* STEP_EVAL: values of the node's operands */
   bool last;               /* STEP_FUSE: layout of the loop */
   Fuse *fuse;
   DnnOp *op;

@@ -186,6 +186,7 @@ void assign_memory(Exec *e) {
   for (int s = 0; s < e->steps.n; s++) {
     const Step *st = &e->steps.p[s];
     for (int k = 0; k < 3; k++) read_at(e, until, st->in[k], s);
+    for (int k = 0; k < st->n_operand; k++) read_at(e, until, st->operand[k], s);
     for (int i = 0; i < st->nodes.n; i++) {
       const Node *n = e->g->nodes[st->nodes.p[i]];
       for (int k = 0; st->kind == STEP_FUSE && k < n->n_in; k++) {

@@ -184,6 +184,14 @@ START_TEST(codes_exact) { /* a recognized layer: sums of codes by oneDNN, the pr
 }
 END_TEST
 
+START_TEST(branches) { /* five operands beside each other, and their gradients: slices */
+  Rig r = rig();
+  Node *x = IN(2, 3, 4, 4), *part[5];
+  for (int i = 0; i < 5; i++) part[i] = node_map2(r.g, S_MUL, x, node_const_f(r.g, F32, 0.5 + i));
+  with_gradients(&r, conv(&r, node_concat(r.g, 5, part, 1), IN(4, 15, 3, 3), 3, 1, 1), 3e-5, 6);
+}
+END_TEST
+
 START_TEST(constants_stay) { /* codes that are copied to floats once outlive buffers that earlier steps use in every run */
   Rig r = rig();
   Node *x = IN(2, 3, 6, 6), *s = node_const_f(r.g, F32, 0.5), *y = relu(&r, conv(&r, relu(&r, x), IN(3, 3, 3, 3), 3, 1, 1));
@@ -219,7 +227,7 @@ int main(void) {
   Suite *s = suite_create("train_exec");
   TCase *t = tcase_create("exec");
   tcase_set_timeout(t, 60);
-  TTest const *const tests[] = {lenet, residual, fake_quantized, rows_bit_for_bit, codes_exact, constants_stay, labels};
+  TTest const *const tests[] = {lenet, residual, fake_quantized, rows_bit_for_bit, codes_exact, branches, constants_stay, labels};
   for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) tcase_add_test(t, tests[i]);
   suite_add_tcase(s, t);
   SRunner *r = srunner_create(s);
