@@ -99,11 +99,12 @@ static Node *half_zero(Graph *g, const Node *old, Node *const *in, int64_t lo, i
   double z;
   Node *q = in[0], *s = in[1];
   if (!node_uniform(in[2], &z) || z != floor(2 * z) / 2 || z == floor(z) || fabs(z) > 1 << 20 || !elem_eq(s->t.e, F32) || !node_is_const(s)) return NULL;
-  if (lo < -(1 << 20) || hi > 1 << 20 || (q->t.e.kind == EK_BASES && q->t.e.bits > 1)) return NULL;
+  if (lo < -(1 << 20) || hi > 1 << 20 || (q->t.e.kind != EK_INT && q->t.e.kind != EK_UINT) || q->t.e.bits > 32) return NULL;
   for (int64_t i = 0; i < s->a.value->n; i++) if (!(fabs(tensor_f(s->a.value, i)) >= 0x1p-100)) return NULL;
   int64_t odd = (int64_t)(2 * z);
-  Elem doubled = elem_for_range((2 * lo < 2 * lo - odd ? 2 * lo : 2 * lo - odd) - 1, 2 * hi > 2 * hi - odd ? 2 * hi : 2 * hi - odd);
-  if (doubled.kind == EK_UINT) doubled = INTK(doubled.bits + 1);
+  int64_t ends[] = {2 * lo, 2 * hi, 2 * lo - odd, 2 * hi - odd, odd}, least = -1, most = 1; /* a signed type of all these numbers */
+  for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) least = ends[i] < least ? ends[i] : least, most = ends[i] > most ? ends[i] : most;
+  Elem doubled = elem_for_range(least, most);
   Elem narrow = elem_for_range(2 * lo - odd, 2 * hi - odd);
   Node *twice = folded_map(g, S_MUL, doubled, q, node_const_i(g, INTK(3), 2)), *half = folded_map(g, S_MUL, F32, s, node_const_f(g, F32, 0.5));
   Node *codes = twice ? folded_map(g, S_SUB, narrow, twice, node_const_i(g, doubled, odd)) : NULL;

@@ -75,12 +75,18 @@ static bool binds_of(Cmd *c, ImportOptions *o, const InputBind *more, int n_more
   return true;
 }
 
+/* Training binds the batch itself, and ONNX can say an unknown one. */
+static bool keeps_batch(const Cmd *c) {
+  const char *out = cmd_get(c, FLAG_out), *dot = out ? strrchr(out, '.') : NULL;
+  return c->verb == VERB_train || c->verb == VERB_quantize || (c->verb == VERB_convert && dot && !strcmp(dot, ".onnx"));
+}
+
 bool model_load_as(Cmd *c, const char *path, const InputBind *given, int n_given, Model *m) {
   memset(m, 0, sizeof *m);
   m->path = path;
   char *bytes;
   size_t n;
-  ImportOptions o = {.batch_one = c->verb != VERB_train && c->verb != VERB_quantize, .external_root = cmd_get(c, FLAG_external)};
+  ImportOptions o = {.batch_one = !keeps_batch(c), .external_root = cmd_get(c, FLAG_external)};
   if (!dims_of(c, &o) || !shapes_of(c, &o, given, n_given) || !binds_of(c, &o, given, n_given)) return false;
   if (!file_read(c->ctx, path, &bytes, &n)) return false;
   sha256(bytes, n, m->sha);

@@ -53,6 +53,8 @@ static bool read_data(Job *j) {
   if (!type_count(&j->p.in[0], &per)) return diag(c->ctx, E0304, NULL, "the input has an unknown dimension");
   if (per * j->x->t.d[0].n != j->x->n)
     return diag(c->ctx, E0702, NULL, "a sample has %" PRId64 " elements, the model wants %" PRId64, j->x->n / j->x->t.d[0].n, per);
+  if (elem_is_code(j->p.in[0].e) && (cmd_has(c, FLAG_scale) || j->n_mean || j->n_std))
+    return diag(c->ctx, E0701, NULL, "the model takes codes: --scale, --mean and --std are for models that take floats");
   int64_t channels = j->p.in[0].rank > 1 ? j->p.in[0].d[1].n : 1;
   if ((j->n_mean > 1 && j->n_mean != channels) || (j->n_std > 1 && j->n_std != channels))
     return diag(c->ctx, E0702, NULL, "--mean and --std take one number or one per channel, the model has %" PRId64, channels);

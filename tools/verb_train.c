@@ -99,7 +99,7 @@ static bool options(Cmd *c, Recipe *r, TrainOptions *o) {
   o->save_seconds = save;
   o->data_dir = cmd_get(c, FLAG_data);
   o->resume = cmd_has(c, FLAG_resume), o->quiet = cmd_has(c, FLAG_quiet), o->verbose = cmd_has(c, FLAG_verbose);
-  o->out = cmd_get(c, FLAG_out) ? cmd_get(c, FLAG_out) : "run";
+  o->out = cmd_get(c, FLAG_out) ? cmd_get(c, FLAG_out) : c->verb == VERB_quantize ? "quantized" : "run";
   return true;
 }
 

@@ -80,7 +80,9 @@ static bool map_rule(Vjp *v, const Node *n, Node *dy) {
   const Derivative *d = &derivatives[n->a.scalar];
   for (int k = 0; k < n->n_in; k++) {
     const Node *x = n->in[k];
-    if (!v->wanted[x->id] || !d->operand[k] || !elem_is_float(x->t.e)) continue;
+    if (!v->wanted[x->id] || !d->operand[k]) continue;
+    if (n->a.scalar == S_CAST && !elem_is_float(x->t.e)) accumulate(v, x, dy); /* codes as numbers */
+    if (!elem_is_float(x->t.e)) continue;
     Node *gx = formula(v, d->operand[k], n, dy);
     accumulate(v, x, sum_to(v->g, node_cast(v->g, gx, x->t.e), &x->t));
   }
@@ -112,10 +114,13 @@ static bool choose_pivots(Adjoint *a) {
     for (int i = 0; i < a->total; i++) appears[i] += acc[j].coef[i] && a->ext[i] > 1;
   for (int j = 0; j < a->t.rank; j++) {
     int best = -1;
+    bool more = a->t.d[j].n > 1; /* than one index: an output iterator of one step then has its range to check */
+    for (int i = 0; i < a->total; i++) more = more || (acc[j].coef[i] && a->ext[i] > 1);
     for (int i = 0; i < a->total; i++) {
-      if (!acc[j].coef[i] || a->ext[i] <= 1) continue;
+      bool out = i < it->n_out;
+      if (!acc[j].coef[i] || (a->ext[i] <= 1 && !(out && more))) continue;
       if (appears[i] > 1) return false; /* a diagonal */
-      bool better = best < 0 || (i < it->n_out) > (best < it->n_out) || ((i < it->n_out) == (best < it->n_out) && a->ext[i] > a->ext[best]);
+      bool better = best < 0 || out > (best < it->n_out) || (out == (best < it->n_out) && a->ext[i] > a->ext[best]);
       if (better && !(taken >> i & 1)) best = i;
     }
     a->pivot[j] = best;
@@ -196,6 +201,7 @@ static Node *put_at(Vjp *v, const Adjoint *a, Node *y) {
   int64_t before[MAX_RANK] = {0}, after[MAX_RANK] = {0};
   for (int j = 0; j < x->rank; j++)
     if (a->pivot[j] < 0) {
+      if (acc[j].base % acc[j].div) return NULL; /* always outside */
       before[j] = acc[j].base / acc[j].div;
       after[j] = x->d[j].n - 1 - before[j];
     }
@@ -205,6 +211,7 @@ static Node *put_at(Vjp *v, const Adjoint *a, Node *y) {
 /* Gradient of operand k of a view, add-reduce or contract. NULL where its access cannot be turned round. */
 static Node *adjoint(Vjp *v, const Node *n, Node *dy, int k) {
   Adjoint a = {.n = n, .k = k, .total = iters_extents(n, a.ext), .t = n->in[k]->t};
+  a.t.e = dy->t.e; /* of codes, too, gradients are floats */
   if (!choose_pivots(&a)) return NULL;
   for (int j = 0; j < a.t.rank; j++) if (a.pivot[j] < 0) a.t.d[j] = dim_c(1);
   if (!solve(&a)) return NULL;
@@ -326,7 +333,8 @@ static bool gather_rule(Vjp *v, const Node *n, Node *dy) {
   if (!iota) return false;
   for (int64_t i = 0; i < iota->n; i++) ((int64_t *)iota->data)[i] = i;
   Node *where = node_gather(v->g, node_const(v->g, iota), index, n->a.axis);
-  accumulate(v, x, node_new(v->g, OP_SCATTER, &x->t, 2, (Node *[]){dy, where}, NULL, &n->loc));
+  t.e = dy->t.e;
+  accumulate(v, x, node_new(v->g, OP_SCATTER, &t, 2, (Node *[]){dy, where}, NULL, &n->loc));
   return true;
 }
 
@@ -363,7 +371,8 @@ static bool dequant_rule(Vjp *v, const Node *n, Node *dy) {
   if (pair) {
     Node *inside, *u = unrounded(v, q, &inside);
     if (zp) u = node_map2(g, S_SUB, u, node_cast(g, zp, dy->t.e));
-    accumulate(v, q->in[0], node_map3(g, S_SELECT, inside, dy, zero_of(v, dy)));
+    Node *dx = node_map3(g, S_SELECT, inside, dy, zero_of(v, dy)), *x = q->in[0];
+    accumulate(v, x, node_cast(g, sum_to(g, dx, &x->t), x->t.e));
     level = node_map2(g, S_SUB, level, node_map3(g, S_SELECT, inside, u, zero_of(v, u)));
   } else if (v->wanted[q->id]) {
     accumulate(v, q, sum_to(g, node_map2(g, S_MUL, dy, scale), &q->t));
@@ -415,10 +424,11 @@ static Rule *const rules[OP_COUNT] = {
   [OP_BN] = bn_rule, [OP_BN_TRAIN] = bn_train_rule,
 }; /* the others give codes, or are derivatives themselves */
 
-/* Gradients flow through floats, and through the codes of quant. */
+/* Gradients flow through floats, and through the codes of quant where they are only moved. */
 static bool carries(const Node *n) {
   if (n->op == OP_ARGREDUCE || n->op == OP_LOCATE || n->op == OP_THRESHOLDS || n->op == OP_REQUANT || n->op == OP_PACK) return false;
-  return elem_is_float(n->t.e) || n->op == OP_QUANT;
+  bool moves = n->op == OP_VIEW || n->op == OP_RESHAPE || n->op == OP_CONCAT || n->op == OP_GATHER;
+  return elem_is_float(n->t.e) || n->op == OP_QUANT || moves;
 }
 
 bool graph_vjp(Graph *g, Node *y, Node *dy, Node *const *wrt, int n, Node **grads) {

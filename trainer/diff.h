@@ -7,7 +7,7 @@
 /* The vector-Jacobian product: for each of the n nodes wrt, grads[i] has its shape and element type and is
  * sum over o of dy[o] * (derivative of y[o] by wrt[i]); NULL where y does not depend on it. dy has y's type; floats only.
  * Rounding is differentiated straight through: quant passes the gradient of the codes where the unrounded code lies strictly
- * between its bounds; scales get their gradients (UniQ, Eq. 6 as corrected: see quantizers.md in docs/TRAINING.md).
+ * between its bounds; scales get their gradients (UniQ, Eq. 6 as corrected: docs/TRAINING.md, "UniQ").
  * False with E0301 at each node on the way that has no derivative. */
 bool graph_vjp(Graph *g, Node *y, Node *dy, Node *const *wrt, int n, Node **grads);
 

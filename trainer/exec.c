@@ -14,6 +14,34 @@
 
 static void mark(Exec *e, const Node *n) { e->v[n->id].live = true; }
 
+static DnnOp *matched_op(Exec *e, const Match *m) {
+  switch (m->kind) {
+  case MATCH_CONV: return dnn_conv_forward(e->dnn, &m->conv, false, false);
+  case MATCH_CONV_GRAD_X: return dnn_conv_grad_x(e->dnn, &m->conv);
+  case MATCH_CONV_GRAD_W: return dnn_conv_grad_w(e->dnn, &m->conv, false);
+  case MATCH_PRODUCT: return dnn_matmul(e->dnn, &m->product);
+  case MATCH_POOL: return dnn_pool_forward(e->dnn, &m->pool);
+  default: return dnn_pool_grad(e->dnn, &m->pool);
+  }
+}
+
+/* Matches a node and makes its operation; what oneDNN refuses is left to eval, and its diagnostic dropped. */
+static void match(Exec *e, const Node *n) {
+  Match *m = &e->match[n->id];
+  if (e->op[n->id]) return;
+  *m = match_node(e->g, n);
+  if (m->kind == MATCH_POOL_GRAD) match(e, m->forward); /* its workspace */
+  if (m->kind == MATCH_POOL_GRAD && !e->op[m->forward->id]) m->kind = MATCH_NONE;
+  if (!m->kind) return;
+  Diag **tail = e->ctx->diag_tail;
+  int errors = e->ctx->n_errors;
+  if ((e->op[n->id] = matched_op(e, m))) return;
+  m->kind = MATCH_NONE;
+  *tail = NULL;
+  e->ctx->diag_tail = tail;
+  e->ctx->n_errors = errors;
+}
+
 /* From the outputs back. A matched gradient of a pool reads the pool, not its locate. */
 static void mark_live(Exec *e) {
   const Graph *g = e->g;
@@ -21,7 +49,7 @@ static void mark_live(Exec *e) {
   for (int i = g->n_nodes - 1; i >= 0; i--) {
     const Node *n = g->nodes[i];
     if (!e->v[i].live) continue;
-    e->match[i] = match_node(g, n);
+    match(e, n);
     if (e->match[i].kind == MATCH_POOL_GRAD) mark(e, n->in[0]), mark(e, e->match[i].forward);
     else for (int k = 0; k < n->n_in; k++) mark(e, n->in[k]);
   }
@@ -60,7 +88,7 @@ static bool group_takes(Exec *e, int at, const Node *n, bool last) {
   if (loop->rank != n->t.rank) return false;
   for (int i = 0; i < loop->rank; i++) if (!dim_eq(loop->d[i], n->t.d[i])) return false;
   for (int k = 0; k < n->n_in; k++) {
-    if (e->v[n->in[k]->id].step == at) continue;
+    if (e->v[n->in[k]->id].step == at && e->v[n->in[k]->id].alias < 0) continue; /* a member; an alias of one has no register */
     int v = group_operand(e, n, k, last, &r, false);
     if (v < 0 || e->v[v].step >= at) return false;
   }
@@ -94,17 +122,6 @@ static bool plan_fuse(Exec *e, const Node *n) {
 
 /* oneDNN */
 
-static DnnOp *matched_op(Exec *e, const Match *m) {
-  switch (m->kind) {
-  case MATCH_CONV: return dnn_conv_forward(e->dnn, &m->conv, false, false);
-  case MATCH_CONV_GRAD_X: return dnn_conv_grad_x(e->dnn, &m->conv);
-  case MATCH_CONV_GRAD_W: return dnn_conv_grad_w(e->dnn, &m->conv, false);
-  case MATCH_PRODUCT: return dnn_matmul(e->dnn, &m->product);
-  case MATCH_POOL: return dnn_pool_forward(e->dnn, &m->pool);
-  default: return dnn_pool_grad(e->dnn, &m->pool);
-  }
-}
-
 static int step_of(const Exec *e, const Node *n) { /* the step whose node it is, past a step that only moves it */
   for (int s = 0; s < e->steps.n; s++)
     for (int i = 0; i < e->steps.p[s].nodes.n; i++) if (e->steps.p[s].nodes.p[i] == (int)n->id) return s;
@@ -118,8 +135,7 @@ static bool plan_match(Exec *e, const Node *n) {
   int x = value_as(e, (int)n->in[m.x]->id, product ? LIE_ROWS : LIE_LAST), w = -1;
   if (m.kind < MATCH_POOL) w = value_as(e, (int)n->in[m.w]->id, product || weights ? LIE_ROWS : LIE_LAST);
   int y = result_in(e, n, product || m.kind == MATCH_CONV_GRAD_W ? LIE_ROWS : LIE_LAST);
-  DnnOp *op = matched_op(e, &m);
-  if (!op) return false;
+  DnnOp *op = e->op[n->id];
   Step *s = step_add(e, STEP_DNN, n);
   s->match = m, s->op = op, s->in[0] = x, s->in[1] = w, s->out[0] = y;
   if (m.kind == MATCH_POOL && dnn_workspace(op)) {
@@ -244,6 +260,7 @@ Exec *exec_new(Ctx *ctx, Dnn *dnn, const Graph *g) {
   *e = (Exec){.ctx = ctx, .arena = arena, .dnn = dnn, .g = g, .n_v = g->n_nodes, .cap_v = 2 * g->n_nodes + 16};
   e->v = NEWN(arena, Value, e->cap_v);
   e->match = NEWN(arena, Match, g->n_nodes + 1);
+  e->op = NEWN(arena, DnnOp *, g->n_nodes + 1);
   e->outs = NEWN(arena, int, g->n_outs + 1);
   bool ok = true;
   for (int i = 0; i < g->n_nodes; i++) {
@@ -263,7 +280,8 @@ Exec *exec_new(Ctx *ctx, Dnn *dnn, const Graph *g) {
 
 void exec_free(Exec *e) {
   if (!e) return;
-  for (int s = 0; s < e->steps.n; s++) dnn_op_free(e->steps.p[s].op);
+  for (int i = 0; i < e->g->n_nodes; i++) dnn_op_free(e->op[i]);
+  for (int s = 0; s < e->steps.n; s++) if (!e->steps.p[s].match.kind) dnn_op_free(e->steps.p[s].op); /* of bn */
   arena_free(e->arena);
 }
 

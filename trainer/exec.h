@@ -15,8 +15,8 @@ typedef struct Exec Exec;
 Exec *exec_new(Ctx *ctx, Dnn *dnn, const Graph *g);
 void exec_free(Exec *); /* NULL is fine */
 
-/* Arguments lie in the caller's memory, at the storage of their type (f32: float), 64-aligned where speed matters. An argument
- * of rank >= 3 that exec_channels_last names lies as [n, spatial.., c], others row-major. */
+/* Arguments lie in the caller's memory, at the storage of their type (f32: float), 64-aligned where speed matters, row-major; but
+ * argument 0 as [n, spatial.., c] where exec_channels_last says so. */
 bool exec_channels_last(const Exec *, int arg);
 void exec_bind(Exec *, int arg, const void *data);
 

@@ -76,7 +76,8 @@ bool fusable(const Node *n) {
   if (n->op == OP_VIEW) return elem_eq(n->t.e, F32) && view_spreads(n, &t);
   if (n->op == OP_MAP) return map_fusable(n);
   if (n->op == OP_QUANT) {
-    bool code_zp = n->n_in > 2 && !elem_eq(n->in[2]->t.e, F32);
+    bool code_zp = n->n_in > 2 && elem_is_code(n->in[2]->t.e);
+    if (n->n_in > 2 && !code_zp && !elem_eq(n->in[2]->t.e, F32)) return false;
     double z = 0;
     if (!elem_eq(n->in[0]->t.e, F32) || !elem_eq(n->in[1]->t.e, F32) || n->a.round != RND_EVEN || !small_code(n->t.e) || n->t.e.kind == EK_BASES) return false;
     return !code_zp || (node_uniform(n->in[2], &z) && fabs(z) < 0x1p21);
@@ -111,6 +112,7 @@ bool read_pattern(const Type *loop, bool last, const Type *t, bool t_last, Read 
       expect *= n;
       if (runs == 1) r->mid *= n;
     } else {
+      if (runs == 2) return false;
       r->whole = false;
       if (!runs) r->inner *= n;
     }

@@ -63,6 +63,7 @@ struct Exec {
   Value *v; int n_v, cap_v; /* by node id, then the copies */
   struct { Step *p; int n, cap; } steps;
   Match *match;            /* by node id */
+  DnnOp **op;              /* by node id: of matched nodes */
   int *outs;               /* values of the outputs, as eval stores them */
   bool ran;                /* copies of constants are there */
 };

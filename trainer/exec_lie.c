@@ -47,7 +47,7 @@ static void node_wants(Classes *c, const Node *n) {
     if (!n->a.flag) want(c, n, true);
   } else if (fusable(n)) {
     for (int k = 0; k < n->n_in && n->op != OP_VIEW; k++) join(c, n, n->in[k]);
-  } else if (n->op != OP_ARG && n->op != OP_CONST) {
+  } else if (n->op == OP_ARG ? n->a.index > 0 : n->op != OP_CONST) {
     want(c, n, false);
   }
 }

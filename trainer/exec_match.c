@@ -9,6 +9,7 @@
 #include "trainer/exec_impl.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Iterator that an access is, or -1 (a constant 0, where the dimension has one element) or -2 (something else). */
@@ -25,9 +26,23 @@ static int pure(const Affine *a, const int64_t *ext, int total) {
 typedef struct Walk { const Node *n; int total, n_out; int64_t ext[MAX_ITERS]; } Walk;
 
 static int64_t extent(const Walk *w, int it) { return it < 0 ? 1 : w->ext[it]; }
-/* Dimension d of operand k is iterator `it` (or has one element where it is -1). */
-static bool is(const Walk *w, int k, int d, int it) { return pure(&w->n->a.iters->acc[k][d], w->ext, w->total) == it; }
-static int at(const Walk *w, int k, int d) { return pure(&w->n->a.iters->acc[k][d], w->ext, w->total); }
+/* Iterator that dimension d of operand k is, all of it: -1 where it has one element, -2 where the access is something else. */
+static int at(const Walk *w, int k, int d) {
+  int it = pure(&w->n->a.iters->acc[k][d], w->ext, w->total);
+  return it != -2 && extent(w, it) == w->n->in[k]->t.d[d].n ? it : -2;
+}
+static bool is(const Walk *w, int k, int d, int it) { return at(w, k, d) == it; }
+/* The reductions of more than one step are these, each once (-1: none). */
+static bool reductions_are(const Walk *w, int n, const int *it) {
+  uint32_t seen = 0;
+  for (int i = 0; i < n; i++) {
+    if (it[i] < 0) continue;
+    if (it[i] < w->n_out || seen >> it[i] & 1) return false;
+    seen |= 1u << it[i];
+  }
+  for (int i = w->n_out; i < w->total; i++) if (w->ext[i] > 1 && !(seen >> i & 1)) return false;
+  return true;
+}
 /* Iterator of output dimension d: -1 where it has one element. */
 static int out_iter(const Walk *w, int d) { return w->ext[d] == 1 ? -1 : d; }
 
@@ -42,6 +57,7 @@ static bool window(const Walk *w, const Affine *a, int p, int k, int64_t *stride
     else return false;
   }
   *pad = -a->base;
+  if ((p >= 0 && !a->coef[p]) || (k >= 0 && !a->coef[k])) return false;
   return *stride > 0 && *dilation > 0 && *pad >= 0;
 }
 
@@ -67,16 +83,16 @@ static bool match_forward(const Walk *w, int x, int k, Match *m) {
   const Type *tx = &n->in[x]->t, *tw = &n->in[k]->t;
   int rank = n->t.rank;
   if (x != 0 || !zero_outside(n) || tx->rank != rank || tw->rank != rank) return false;
-  int c = at(w, x, 1);
-  if (!is(w, x, 0, out_iter(w, 0)) || !is(w, k, 0, out_iter(w, 1)) || c == -2 || (c >= 0 && c < w->n_out) || !is(w, k, 1, c)) return false;
+  int c = at(w, x, 1), red[4] = {c};
+  if (!is(w, x, 0, out_iter(w, 0)) || !is(w, k, 0, out_iter(w, 1)) || c == -2 || !is(w, k, 1, c)) return false;
   m->conv = conv_of(tx, tw, &n->t);
   for (int d = 0; d < m->conv.nd; d++) {
-    int tap = at(w, k, 2 + d);
-    if (tap == -2 || (tap >= 0 && tap < w->n_out)) return false;
+    int tap = red[1 + d] = at(w, k, 2 + d);
+    if (tap == -2) return false;
     if (!window(w, &n->a.iters->acc[x][2 + d], out_iter(w, 2 + d), tap, &m->conv.stride[d], &m->conv.dilation[d], &m->conv.pad[d])) return false;
   }
   m->kind = MATCH_CONV, m->x = x, m->w = k;
-  return reaches(&m->conv);
+  return reductions_are(w, 1 + m->conv.nd, red) && reaches(&m->conv);
 }
 
 static bool match_grad_x(const Walk *w, int y, int k, Match *m) {
@@ -84,13 +100,13 @@ static bool match_grad_x(const Walk *w, int y, int k, Match *m) {
   const Type *ty = &n->in[y]->t, *tw = &n->in[k]->t;
   int rank = n->t.rank;
   if ((y != 0 && !access_inside(n, 0)) || !zero_outside(n) || ty->rank != rank || tw->rank != rank) return false;
-  int c = at(w, y, 1);
-  if (!is(w, y, 0, out_iter(w, 0)) || c == -2 || (c >= 0 && c < w->n_out) || !is(w, k, 0, c) || !is(w, k, 1, out_iter(w, 1))) return false;
+  int c = at(w, y, 1), red[4] = {c};
+  if (!is(w, y, 0, out_iter(w, 0)) || c == -2 || !is(w, k, 0, c) || !is(w, k, 1, out_iter(w, 1))) return false;
   m->conv = conv_of(&n->t, tw, ty);
   for (int d = 0; d < m->conv.nd; d++) { /* p = (h + pad - k*dilation)/stride */
     const Affine *a = &n->a.iters->acc[y][2 + d];
-    int tap = at(w, k, 2 + d), h = out_iter(w, 2 + d);
-    if (tap == -2 || (tap >= 0 && tap < w->n_out) || a->base < 0) return false;
+    int tap = red[1 + d] = at(w, k, 2 + d), h = out_iter(w, 2 + d);
+    if (tap == -2 || a->base < 0 || (tap >= 0 && !a->coef[tap])) return false;
     m->conv.stride[d] = a->div, m->conv.pad[d] = a->base;
     for (int i = 0; i < w->total; i++) {
       if (!a->coef[i] || w->ext[i] == 1) continue;
@@ -100,7 +116,7 @@ static bool match_grad_x(const Walk *w, int y, int k, Match *m) {
     if (h >= 0 && !a->coef[h]) return false;
   }
   m->kind = MATCH_CONV_GRAD_X, m->x = y, m->w = k;
-  return reaches(&m->conv);
+  return reductions_are(w, 1 + m->conv.nd, red) && reaches(&m->conv);
 }
 
 static bool match_grad_w(const Walk *w, int x, int y, Match *m) {
@@ -108,16 +124,16 @@ static bool match_grad_w(const Walk *w, int x, int y, Match *m) {
   const Type *tx = &n->in[x]->t, *ty = &n->in[y]->t;
   int rank = n->t.rank;
   if ((x != 0 && !access_inside(n, 0)) || !zero_outside(n) || tx->rank != rank || ty->rank != rank) return false;
-  int batch = at(w, x, 0);
-  if (batch == -2 || (batch >= 0 && batch < w->n_out) || !is(w, y, 0, batch) || !is(w, x, 1, out_iter(w, 1)) || !is(w, y, 1, out_iter(w, 0))) return false;
+  int batch = at(w, x, 0), red[4] = {batch};
+  if (batch == -2 || !is(w, y, 0, batch) || !is(w, x, 1, out_iter(w, 1)) || !is(w, y, 1, out_iter(w, 0))) return false;
   m->conv = conv_of(tx, &n->t, ty);
   for (int d = 0; d < m->conv.nd; d++) {
-    int p = at(w, y, 2 + d);
-    if (p == -2 || (p >= 0 && p < w->n_out)) return false;
+    int p = red[1 + d] = at(w, y, 2 + d);
+    if (p == -2) return false;
     if (!window(w, &n->a.iters->acc[x][2 + d], p, out_iter(w, 2 + d), &m->conv.stride[d], &m->conv.dilation[d], &m->conv.pad[d])) return false;
   }
   m->kind = MATCH_CONV_GRAD_W, m->x = x, m->w = y;
-  return reaches(&m->conv);
+  return reductions_are(w, 1 + m->conv.nd, red) && reaches(&m->conv);
 }
 
 /* Matrix products. Iterators fall into batch (both operands and the result), row (x and the result), column (w and the result) and
@@ -182,18 +198,19 @@ static bool match_pool(const Walk *w, Match *m) {
   DnnPool *p = &m->pool;
   *p = (DnnPool){.kind = DNN_MAX, .nd = x->rank - 2, .n = x->d[0].n, .c = x->d[1].n};
   if (!is(w, 0, 0, out_iter(w, 0)) || !is(w, 0, 1, out_iter(w, 1))) return false;
-  uint32_t used = 0;
+  int red[3], before = -1;
   for (int d = 0; d < p->nd; d++) {
     const Affine *a = &n->a.iters->acc[0][2 + d];
     int tap = -1;
     for (int i = w->n_out; i < w->total; i++) if (a->coef[i] && w->ext[i] > 1) tap = i;
-    if (tap >= 0 && used >> tap & 1) return false;
-    if (tap >= 0) used |= 1u << tap;
+    red[d] = tap;
+    if (tap >= 0 && tap < before) return false; /* of equal elements the first in row-major order counts */
+    if (tap >= 0) before = tap;
     p->in[d] = x->d[2 + d].n, p->k[d] = extent(w, tap), p->out[d] = n->t.d[2 + d].n;
     if (!window(w, a, out_iter(w, 2 + d), tap, &p->stride[d], &p->dilation[d], &p->pad[d])) return false;
     if (p->pad[d] > p->dilation[d] * (p->k[d] - 1) || p->stride[d] * (p->out[d] - 1) - p->pad[d] >= p->in[d]) return false;
   }
-  for (int i = w->n_out; i < w->total; i++) if (w->ext[i] > 1 && !(used >> i & 1)) return false;
+  if (!reductions_are(w, p->nd, red)) return false;
   m->kind = MATCH_POOL, m->x = 0;
   return true;
 }
@@ -222,37 +239,47 @@ static bool match_pool_grad(const Graph *g, const Node *n, Match *m) {
   return false;
 }
 
-/* Sums of codes are exact in binary32 below 2^24: bounded by the types, or by the weights where they are constant. */
-static bool sums_fit(const Node *n) {
+/* The greatest sum of |w| that one result can see: dimensions that output iterators alone read are kept apart. */
+static double weight_sum(const Walk *w, const Node *k) {
+  const Iters *it = w->n->a.iters;
+  const Tensor *t = k->a.value;
+  int64_t keep[MAX_RANK], groups = 1, repeats = 1;
+  for (int d = 0; d < t->t.rank; d++) {
+    bool out = false, red = false;
+    for (int i = 0; i < w->total; i++) if (it->acc[1][d].coef[i] && w->ext[i] > 1) *(i < w->n_out ? &out : &red) = true;
+    keep[d] = out && !red;
+    if (keep[d]) groups *= t->t.d[d].n;
+  }
+  for (int i = w->n_out; i < w->total; i++) { /* reductions that w does not read add the same weight again */
+    bool reads = false;
+    for (int d = 0; d < t->t.rank; d++) reads = reads || it->acc[1][d].coef[i];
+    if (!reads) repeats *= w->ext[i];
+  }
+  double *sum = calloc((size_t)groups + 1, sizeof *sum), most = 0;
+  if (!sum) return INFINITY;
+  for (int64_t i = 0; i < t->n; i++) {
+    int64_t g = 0, scale = 1, rest = i;
+    for (int d = t->t.rank - 1; d >= 0; rest /= t->t.d[d--].n)
+      if (keep[d]) g += rest % t->t.d[d].n * scale, scale *= t->t.d[d].n;
+    most = fmax(most, sum[g] += fabs(tensor_f(t, i)));
+  }
+  free(sum);
+  return most * (double)repeats;
+}
+
+/* Sums of codes are exact in binary32 below 2^24, and must not wrap: bounded by the types, or by weights that are constant. */
+static bool sums_fit(const Walk *w) {
+  const Node *n = w->n;
   if (elem_is_float(n->t.e)) return elem_eq(n->t.e, F32);
-  int64_t ext[MAX_ITERS], terms = 1;
-  int total = iters_extents(n, ext);
-  for (int i = n->a.iters->n_out; i < total; i++) terms *= ext[i];
-  double most[2];
+  double most[2], limit = fmin(0x1p24, fmin(-(double)elem_lo(n->t.e), (double)elem_hi(n->t.e))), terms = 1;
+  for (int i = w->n_out; i < w->total; i++) terms *= (double)w->ext[i];
   for (int k = 0; k < 2; k++) {
     Elem e = n->in[k]->t.e;
-    if (e.kind == EK_BASES && e.bits > 1) return false;
+    if (elem_is_float(e) || (e.kind == EK_BASES && e.bits > 1)) return false;
     most[k] = fmax(-(double)elem_lo(e), (double)elem_hi(e));
   }
-  if (most[0] * most[1] * (double)terms < 0x1p24) return true;
-  const Node *w = n->in[1];
-  if (!node_is_const(w) || !w->a.value->n || w->t.rank < 1) return false;
-  double sum = 0, worst = 0; /* rows of the first dimension are the outputs of Conv; else all of the tensor */
-  int64_t row = n->t.rank == w->t.rank && w->t.rank > 2 ? w->a.value->n / w->t.d[0].n : w->a.value->n;
-  if (w->t.rank == 2 && n->t.rank == 2) { /* columns or rows of a product */
-    bool columns = n->a.iters->acc[1][1].coef[1] != 0;
-    int64_t rows = w->t.d[0].n, cols = w->t.d[1].n;
-    for (int64_t o = 0; o < (columns ? cols : rows); o++, sum = 0) {
-      for (int64_t i = 0; i < (columns ? rows : cols); i++) sum += fabs(tensor_f(w->a.value, columns ? i * cols + o : o * cols + i));
-      worst = fmax(worst, sum);
-    }
-    return worst * most[0] < 0x1p24;
-  }
-  for (int64_t i = 0; i < w->a.value->n; i++) {
-    sum = (i % row ? sum : 0) + fabs(tensor_f(w->a.value, i));
-    worst = fmax(worst, sum);
-  }
-  return worst * most[0] < 0x1p24;
+  if (most[0] * most[1] * terms < limit) return true;
+  return node_is_const(n->in[1]) && most[0] * weight_sum(w, n->in[1]) < limit;
 }
 
 Match match_node(const Graph *g, const Node *n) {
@@ -261,8 +288,8 @@ Match match_node(const Graph *g, const Node *n) {
   if (n->op != OP_CONTRACT && n->op != OP_REDUCE) return m;
   Walk w = {.n = n, .n_out = n->a.iters->n_out};
   w.total = iters_extents(n, w.ext);
-  if (n->op == OP_REDUCE) return (elem_eq(n->t.e, F32) || n->t.e.bits <= 22) && match_pool(&w, &m) ? m : (Match){.kind = MATCH_NONE};
-  if (n->n_in != 2 || n->a.scalar != S_MUL || !sums_fit(n)) return m;
+  if (n->op == OP_REDUCE) return (elem_eq(n->t.e, F32) || (elem_is_code(n->t.e) && n->t.e.bits <= 22)) && match_pool(&w, &m) ? m : (Match){.kind = MATCH_NONE};
+  if (n->n_in != 2 || n->a.scalar != S_MUL || !sums_fit(&w)) return m;
   if (n->t.rank >= 3 && n->t.rank <= 5) {
     if (match_forward(&w, 0, 1, &m)) return m;
     if (match_grad_x(&w, 0, 1, &m) || match_grad_x(&w, 1, 0, &m)) return m;

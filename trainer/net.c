@@ -22,6 +22,16 @@ void net_free(Net *net) {
   arena_free(net->arena);
 }
 
+const char *net_unique(Net *net, const char *base) {
+  const char *name = base;
+  for (int i = 2;; i++) {
+    bool clash = !strcmp(name, "image") || !strcmp(name, "label");
+    for (int p = 0; p < net->n_p; p++) clash = clash || !strcmp(net->p[p].name, name);
+    if (!clash) return name;
+    name = arena_printf(net->arena, "%s.%d", base, i);
+  }
+}
+
 int net_param(Net *net, const char *name, ParamRole role, const Type *t) {
   if (net->n_p == net->cap_p) {
     int cap = net->cap_p ? 2 * net->cap_p : 64;

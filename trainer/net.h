@@ -47,6 +47,8 @@ void net_free(Net *);
 /* An empty net; and its image argument with the recipe's normalization, x*(scale/std) - mean/std in binary32: NULL with E0703. */
 Net *net_new(Ctx *, const Recipe *, const char *name, int classes);
 Node *net_images(Net *, const Recipe *, int c, int h, int w);
+/* base, or base.2, base.3 ..: no parameter's name, nor another argument's. */
+const char *net_unique(Net *, const char *base);
 /* Adds a parameter of f32, zeroed. Its argument is made by who builds the graph. */
 int net_param(Net *, const char *name, ParamRole, const Type *);
 

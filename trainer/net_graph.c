@@ -29,16 +29,20 @@ static bool check_ports(const Net *net, const Graph *g, int c, int h, int w) {
   return true;
 }
 
-static const char *unique(Net *net, const Node *c, const Node *user, int role) {
+static const char *param_name(Net *net, const Node *c, const Node *user, int role) {
   static const char *const what[] = {[PARAM_WEIGHT] = "weight", [PARAM_VECTOR] = "bias", [PARAM_STAT] = "stat"};
-  const char *base = c->loc.name && *c->loc.name ? c->loc.name : arena_printf(net->arena, "%s.%s", user->loc.name && *user->loc.name ? user->loc.name : "layer", what[role]);
-  const char *name = base;
-  for (int i = 2, clash = 1; clash; i++) {
-    clash = 0;
-    for (int p = 0; p < net->n_p; p++) clash |= !strcmp(net->p[p].name, name);
-    if (clash) name = arena_printf(net->arena, "%s.%d", base, i);
-  }
-  return name;
+  if (c->loc.name && *c->loc.name) return net_unique(net, c->loc.name);
+  return net_unique(net, arena_printf(net->arena, "%s.%s", user->loc.name && *user->loc.name ? user->loc.name : "layer", what[role]));
+}
+
+/* A softmax at the end, exp(y - max) / sum: the logits y. The loss has a softmax of its own. */
+static const Node *logits_of(const Net *net, const Graph *g) {
+  const Node *y = g->outs[0].v;
+  if (!node_is_map(y, S_DIV) || !node_is_map(y->in[0], S_EXP) || !node_is_map(y->in[0]->in[0], S_SUB)) return y;
+  const Node *sum = y->in[1], *logits = y->in[0]->in[0]->in[0];
+  if (sum->op != OP_REDUCE || sum->a.scalar != S_ADD || sum->in[0] != y->in[0] || !type_eq(&logits->t, &y->t)) return y;
+  diag_warn(net->ctx, E0802, &y->loc, "the softmax at the end is left out: the loss has its own, and the greatest logit is the same");
+  return logits;
 }
 
 Net *net_of_graph(Ctx *ctx, Graph *old, const Recipe *r, int c, int h, int w) {
@@ -46,7 +50,7 @@ Net *net_of_graph(Ctx *ctx, Graph *old, const Recipe *r, int c, int h, int w) {
   bool ok = check_ports(net, old, c, h, w);
   Arena *scratch = arena_new(ctx);
   bool bytes = ok && elem_eq(old->args[0]->t.e, U8);
-  Node **map = NEWN(scratch, Node *, old->n_nodes + 1), *x = ok ? net_images(net, r, c, h, w) : NULL;
+  Node **map = NEWN(scratch, Node *, old->n_nodes + 1), **weight = NEWN(scratch, Node *, old->n_nodes + 1), *x = ok ? net_images(net, r, c, h, w) : NULL;
   ok = ok && x;
   if (ok && bytes) x = net->g->args[0];
   if (ok && bytes && (r->data.scale != 1 || r->data.n_mean || r->data.n_std))
@@ -60,18 +64,19 @@ Net *net_of_graph(Ctx *ctx, Graph *old, const Recipe *r, int c, int h, int w) {
     g->at = n->loc;
     for (int k = 0; k < n->n_in; k++) {
       int role = role_of(n, k);
-      if (role >= 0 && node_is_const(map[n->in[k]->id])) {
-        int p = net_param(net, unique(net, n->in[k], n, role), (ParamRole)role, &n->in[k]->t);
-        memcpy(net->p[p].value, n->in[k]->a.value->data, (size_t)net->p[p].n * sizeof(float));
-        map[n->in[k]->id] = graph_arg(g, net->p[p].name, &n->in[k]->t);
-      }
-      in[k] = map[n->in[k]->id];
+      uint32_t id = n->in[k]->id;
+      in[k] = role == PARAM_WEIGHT && weight[id] ? weight[id] : map[id]; /* weights may be shared; equal constants of other roles are not one parameter */
+      if (role < 0 || (role == PARAM_WEIGHT && weight[id])) continue;
+      int p = net_param(net, param_name(net, n->in[k], n, role), (ParamRole)role, &n->in[k]->t);
+      memcpy(net->p[p].value, n->in[k]->a.value->data, (size_t)net->p[p].n * sizeof(float));
+      in[k] = graph_arg(g, net->p[p].name, &n->in[k]->t);
+      if (role == PARAM_WEIGHT) weight[id] = in[k];
     }
     Attr a = n->a;
     if (bytes && node_is_map(n, S_CAST) && elem_eq(in[0]->t.e, n->t.e)) map[i] = in[0];
     else map[i] = node_new(g, (Op)n->op, &n->t, n->n_in, in, &a, &n->loc);
   }
-  if (ok) graph_out(g, "logits", map[old->outs[0].v->id]);
+  if (ok) graph_out(g, "logits", map[logits_of(net, old)->id]);
   arena_free(scratch);
   graph_free(old);
   if (ok) return net;

@@ -2,7 +2,9 @@
  * one of its own on its input, as the recipe's first matching row says:
  *
  *   x ──> quant ──> dequant ──┐
- *   w ──> quant ──> dequant ──┴─> contract         step sizes are parameters; a weight's zero point is (N-1)/2 */
+ *   w ──> quant ──> dequant ──┴─> contract         step sizes are parameters; a weight's zero point is (N-1)/2
+ *
+ * An input that may be negative gets codes in two's complement (of one bit: +-step/2): 0 stays a level, so padding is a code. */
 #include "trainer/net.h"
 
 #include <math.h>
@@ -23,33 +25,36 @@ static const char *layer_name(Net *net, const Node *n, int k) {
   return dot && !strcmp(dot, ".weight") ? arena_strndup(net->arena, name, (size_t)(dot - name)) : name;
 }
 
-/* Values that can never be negative, as far as the graph alone tells. */
-static bool non_negative(const Node *n, bool image) {
-  for (;;) {
-    double v;
-    switch (n->op) {
-    case OP_ARG: return image && n->a.index == 0;
-    case OP_MAP:
-      if (n->a.scalar == S_MAX && node_uniform(n->in[1], &v) && v >= 0) return true;
-      if ((n->a.scalar == S_MUL || n->a.scalar == S_DIV) && node_is_const(n->in[1])) {
-        for (int64_t i = 0; i < n->in[1]->a.value->n; i++) if (!(tensor_f(n->in[1]->a.value, i) >= 0)) return false;
-        break;
-      }
-      return false;
-    case OP_RESHAPE: break;
-    case OP_REDUCE: break; /* sums, extremes */
-    case OP_VIEW: if (!access_inside(n, 0) && n->a.fill < 0) return false; break;
-    case OP_DEQUANT: return n->in[0]->op == OP_QUANT && n->in[0]->t.e.kind == EK_UINT && n->n_in < 3;
-    default: return false;
-    }
-    n = n->in[0];
+/* Values that can never be negative, as far as the graph alone tells; depth bounds the walk. */
+static bool non_negative(const Node *n, int depth) {
+  double v;
+  if (depth == 0) return false;
+  switch (n->op) {
+  case OP_ARG: return n->a.index == 0; /* the image */
+  case OP_CONST:
+    for (int64_t i = 0; i < n->a.value->n; i++) if (!(tensor_f(n->a.value, i) >= 0)) return false;
+    return true;
+  case OP_MAP:
+    if (n->a.scalar == S_ABS || n->a.scalar == S_EXP || n->a.scalar == S_SQRT) return true;
+    if (n->a.scalar == S_MAX && node_uniform(n->in[1], &v) && v >= 0) return true;
+    if (n->a.scalar != S_MUL && n->a.scalar != S_DIV && n->a.scalar != S_ADD && n->a.scalar != S_MIN && n->a.scalar != S_MAX) return false;
+    return non_negative(n->in[0], depth - 1) && non_negative(n->in[1], depth - 1);
+  case OP_VIEW:
+    return (access_inside(n, 0) || n->a.fill >= 0) && non_negative(n->in[0], depth - 1);
+  case OP_RESHAPE: case OP_REDUCE: /* sums, products, extremes */
+    return non_negative(n->in[0], depth - 1);
+  case OP_CONCAT:
+    for (int k = 0; k < n->n_in; k++) if (!non_negative(n->in[k], depth - 1)) return false;
+    return true;
+  case OP_DEQUANT: return n->in[0]->op == OP_QUANT && n->in[0]->t.e.kind == EK_UINT && n->n_in < 3;
+  default: return false;
   }
 }
 
 typedef struct Put { Net *net; Graph *g; } Put;
 
 static Node *step_arg(Put *p, const char *layer, const char *what, ParamRole role, const Type *t, int bits, int64_t elements, int of) {
-  const char *name = arena_printf(p->net->arena, "%s.%s", layer, what);
+  const char *name = net_unique(p->net, arena_printf(p->net->arena, "%s.%s", layer, what));
   int i = net_param(p->net, name, role, t);
   Param *q = &p->net->p[i];
   q->bits = bits, q->elements = elements, q->of = of;
@@ -57,9 +62,13 @@ static Node *step_arg(Put *p, const char *layer, const char *what, ParamRole rol
   return graph_arg(p->g, name, t);
 }
 
-static Node *fake_quant(Graph *g, Node *x, Node *step, int bits, bool symmetric) {
-  int64_t top = (INT64_C(1) << bits) - 1;
-  Node *zp = symmetric ? node_const_f(g, F32, (double)top / 2) : NULL;
+/* Codes: levels symmetric about 0 without it (UniQ's weights); from 0 up (activations); two's complement (inputs that may be negative). */
+typedef enum Levels { LEVELS_SYMMETRIC, LEVELS_UP, LEVELS_SIGNED } Levels;
+
+static Node *fake_quant(Graph *g, Node *x, Node *step, int bits, Levels levels) {
+  int64_t top = (INT64_C(1) << bits) - 1, half = INT64_C(1) << (bits - 1);
+  if (levels == LEVELS_SIGNED) return node_dequant(g, node_quant(g, x, step, NULL, INTK(bits), -half, half - 1, RND_EVEN), step, NULL, F32);
+  Node *zp = levels == LEVELS_SYMMETRIC ? node_const_f(g, F32, (double)top / 2) : NULL;
   return node_dequant(g, node_quant(g, x, step, zp, UINTK(bits), 0, top, RND_EVEN), step, zp, F32);
 }
 
@@ -91,16 +100,16 @@ static Node *quantized_layer(Put *p, const Recipe *r, const Node *old, Node **in
     int64_t elements;
     Type t = step_type(old, k, row->grain, &elements);
     Node *step = step_arg(p, layer, "weight_step", PARAM_STEP_W, &t, row->weight.bits, elements, old->in[k]->a.index - 1);
-    in[k] = fake_quant(g, in[k], step, row->weight.bits, true);
+    in[k] = fake_quant(g, in[k], step, row->weight.bits, LEVELS_SYMMETRIC);
   }
   if (row && row->act.q == QUANT_UNIQ) {
     int64_t elements = 1;
     for (int i = 0; i < old->in[!k]->t.rank; i++) if (!old->in[!k]->t.d[i].sym) elements *= old->in[!k]->t.d[i].n;
     Type t = type_make(F32, 1, (int64_t[]){1});
-    bool symmetric = !non_negative(old->in[!k], true);
+    bool up = non_negative(old->in[!k], 64);
     Node *step = step_arg(p, layer, "act_step", PARAM_STEP_A, &t, row->act.bits, elements, -1);
-    net->p[net->n_p - 1].is_signed = symmetric;
-    in[!k] = fake_quant(g, in[!k], step, row->act.bits, symmetric);
+    net->p[net->n_p - 1].is_signed = !up;
+    in[!k] = fake_quant(g, in[!k], step, row->act.bits, up ? LEVELS_UP : row->act.bits == 1 ? LEVELS_SYMMETRIC : LEVELS_SIGNED);
   }
   return node_clone(g, old, in);
 }
@@ -134,13 +143,22 @@ bool net_quantize(Net *net, const Recipe *r) {
 
 bool net_can_quantize(Net *net, const Recipe *r) {
   int layers = 0, layer = 0;
+  bool used[RECIPE_QUANT] = {false}, any = false;
   for (int i = 0; i < net->g->n_nodes; i++) layers += weight_operand(net, net->g->nodes[i]) >= 0;
   for (int i = 0; i < net->g->n_nodes; i++) {
     int k = weight_operand(net, net->g->nodes[i]);
     if (k < 0) continue;
     layer++;
     const QuantRow *row = recipe_quant(r, layer_name(net, net->g->nodes[i], k), layer == 1, layer == layers);
-    if (row && (row->weight.q != QUANT_NONE || row->act.q != QUANT_NONE)) return true;
+    if (row) used[row - r->quant] = true;
+    any = any || (row && (row->weight.q != QUANT_NONE || row->act.q != QUANT_NONE));
   }
+  Loc loc = LOC_NONE;
+  loc.file = r->file;
+  for (int i = 0; i < r->n_quant; i++) {
+    loc.line = r->quant[i].line;
+    if (!used[i]) diag_warn(net->ctx, E0802, &loc, "quant.%d: no layer of the network is left for '%.100s'", i, r->quant[i].match);
+  }
+  if (any) return true;
   return diag(net->ctx, E0703, &(Loc){.file = r->file, .line = -1, .node = -1}, "a quantized phase, and no row of `quant` that quantizes a layer");
 }

@@ -95,7 +95,10 @@ static bool make_folder(Trainer *t) {
   return lock_folder(t);
 }
 
+/* A run that starts: no checkpoint of an earlier one stays, or --resume would go on with that. */
 static bool write_recipe(Trainer *t) {
+  const char *old = path_in(t, "checkpoint.ckpt");
+  if (unlink(old) && errno != ENOENT) return diag(t->ctx, E0502, NULL, "cannot remove '%s': %s", old, strerror(errno));
   Str text = {.ctx = t->ctx};
   recipe_print(&text, t->r);
   bool ok = file_write(t->ctx, path_in(t, "recipe.yaml"), text.p, text.n);
@@ -205,6 +208,7 @@ static bool end_phase(Trainer *t, const Show *s) {
 static bool begin_phase(Trainer *t) {
   const Phase *ph = &t->r->phase[t->phase];
   t->epoch = t->step = 0;
+  t->loss = 0, t->correct = t->seen = 0;
   if (ph->quant && !t->net->quantized && !(net_quantize(t->net, t->r) && calibrate(t))) return false;
   return phase_build(t) && state_save(t);
 }

@@ -30,7 +30,7 @@ typedef struct TrainOptions {
   void *user;
 } TrainOptions;
 
-/* False with a diagnostic; E0602 where ctx->cancel was set: a checkpoint is there then. */
+/* False with a diagnostic; E0602 where ctx->cancel was set: a checkpoint is there then, once a phase has begun to train. */
 bool train_run(Ctx *, const Recipe *, const TrainOptions *);
 
 #endif

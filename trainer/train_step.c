@@ -306,8 +306,8 @@ static bool calibrate_act(Trainer *t, Exec *e, const Transform *tr, int out, Par
     step = fmax(step, unit * sqrt(square));
     top = fmax(top, max);
   }
-  double levels = (double)((INT64_C(1) << p->bits) - 1);
-  step = fmin(step, p->is_signed ? 2 * top / levels : top / levels);
+  double above = (double)((INT64_C(1) << (p->bits - p->is_signed)) - 1); /* levels above 0 */
+  step = fmin(step, top / (above > 0 ? above : 0.5));
   *p->value = (float)(step > 1e-8 ? step : 1e-8);
   return true;
 }

@@ -190,7 +190,7 @@ END_TEST
 
 START_TEST(convolutions) {
   static const struct { int groups; int64_t in, k, stride, dilation, pad, out; } c[] = {
-    {1, 7, 3, 1, 1, 0, 5}, {1, 7, 3, 1, 1, 1, 7}, {1, 8, 3, 2, 1, 1, 4}, {2, 7, 3, 1, 2, 2, 7}, {4, 7, 2, 3, 1, 0, 2}, {1, 5, 1, 2, 1, 0, 3}, {2, 9, 5, 2, 1, 2, 5}};
+    {1, 7, 3, 1, 1, 0, 5}, {1, 7, 3, 1, 1, 1, 7}, {1, 8, 3, 2, 1, 1, 4}, {2, 7, 3, 1, 2, 2, 7}, {4, 7, 2, 3, 1, 0, 2}, {1, 5, 1, 2, 1, 0, 3}, {2, 9, 5, 2, 1, 2, 5}, {1, 1, 3, 1, 1, 1, 1}, {1, 2, 3, 2, 1, 1, 1}};
   for (size_t i = 0; i < sizeof c / sizeof *c; i++)
     for (int nd = 1; nd < 3; nd++) {
       Rig r = rig();
@@ -279,6 +279,26 @@ START_TEST(batch_norm) { /* binary32 with sums in binary64: coarser differences 
 }
 END_TEST
 
+START_TEST(moved_codes) { /* between quant and dequant; x that broadcasts against the steps */
+  Rig r = rig();
+  Node *x = IN_AT(0.2, 0, 2, 6), *s = node_const_f(r.g, F64, 1), *q = node_quant(r.g, x, s, NULL, INTK(3), -4, 3, RND_EVEN), *grad[1];
+  Node *y = node_dequant(r.g, node_transpose(r.g, node_reshape(r.g, q, 2, (Dim[]){{3, 0}, {4, 0}}), (int[]){1, 0}), node_const_f(r.g, F64, 2), NULL, F64);
+  ck_assert(graph_vjp(r.g, y, y, &x, 1, grad) && grad[0] && type_eq(&grad[0]->t, &x->t));
+  graph_out(r.g, "d", grad[0]);
+  ck_assert(graph_verify(r.ctx, r.g));
+  ctx_free(r.ctx);
+  r = rig();
+  x = IN(1);
+  Type st = type_make(F64, 1, (int64_t[]){4});
+  Tensor *steps = tensor_new(r.ctx, &st);
+  for (int i = 0; i < 4; i++) tensor_set_f(steps, i, 1 + i);
+  s = node_const(r.g, steps);
+  y = node_dequant(r.g, node_quant(r.g, x, s, NULL, INTK(3), -4, 3, RND_EVEN), s, NULL, F64);
+  ck_assert(graph_vjp(r.g, y, y, &x, 1, grad) && type_eq(&grad[0]->t, &x->t));
+  ctx_free(r.ctx);
+}
+END_TEST
+
 START_TEST(refusals) {
   Rig r = rig();
   Node *x = IN(3, 3), *grad[1];
@@ -300,7 +320,7 @@ int main(void) {
   Suite *s = suite_create("train_diff");
   TCase *t = tcase_create("diff");
   tcase_set_timeout(t, 60);
-  TTest const *const tests[] = {rows, select_and_cast, broadcasts, movement, reductions, pools, products, convolutions, fake_quant, fake_quant_alone, batch_norm, refusals};
+  TTest const *const tests[] = {rows, select_and_cast, broadcasts, movement, reductions, pools, products, convolutions, fake_quant, fake_quant_alone, batch_norm, moved_codes, refusals};
   for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) tcase_add_test(t, tests[i]);
   suite_add_tcase(s, t);
   SRunner *r = srunner_create(s);
