@@ -136,7 +136,7 @@ static bool report_raw(Job *j, const Graph *raw, const Vectors *v, Tensor *const
     int64_t first;
     double worst, step = step_of(raw->outs[o].v);
     int64_t n = tensor_diff(got[o], meaning[o], step > 0 ? step / 2 : 0, step > 0 ? 0 : 1e-5, &first, &worst);
-    if (n) str_printf(say, "; output '%s': %" PRId64 " of %" PRId64 " values differ from the raw float graph (ties)", raw->outs[o].name, n, got[o]->n);
+    if (n) str_printf(say, "; output '%s': %" PRId64 " of %" PRId64 " values differ from the raw float graph, by %.3g at most", raw->outs[o].name, n, got[o]->n, worst);
     tensor_free(got[o]);
   }
   return true;
