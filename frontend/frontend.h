@@ -14,7 +14,7 @@ typedef struct ImportOptions {
   const DimBind *dims; int n_dims;
   const ShapeBind *shapes; int n_shapes;
   const InputBind *binds; int n_binds;
-  bool batch_one;                  /* unknown leading dimensions of inputs become 1, with a remark */
+  int64_t batch;                   /* unknown leading dimensions of inputs become this, with a remark where it is 1; 0: they stay unknown */
   const char *external_root;       /* folder of external data; NULL: the model's */
 } ImportOptions;
 

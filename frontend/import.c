@@ -341,9 +341,9 @@ static bool input_dim(Import *im, const Loc *loc, const char *input, int axis, c
     *d = b->lo == b->hi ? dim_c(b->hi) : (Dim){b->hi, graph_sym(im->g, name)};
     return true;
   }
-  if (axis == 0 && im->opt->batch_one) {
-    *d = dim_c(1);
-    diag_warn(im->ctx, E0801, loc, "the unknown dimension %s is taken as 1", name);
+  if (axis == 0 && im->opt->batch) {
+    *d = dim_c(im->opt->batch);
+    if (im->opt->batch == 1) diag_warn(im->ctx, E0801, loc, "the unknown dimension %s is taken as 1", name);
     return true;
   }
   if (im->g->n_syms >= 1000) return diag(im->ctx, E0402, loc, "more than 1000 unknown dimensions");

@@ -1,5 +1,8 @@
 /* Models from files, and the pass options that flags ask for. */
 #include "tools/cmd.h"
+#ifdef POPSHIFT_TRAINER
+#include "trainer/net.h"
+#endif
 
 #include <ctype.h>
 #include <errno.h>
@@ -75,10 +78,13 @@ static bool binds_of(Cmd *c, ImportOptions *o, const InputBind *more, int n_more
   return true;
 }
 
-/* Training binds the batch itself, and ONNX can say an unknown one. */
-static bool keeps_batch(const Cmd *c) {
+/* What an unknown batch becomes: training binds it later, and ONNX can say an unknown one. */
+static int64_t batch_of(const Cmd *c) {
   const char *out = cmd_get(c, FLAG_out), *dot = out ? strrchr(out, '.') : NULL;
-  return c->verb == VERB_train || c->verb == VERB_quantize || (c->verb == VERB_convert && dot && !strcmp(dot, ".onnx"));
+#ifdef POPSHIFT_TRAINER
+  if (c->verb == VERB_train || c->verb == VERB_quantize) return NET_BATCH;
+#endif
+  return !(c->verb == VERB_convert && dot && !strcmp(dot, ".onnx"));
 }
 
 bool model_load_as(Cmd *c, const char *path, const InputBind *given, int n_given, Model *m) {
@@ -86,7 +92,7 @@ bool model_load_as(Cmd *c, const char *path, const InputBind *given, int n_given
   m->path = path;
   char *bytes;
   size_t n;
-  ImportOptions o = {.batch_one = !keeps_batch(c), .external_root = cmd_get(c, FLAG_external)};
+  ImportOptions o = {.batch = batch_of(c), .external_root = cmd_get(c, FLAG_external)};
   if (!dims_of(c, &o) || !shapes_of(c, &o, given, n_given) || !binds_of(c, &o, given, n_given)) return false;
   if (!file_read(c->ctx, path, &bytes, &n)) return false;
   sha256(bytes, n, m->sha);

@@ -39,7 +39,10 @@ typedef struct Net {
 
 /* data: channels, height, width of an image. Weights are He-normal by the recipe's seed. NULL with E0703 at the recipe's line. */
 Net *net_builtin(Ctx *, const Recipe *, int c, int h, int w);
-/* From a float graph of one image input, f32 or u8 [N,C,H,W], and one output of logits: constants that a contract, an addition or a
+/* A batch whose size gives it away: a model that is imported with it may compute with its batch (shapes, reshapes), and the
+ * dimensions that come from it are known again. A prime that no layer has. */
+enum { NET_BATCH = 7919 };
+/* From a float graph of one image input, f32 or u8 [N,C,H,W] with N a symbol or NET_BATCH, and one output of logits: constants that a contract, an addition or a
  * bn reads become parameters. Consumes g. NULL with E0702 where it is not of that form. */
 Net *net_of_graph(Ctx *, Graph *g, const Recipe *, int c, int h, int w);
 void net_free(Net *);

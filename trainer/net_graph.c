@@ -23,7 +23,7 @@ static bool check_ports(const Net *net, const Graph *g, int c, int h, int w) {
   const Type *t = &g->args[0]->t;
   if (t->rank != 4 || (!elem_eq(t->e, F32) && !elem_eq(t->e, U8))) return wrong(net, g, "its input is not f32[N,C,H,W] or u8[N,C,H,W]");
   if (t->d[1].n != c || t->d[2].n != h || t->d[3].n != w) return wrong(net, g, "the data's images do not have its input's size");
-  if (!t->d[0].sym) return wrong(net, g, "the batch is fixed; export it with a symbolic first dimension");
+  if (!t->d[0].sym && t->d[0].n != NET_BATCH) return wrong(net, g, "the batch is fixed; export it with a symbolic first dimension");
   if (g->n_outs != 1 || g->outs[0].v->t.rank != 2 || !elem_eq(g->outs[0].v->t.e, F32)) return wrong(net, g, "its output is not f32[N,classes]");
   if (g->outs[0].v->t.d[1].n != net->classes) return wrong(net, g, "its classes are not the data's");
   return true;
@@ -43,6 +43,32 @@ static const Node *logits_of(const Net *net, const Graph *g) {
   if (sum->op != OP_REDUCE || sum->a.scalar != S_ADD || sum->in[0] != y->in[0] || !type_eq(&logits->t, &y->t)) return y;
   diag_warn(net->ctx, E0802, &y->loc, "the softmax at the end is left out: the loss has its own, and the greatest logit is the same");
   return logits;
+}
+
+/* NET_BATCH as the symbol; false where a dimension mixes it with others. */
+static bool free_batch(Type *t) {
+  for (int i = 0; i < t->rank; i++) {
+    if (!t->d[i].sym && t->d[i].n == NET_BATCH) t->d[i] = (Dim){-1, 1};
+    if (!t->d[i].sym && t->d[i].n && t->d[i].n % NET_BATCH == 0) return false;
+  }
+  return true;
+}
+
+static Node *with_free_batch(Net *net, const Node *n, Node *const *in) {
+  Type t = n->t;
+  Attr a = n->a;
+  Iters it;
+  bool ok = free_batch(&t) && (n->op != OP_CONST || type_eq(&t, &n->t));
+  if (a.iters) {
+    it = *a.iters;
+    for (int i = 0; i < it.n_red; i++) ok = ok && (it.red[i].sym || it.red[i].n % NET_BATCH || !it.red[i].n); /* no sums over the batch */
+    for (int k = 0; k < n->n_in; k++)
+      for (int d = 0; d < n->in[k]->t.rank; d++) ok = ok && (it.acc[k][d].base % NET_BATCH || !it.acc[k][d].base); /* nor turned round */
+    a.iters = &it;
+  }
+  if (ok) return node_new(net->g, (Op)n->op, &t, n->n_in, in, &a, &n->loc);
+  diag(net->ctx, E0302, &n->loc, "%s mixes the images of a batch", op_info[n->op].name);
+  return NULL;
 }
 
 Net *net_of_graph(Ctx *ctx, Graph *old, const Recipe *r, int c, int h, int w) {
@@ -72,9 +98,9 @@ Net *net_of_graph(Ctx *ctx, Graph *old, const Recipe *r, int c, int h, int w) {
       in[k] = graph_arg(g, net->p[p].name, &n->in[k]->t);
       if (role == PARAM_WEIGHT) weight[id] = in[k];
     }
-    Attr a = n->a;
     if (bytes && node_is_map(n, S_CAST) && elem_eq(in[0]->t.e, n->t.e)) map[i] = in[0];
-    else map[i] = node_new(g, (Op)n->op, &n->t, n->n_in, in, &a, &n->loc);
+    else map[i] = with_free_batch(net, n, in);
+    ok = map[i] != NULL;
   }
   if (ok) graph_out(g, "logits", map[logits_of(net, old)->id]);
   arena_free(scratch);

@@ -352,7 +352,7 @@ START_TEST(dimensions) {
     pb_message(&g, 12, value_info("y", 1, 2, dims));
     Pb m = model_of(g, 13, none());
     DimBind d = {"N", 4, 4};
-    ImportOptions opt = {.dims = &d, .n_dims = how == 1, .batch_one = how == 2};
+    ImportOptions opt = {.dims = &d, .n_dims = how == 1, .batch = how == 2};
     Graph *got = onnx_import(ctx, "t.onnx", m.p, m.n, &opt);
     if (how == 1) {
       ck_assert_ptr_nonnull(got);
@@ -455,7 +455,7 @@ static int attempt(const char *bytes, size_t n) {
   ctx->limits.memory = 64 << 20;
   ctx->fatal = on_fatal;
   if (setjmp(out_of_memory)) { ctx_free(ctx); return -1; }
-  Graph *got = onnx_import(ctx, "m.onnx", bytes, n, &(ImportOptions){.batch_one = true});
+  Graph *got = onnx_import(ctx, "m.onnx", bytes, n, &(ImportOptions){.batch = 1});
   int imported = got != NULL;
   ck_assert(imported == (first_error(ctx) == NULL));
   graph_free(got);

@@ -20,7 +20,7 @@ static bool there(const char *path) {
 static Graph *load(Ctx *ctx, const char *path) {
   char *bytes;
   size_t n;
-  ImportOptions opt = {.batch_one = true};
+  ImportOptions opt = {.batch = 1};
   ck_assert(file_read(ctx, path, &bytes, &n));
   Graph *g = onnx_import(ctx, path, bytes, n, &opt);
   free(bytes);

@@ -116,7 +116,7 @@ static Fate run_set(const char *model, const char *dir, double atol, char *why, 
   }
   if (there) { say(ctx, why, n); fate = UNSUPPORTED; }
   else if (file_read(ctx, model, &bytes, &size)) {
-    ImportOptions opt = {.binds = binds, .n_binds = n_in, .shapes = shapes, .n_shapes = n_in, .batch_one = true};
+    ImportOptions opt = {.binds = binds, .n_binds = n_in, .shapes = shapes, .n_shapes = n_in, .batch = 1};
     Graph *g = onnx_import(ctx, model, bytes, size, &opt);
     if (g) fate = evaluate(ctx, g, in, n_in, dir, atol, why, n);
     else { say(ctx, why, n); fate = fate_of(ctx); }

@@ -53,7 +53,7 @@ START_TEST(model) {
   fclose(f);
   ck_assert(file_read(ctx, path, &bytes, &n));
   PassOptions options = {.target = target_find(_i / N_MODELS == 1 ? "x86-64-v4-vpopcnt" : "c99"), .hls = _i / N_MODELS == 2};
-  State s = {.graph = onnx_import(ctx, path, bytes, n, &(ImportOptions){.batch_one = true})};
+  State s = {.graph = onnx_import(ctx, path, bytes, n, &(ImportOptions){.batch = 1})};
   bool ok = s.graph && passes_standard(ctx, &s, PASS_fuse, &options);
   if (!ok) diag_print(ctx, stderr, false);
   ck_assert(ok);

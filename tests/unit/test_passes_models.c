@@ -64,7 +64,7 @@ START_TEST(integers_only) {
   }
   Ctx *ctx = ctx_new();
   ck_assert(file_read(ctx, path, &bytes, &n));
-  State s = {.graph = onnx_import(ctx, path, bytes, n, &(ImportOptions){.batch_one = true})};
+  State s = {.graph = onnx_import(ctx, path, bytes, n, &(ImportOptions){.batch = 1})};
   ck_assert_ptr_nonnull(s.graph);
   Tensor *before[4], *after[4];
   ck_assert(passes_standard(ctx, &s, PASS_recognize, &(PassOptions){0}));

@@ -142,11 +142,11 @@ START_TEST(refusals) {
 }
 END_TEST
 
-START_TEST(from_a_graph) { /* a float graph's constants become parameters, and it computes the same */
+START_TEST(from_a_graph) { /* a float graph's constants become parameters, and it computes the same; its batch a symbol, or NET_BATCH */
   Ctx *ctx = ctx_new();
   Recipe *r = recipe(ctx, "{onnx: m.onnx}", W2A2);
   Net *from = make(ctx, "{builtin: lenet5, width: 0.2}", "[]", 1, 16, 16);
-  Graph *g = graph_new(ctx, "other", NULL), *b = net_bind(from, 0, false);
+  Graph *g = graph_new(ctx, "other", NULL), *b = net_bind(from, _i ? NET_BATCH : 0, false);
   Node **map = calloc((size_t)b->n_nodes, sizeof *map);
   graph_sym(g, "batch");
   for (int i = 0; i < b->n_nodes; i++) { /* parameters as constants, the image normalized already */
@@ -185,7 +185,7 @@ int main(void) {
   tcase_add_test(t, training_graphs);
   tcase_add_loop_test(t, frozen, 0, 12);
   tcase_add_test(t, refusals);
-  tcase_add_test(t, from_a_graph);
+  tcase_add_loop_test(t, from_a_graph, 0, 2);
   suite_add_tcase(s, t);
   SRunner *r = srunner_create(s);
   srunner_run_all(r, CK_NORMAL);
