@@ -9,6 +9,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -299,6 +300,11 @@ void *arena_alloc(Arena *a, size_t bytes) {
 #endif
 }
 
+void *arena_aligned(Arena *a, size_t bytes) {
+  char *p = arena_alloc(a, bytes + 63);
+  return p + (64 - (uintptr_t)p % 64) % 64;
+}
+
 void *arena_grow(Arena *a, void *old, size_t old_bytes, size_t new_bytes) {
   void *p = arena_alloc(a, new_bytes);
   if (old_bytes) memcpy(p, old, old_bytes < new_bytes ? old_bytes : new_bytes);
@@ -472,6 +478,12 @@ bool parse_i64(const char *text, size_t n, int64_t *v) {
 }
 
 /* Files */
+
+double clock_seconds(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
 
 bool file_read(Ctx *ctx, const char *path, char **bytes, size_t *n) {
   Loc loc = LOC_NONE;

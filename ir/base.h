@@ -85,6 +85,7 @@ int diag_exit(const Ctx *);                 /* exit code of the first error, 0 w
 Arena *arena_new(Ctx *);
 void arena_free(Arena *);
 void *arena_alloc(Arena *, size_t bytes);
+void *arena_aligned(Arena *, size_t bytes);                                /* the same, 64-aligned */
 void *arena_grow(Arena *, void *old, size_t old_bytes, size_t new_bytes); /* copies; old stays in the arena */
 char *arena_strdup(Arena *, const char *);
 char *arena_strndup(Arena *, const char *, size_t);
@@ -116,6 +117,8 @@ bool parse_i64(const char *text, size_t n, int64_t *);
 /* "..." with \" \\ \n \t and \xNN for the rest outside printable ASCII: for texts, JSON uses its own library. */
 void str_quoted(Str *, const char *);
 void str_html(Str *, const char *text); /* for HTML and SVG: < > & " ' escaped, others outside printable ASCII and newline as ? */
+
+double clock_seconds(void);   /* of a monotonic clock, for durations */
 
 /* Whole files. Reading refuses more than limits.file bytes. Writing goes to a temporary name in the same directory and
  * renames, so that nothing half-written stays; path "-" is standard output. E05xx on failure. */

@@ -5,15 +5,6 @@
 #include <math.h>
 #include <string.h>
 
-/* x seen as [outer, n, inner] around an axis. */
-typedef struct Around { int64_t outer, n, inner; } Around;
-static Around around(const Type *t, int axis) {
-  Around a = {1, t->d[axis].n, 1};
-  for (int i = 0; i < axis; i++) a.outer *= t->d[i].n;
-  for (int i = axis + 1; i < t->rank; i++) a.inner *= t->d[i].n;
-  return a;
-}
-
 bool eval_concat(const Eval *e) {
   char *y = e->y->data;
   int64_t outer = around(&e->n->t, e->n->a.axis).outer;

@@ -24,6 +24,15 @@ void scalar_run(Scalar, Elem operand, Elem result, const Val *a, const Val *b, c
 void vals_load(const Tensor *, int64_t first, int64_t step, Val *, int n);
 void vals_store(Tensor *, int64_t first, const Val *, int n);
 
+/* x seen as [outer, n, inner] around an axis. */
+typedef struct Around { int64_t outer, n, inner; } Around;
+static inline Around around(const Type *t, int axis) {
+  Around a = {1, t->d[axis].n, 1};
+  for (int i = 0; i < axis; i++) a.outer *= t->d[i].n;
+  for (int i = axis + 1; i < t->rank; i++) a.inner *= t->d[i].n;
+  return a;
+}
+
 enum { RUN = 256 }; /* elements computed at a time */
 
 /* Where a node is being evaluated: what every op's function gets. Functions of ops fill y, a zeroed tensor of the node's

@@ -5,20 +5,12 @@
 
 #include <math.h>
 
-/* x as [n, c, inner] around its dimension 1. */
-typedef struct Planes { int64_t n, c, inner; } Planes;
-static Planes planes(const Type *t) {
-  Planes p = {t->d[0].n, t->d[1].n, 1};
-  for (int i = 2; i < t->rank; i++) p.inner *= t->d[i].n;
-  return p;
-}
-
 bool eval_bn(const Eval *e) {
   const float *x = e->in[0]->data, *gamma = e->in[1]->data, *beta = e->in[2]->data, *mean = e->in[3]->data, *var = e->in[4]->data;
   float *y = e->y->data, eps = (float)e->n->a.fill;
-  Planes p = planes(&e->n->t);
-  for (int64_t i = 0; i < p.n * p.c; i++) {
-    int64_t c = i % p.c;
+  Around p = around(&e->n->t, 1);
+  for (int64_t i = 0; i < p.outer * p.n; i++) {
+    int64_t c = i % p.n;
     float gain = gamma[c] / sqrtf(var[c] + eps);
     for (int64_t k = i * p.inner; k < (i + 1) * p.inner; k++) y[k] = (x[k] - mean[c]) * gain + beta[c];
   }
@@ -26,15 +18,15 @@ bool eval_bn(const Eval *e) {
 }
 
 typedef struct Moments { double mean, var; } Moments;
-static Moments moments(const float *x, Planes p, int64_t c) {
+static Moments moments(const float *x, Around p, int64_t c) {
   Moments m = {0, 0};
-  double count = (double)(p.n * p.inner);
-  for (int64_t n = 0; n < p.n; n++)
-    for (int64_t i = 0; i < p.inner; i++) m.mean += (double)x[(n * p.c + c) * p.inner + i];
+  double count = (double)(p.outer * p.inner);
+  for (int64_t n = 0; n < p.outer; n++)
+    for (int64_t i = 0; i < p.inner; i++) m.mean += (double)x[(n * p.n + c) * p.inner + i];
   m.mean /= count;
-  for (int64_t n = 0; n < p.n; n++)
+  for (int64_t n = 0; n < p.outer; n++)
     for (int64_t i = 0; i < p.inner; i++) {
-      double d = (double)x[(n * p.c + c) * p.inner + i] - m.mean;
+      double d = (double)x[(n * p.n + c) * p.inner + i] - m.mean;
       m.var += d * d;
     }
   m.var /= count;
@@ -44,13 +36,13 @@ static Moments moments(const float *x, Planes p, int64_t c) {
 bool eval_bn_train(const Eval *e) {
   const float *x = e->in[0]->data, *gamma = e->in[1]->data, *beta = e->in[2]->data;
   float *y = e->y->data;
-  Planes p = planes(&e->in[0]->t);
-  for (int64_t c = 0; c < p.c; c++) {
+  Around p = around(&e->in[0]->t, 1);
+  for (int64_t c = 0; c < p.n; c++) {
     Moments m = moments(x, p, c);
     if (e->n->a.flag) { y[c] = (float)(e->n->a.flag == 1 ? m.mean : m.var); continue; }
     double gain = (double)gamma[c] / sqrt(m.var + e->n->a.fill);
-    for (int64_t n = 0; n < p.n; n++)
-      for (int64_t i = (n * p.c + c) * p.inner, k = 0; k < p.inner; k++, i++) y[i] = (float)(((double)x[i] - m.mean) * gain + (double)beta[c]);
+    for (int64_t n = 0; n < p.outer; n++)
+      for (int64_t i = (n * p.n + c) * p.inner, k = 0; k < p.inner; k++, i++) y[i] = (float)(((double)x[i] - m.mean) * gain + (double)beta[c]);
     if (eval_cancelled(e)) return false;
   }
   return true;
@@ -61,19 +53,19 @@ bool eval_bn_train(const Eval *e) {
 bool eval_bn_grad(const Eval *e) {
   const float *dy = e->in[0]->data, *x = e->in[1]->data, *gamma = e->in[2]->data;
   float *y = e->y->data;
-  Planes p = planes(&e->in[0]->t);
-  double count = (double)(p.n * p.inner);
-  for (int64_t c = 0; c < p.c; c++) {
+  Around p = around(&e->in[0]->t, 1);
+  double count = (double)(p.outer * p.inner);
+  for (int64_t c = 0; c < p.n; c++) {
     Moments m = moments(x, p, c);
     double inv = 1 / sqrt(m.var + e->n->a.fill), dbeta = 0, dgamma = 0;
-    for (int64_t n = 0; n < p.n; n++)
-      for (int64_t i = (n * p.c + c) * p.inner, k = 0; k < p.inner; k++, i++) {
+    for (int64_t n = 0; n < p.outer; n++)
+      for (int64_t i = (n * p.n + c) * p.inner, k = 0; k < p.inner; k++, i++) {
         dbeta += (double)dy[i];
         dgamma += (double)dy[i] * ((double)x[i] - m.mean) * inv;
       }
     if (e->n->a.flag) { y[c] = (float)(e->n->a.flag == 1 ? dgamma : dbeta); continue; }
-    for (int64_t n = 0; n < p.n; n++)
-      for (int64_t i = (n * p.c + c) * p.inner, k = 0; k < p.inner; k++, i++)
+    for (int64_t n = 0; n < p.outer; n++)
+      for (int64_t i = (n * p.n + c) * p.inner, k = 0; k < p.inner; k++, i++)
         y[i] = (float)((double)gamma[c] * inv * ((double)dy[i] - dbeta / count - ((double)x[i] - m.mean) * inv * dgamma / count));
     if (eval_cancelled(e)) return false;
   }

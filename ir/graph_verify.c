@@ -41,14 +41,8 @@ static bool is_number(Elem e) { return elem_is_code(e) && !is_planes(e); }
 
 /* Shapes */
 
-static bool shape_eq(const Type *a, const Type *b) {
-  Type t = *a;
-  t.e = b->e;
-  return type_eq(&t, b);
-}
-
 static bool want_shape(const Verify *v, const Node *n, const Type *shape) {
-  return shape_eq(&n->t, shape) || bad(v, n, "result %s, but the operands give %s", show(v, &n->t), show(v, shape));
+  return type_shape_eq(&n->t, shape) || bad(v, n, "result %s, but the operands give %s", show(v, &n->t), show(v, shape));
 }
 
 /* The node's shape is its operands' broadcast. */

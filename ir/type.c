@@ -112,6 +112,12 @@ bool type_eq(const Type *a, const Type *b) {
   return true;
 }
 
+bool type_shape_eq(const Type *a, const Type *b) {
+  Type t = *a;
+  t.e = b->e;
+  return type_eq(&t, b);
+}
+
 bool type_static(const Type *t) {
   for (int i = 0; i < t->rank; i++)
     if (t->d[i].sym) return false;

@@ -69,6 +69,7 @@ typedef struct Type {
 Type type_make(Elem, int rank, const int64_t *dims);
 Type type_scalar(Elem);
 bool type_eq(const Type *, const Type *);
+bool type_shape_eq(const Type *, const Type *);  /* whatever the element types */
 bool type_static(const Type *);              /* no symbols */
 bool type_count(const Type *, int64_t *n);   /* elements; false where not static or over 2^62 */
 /* Shape of numpy-style broadcasting (aligned at the last dimension); false where they do not fit. Element type is a's. */

@@ -21,7 +21,6 @@
 
 #include <assert.h>
 #include <string.h>
-#include <time.h>
 
 #define PTR_LEVEL_GRAPH(name) .graph = pass_##name
 #define PTR_LEVEL_LOWER(name) .lower = pass_##name
@@ -131,12 +130,6 @@ static bool verifies(const PassOptions *o) {
 #endif
 }
 
-static double now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
 static bool apply(State *s, const PassInfo *p, const PassOptions *o) {
   switch (p->level) {
   case LEVEL_GRAPH: s->graph = p->graph(s->graph, o); return s->graph != NULL;
@@ -159,9 +152,9 @@ static bool run_one(Ctx *ctx, State *s, PassId id, const PassOptions *o, Compare
   if (graphs ? !s->graph : !s->program) return diag(ctx, E0701, &LOC_NONE, "pass %s needs a %s", p->name, graphs ? "graph" : "program");
   if (s->graph && !check_needs(ctx, s->graph, p)) return false;
   if (o->dump) o->dump(o->dump_user, id, false, s->graph, s->program);
-  double start = now();
+  double start = clock_seconds();
   bool ok = apply(s, p, o);
-  if (o->seconds) o->seconds[id] += now() - start;
+  if (o->seconds) o->seconds[id] += clock_seconds() - start;
   if (!ok) return false;
   if (s->graph && !check_gives(ctx, s->graph, p, verifies(o))) return false;
   if (s->program && verifies(o) && !program_verify(ctx, s->program)) return broken(ctx, file, p, "the program does not verify");

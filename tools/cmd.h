@@ -50,7 +50,8 @@ typedef struct Model {
   State s;                 /* a graph, or a program from text */
   bool is_onnx;
 } Model;
-bool model_load(Cmd *, const char *path, Model *);
+bool model_load(Cmd *, const char *path, Model *);        /* an unknown leading dimension of an input is taken as 1 */
+bool model_load_batch(Cmd *, const char *path, int64_t batch, Model *); /* as batch; 0: it stays unknown */
 bool model_load_static(Cmd *, const char *path, Model *); /* E0304 where a dimension is not known */
 /* The same for given inputs (name, value; n of them): shapes are theirs, and an operator that needs a constant may use their values. */
 bool model_load_as(Cmd *, const char *path, const InputBind *, int n, Model *);

@@ -1,8 +1,5 @@
 /* Models from files, and the pass options that flags ask for. */
 #include "tools/cmd.h"
-#ifdef POPSHIFT_TRAINER
-#include "trainer/net.h"
-#endif
 
 #include <ctype.h>
 #include <errno.h>
@@ -78,21 +75,12 @@ static bool binds_of(Cmd *c, ImportOptions *o, const InputBind *more, int n_more
   return true;
 }
 
-/* What an unknown batch becomes: training binds it later, and ONNX can say an unknown one. */
-static int64_t batch_of(const Cmd *c) {
-  const char *out = cmd_get(c, FLAG_out), *dot = out ? strrchr(out, '.') : NULL;
-#ifdef POPSHIFT_TRAINER
-  if (c->verb == VERB_train || c->verb == VERB_quantize) return NET_BATCH;
-#endif
-  return !(c->verb == VERB_convert && dot && !strcmp(dot, ".onnx"));
-}
-
-bool model_load_as(Cmd *c, const char *path, const InputBind *given, int n_given, Model *m) {
+static bool load(Cmd *c, const char *path, int64_t batch, const InputBind *given, int n_given, Model *m) {
   memset(m, 0, sizeof *m);
   m->path = path;
   char *bytes;
   size_t n;
-  ImportOptions o = {.batch = batch_of(c), .external_root = cmd_get(c, FLAG_external)};
+  ImportOptions o = {.batch = batch, .external_root = cmd_get(c, FLAG_external)};
   if (!dims_of(c, &o) || !shapes_of(c, &o, given, n_given) || !binds_of(c, &o, given, n_given)) return false;
   if (!file_read(c->ctx, path, &bytes, &n)) return false;
   sha256(bytes, n, m->sha);
@@ -108,7 +96,9 @@ bool model_load_as(Cmd *c, const char *path, const InputBind *given, int n_given
   return m->s.graph || m->s.program;
 }
 
-bool model_load(Cmd *c, const char *path, Model *m) { return model_load_as(c, path, NULL, 0, m); }
+bool model_load_as(Cmd *c, const char *path, const InputBind *given, int n, Model *m) { return load(c, path, 1, given, n, m); }
+bool model_load_batch(Cmd *c, const char *path, int64_t batch, Model *m) { return load(c, path, batch, NULL, 0, m); }
+bool model_load(Cmd *c, const char *path, Model *m) { return load(c, path, 1, NULL, 0, m); }
 
 bool model_load_static(Cmd *c, const char *path, Model *m) {
   if (!model_load(c, path, m)) return false;

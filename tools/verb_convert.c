@@ -65,7 +65,7 @@ int verb_convert(Cmd *c) {
   bool onnx = dot && !strcmp(dot, ".onnx");
   if (!ir && !is_dot && !svg && !onnx) { diag(c->ctx, E0701, NULL, "cannot tell from '%s' what to write: name it .onnx, .ir, .dot or .svg", out); return EXIT_USAGE; }
   if (!dialect(c, onnx, &format, &opset)) return EXIT_USAGE;
-  if (!model_load(c, path, &m)) return diag_exit(c->ctx);
+  if (!model_load_batch(c, path, !onnx, &m)) return diag_exit(c->ctx); /* ONNX can say an unknown batch */
   if (!m.s.graph && !ir) { diag(c->ctx, E0307, NULL, "only graphs are drawn or written as ONNX, and this is a program"); return EXIT_UNSUPPORTED; }
   Graph *g = m.s.graph;
   if (g && cmd_has(c, FLAG_randomize)) {

@@ -8,7 +8,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 typedef enum Metric { TOP1, TOP5, MSE, PSNR, METRIC_COUNT } Metric;
@@ -26,12 +25,6 @@ typedef struct Job {
   int n_mean, n_std;
   int64_t *pred;                      /* of the engine now running */
 } Job;
-
-static double now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static bool read_data(Job *j) {
   Cmd *c = j->c;
@@ -121,14 +114,14 @@ static bool score_one(Job *j, int64_t s, const Tensor *y, double *sum) {
 static bool score_engine(Job *j, Engine *e, double *sum, double *seconds) {
   Tensor **out = NEWN(j->c->ctx->own, Tensor *, j->p.n_out + 1);
   bool tty = isatty(2) && !cmd_has(j->c, FLAG_quiet);
-  double start = now(), shown = start;
+  double start = clock_seconds(), shown = start;
   *sum = *seconds = 0;
   for (int64_t s = 0; s < j->n; s++) {
     Tensor *x = input_of(j, s);
     if (!x) return false;
-    double t0 = now();
+    double t0 = clock_seconds();
     bool ok = engine_run(e, &x, out);
-    double t1 = now();
+    double t1 = clock_seconds();
     *seconds += t1 - t0;
     if (ok) ok = score_one(j, s, out[0], sum);
     tensor_free(x);

@@ -17,7 +17,7 @@ typedef struct Run { Cmd *c; const char *out; json_t *phases; } Run;
 static Graph *load_float(void *user, const char *path) {
   Run *run = user;
   Model m;
-  if (!model_load(run->c, path, &m)) return NULL;
+  if (!model_load_batch(run->c, path, NET_BATCH, &m)) return NULL;
   if (m.s.graph) return m.s.graph;
   diag(run->c->ctx, E0702, NULL, "'%s' is a program, not a graph", path);
   model_free(&m);
@@ -57,7 +57,7 @@ static void weight_bytes(const Net *net, int64_t *as_float, int64_t *packed) {
   *as_float = 0;
   for (int p = 0; p < net->n_p; p++) {
     const Param *w = &net->p[p];
-    if (w->role == PARAM_STEP_A || w->role == PARAM_STEP_W) continue;
+    if (param_is_step(w)) continue;
     int width = 32;
     for (int q = 0; q < net->n_p; q++) if (net->p[q].role == PARAM_STEP_W && net->p[q].of == p) width = net->p[q].bits;
     bits += w->n * width;

@@ -20,7 +20,6 @@ const Derivative derivatives[SCALAR_COUNT] = {
 
 typedef struct Vjp {
   Graph *g;
-  Arena *scratch;
   Node **grad;       /* by id of nodes up to y: the sum so far, or NULL */
   bool *wanted;      /* depends on one of wrt */
 } Vjp;
@@ -434,7 +433,7 @@ static bool carries(const Node *n) {
 bool graph_vjp(Graph *g, Node *y, Node *dy, Node *const *wrt, int n, Node **grads) {
   assert(type_eq(&y->t, &dy->t) && elem_is_float(y->t.e));
   Arena *scratch = arena_new(g->ctx);
-  Vjp v = {.g = g, .scratch = scratch, .grad = NEWN(scratch, Node *, y->id + 1), .wanted = NEWN(scratch, bool, g->n_nodes + 1)};
+  Vjp v = {.g = g, .grad = NEWN(scratch, Node *, y->id + 1), .wanted = NEWN(scratch, bool, g->n_nodes + 1)};
   Loc at = g->at;
   bool ok = true;
   for (int i = 0; i < n; i++) if (wrt[i]->id <= y->id) v.wanted[wrt[i]->id] = true;

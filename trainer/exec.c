@@ -65,11 +65,7 @@ static Step *step_add(Exec *e, StepKind kind, const Node *n) {
 
 /* Where a step puts a node's value that it makes in one layout: the value itself, or a copy that is then moved into it. */
 static int result_in(Exec *e, const Node *n, Lie lie) {
-  Value *v = &e->v[n->id];
-  if (v->lie == lie || (v->lie != LIE_STORED && lie != LIE_STORED && lies_same(&v->t)) || (elem_eq(v->t.e, F32) && lie != LIE_LAST && v->lie != LIE_LAST)) return (int)n->id;
-  int step = e->steps.n, copy = value_as(e, (int)n->id, lie); /* its step would read the node: turned round */
-  e->steps.n = step;
-  return copy;
+  return lies_as(&e->v[n->id], lie) ? (int)n->id : value_copy(e, (int)n->id, lie);
 }
 static void finish_in(Exec *e, const Node *n, int made) {
   if (made == (int)n->id) return;
@@ -84,9 +80,7 @@ static bool group_takes(Exec *e, int at, const Node *n, bool last) {
   const Step *s = &e->steps.p[at];
   Read r;
   if (s->kind != STEP_FUSE || s->last != last) return false;
-  const Type *loop = &e->g->nodes[s->nodes.p[0]]->t;
-  if (loop->rank != n->t.rank) return false;
-  for (int i = 0; i < loop->rank; i++) if (!dim_eq(loop->d[i], n->t.d[i])) return false;
+  if (!type_shape_eq(&e->g->nodes[s->nodes.p[0]]->t, &n->t)) return false;
   for (int k = 0; k < n->n_in; k++) {
     if (e->v[n->in[k]->id].step == at && e->v[n->in[k]->id].alias < 0) continue; /* a member; an alias of one has no register */
     int v = group_operand(e, n, k, last, &r, false);
@@ -138,10 +132,7 @@ static bool plan_match(Exec *e, const Node *n) {
   DnnOp *op = e->op[n->id];
   Step *s = step_add(e, STEP_DNN, n);
   s->match = m, s->op = op, s->in[0] = x, s->in[1] = w, s->out[0] = y;
-  if (m.kind == MATCH_POOL && dnn_workspace(op)) {
-    char *p = arena_alloc(e->arena, dnn_workspace(op) + 64);
-    s->ws = p + (64 - (uintptr_t)p % 64) % 64;
-  }
+  if (m.kind == MATCH_POOL && dnn_workspace(op)) s->ws = arena_aligned(e->arena, dnn_workspace(op));
   if (m.kind == MATCH_POOL_GRAD) s->ws = e->steps.p[step_of(e, m.forward)].ws;
   finish_in(e, n, y);
   return true;
@@ -160,7 +151,7 @@ static bool plan_bn(Exec *e, const Node *n) {
     if (o && grad && o->op == OP_BN_TRAIN && o->in[0] == n->in[1] && o->a.fill == n->a.fill) forward = s;
     if (!o || o->op != n->op || o->a.fill != n->a.fill || memcmp(o->in, n->in, 3 * sizeof *n->in)) continue;
     if (st->out[n->a.flag] >= 0) return false;
-    int y = n->a.flag ? (int)n->id : e->v[n->id].lie == LIE_LAST || lies_same(t) ? (int)n->id : -1;
+    int y = n->a.flag || lies_as(&e->v[n->id], LIE_LAST) ? (int)n->id : -1;
     if (y < 0) return false;
     st->out[n->a.flag] = y;
     vec_push(e->arena, &st->nodes, (int)n->id);
@@ -257,7 +248,7 @@ static void mark_kept(Exec *e) {
 Exec *exec_new(Ctx *ctx, Dnn *dnn, const Graph *g) {
   Arena *arena = arena_new(ctx);
   Exec *e = NEW(arena, Exec);
-  *e = (Exec){.ctx = ctx, .arena = arena, .dnn = dnn, .g = g, .n_v = g->n_nodes, .cap_v = 2 * g->n_nodes + 16};
+  *e = (Exec){.ctx = ctx, .arena = arena, .dnn = dnn, .g = g, .loops = loops_best(), .n_v = g->n_nodes, .cap_v = 2 * g->n_nodes + 16};
   e->v = NEWN(arena, Value, e->cap_v);
   e->match = NEWN(arena, Match, g->n_nodes + 1);
   e->op = NEWN(arena, DnnOp *, g->n_nodes + 1);
@@ -334,7 +325,6 @@ static bool eval_step(Exec *e, Step *s) {
 }
 
 bool exec_run(Exec *e) {
-  const Loops *l = loops_best();
   bool ok = true;
   for (int v = 0; v < e->n_v; v++) if (e->v[v].alias >= 0) e->v[v].data = e->v[e->v[v].alias].data;
   for (int i = 0; ok && i < e->steps.n; i++) {
@@ -342,7 +332,7 @@ bool exec_run(Exec *e) {
     switch (s->kind) {
     case STEP_FUSE: fuse_run(e, s->fuse); break;
     case STEP_DNN: ok = dnn_step(e, s); break;
-    case STEP_SUM: sum_run(l, s->sum, f32(e, s->in[0]), f32(e, s->out[0]), s->scratch); break;
+    case STEP_SUM: sum_run(e->loops, s->sum, f32(e, s->in[0]), f32(e, s->out[0]), s->scratch); break;
     case STEP_LIE: if (!e->ran || !step_once(e, s)) lie_run(&e->v[s->in[0]], &e->v[s->out[0]]); break;
     case STEP_EVAL: ok = eval_step(e, s); break;
     }

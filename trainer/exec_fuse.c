@@ -17,7 +17,7 @@ const Loops *loops_best(void) {
 
 /* What can be in a group */
 
-static bool small_code(Elem e) { return elem_is_code(e) && e.bits <= 22 && !(e.kind == EK_BASES && e.bits > 1); }
+bool small_code(Elem e) { return elem_is_code(e) && e.bits <= 22 && !(e.kind == EK_BASES && e.bits > 1); }
 static bool number(Elem e) { return elem_eq(e, F32) || small_code(e); }
 
 /* The exact result of an operation on codes is a number of its type: it never wraps. */
@@ -92,9 +92,8 @@ bool fusable(const Node *n) {
 bool read_pattern(const Type *loop, bool last, const Type *t, bool t_last, Read *r) {
   int64_t stride[MAX_RANK] = {0}, step = 1, expect = 1;
   int lead = loop->rank - t->rank, rank = loop->rank;
-  bool t_chan = t_last && t->rank >= 3;
   for (int i = t->rank - 1; i >= 0; i--) { /* t's own strides, by its dimensions */
-    int d = !t_chan ? i : i == 0 ? 0 : i == t->rank - 1 ? 1 : i + 1;
+    int d = dim_at(t, t_last, i);
     if (t->d[d].n != 1) stride[lead + d] = step;
     step *= t->d[d].n;
   }
@@ -103,7 +102,7 @@ bool read_pattern(const Type *loop, bool last, const Type *t, bool t_last, Read 
   bool within = false;
   int64_t elements = 1;
   for (int i = rank - 1; i >= 0; i--) {
-    int d = !last ? i : i == 0 ? 0 : i == rank - 1 ? 1 : i + 1;
+    int d = dim_at(loop, last, i);
     int64_t n = loop->d[d].n;
     if (n == 1) continue;
     if (stride[d]) {
@@ -125,7 +124,7 @@ bool read_pattern(const Type *loop, bool last, const Type *t, bool t_last, Read 
 
 /* Plans */
 
-typedef struct Source { int reg; Read read; const double *wide; } Source; /* wide: an f64 scale, spread into a double register */
+typedef struct Source { int reg; Read read; } Source; /* an f64 scale takes two registers */
 typedef struct FuseOp { const Node *n; int value, reg, in[3]; bool zp_code; float code; } FuseOp;
 struct Fuse {
   int64_t count;
@@ -181,9 +180,7 @@ Fuse *fuse_new(Exec *e, const Step *s) {
   }
   f->block = (int)(BLOCK / period * period);
   f->at = NEWN(e->arena, float *, f->n_regs);
-  size_t bytes = (size_t)f->n_regs * BLOCK * sizeof(float);
-  f->memory = arena_alloc(e->arena, bytes + 64);
-  f->memory = (float *)(((uintptr_t)f->memory + 63) & ~(uintptr_t)63);
+  f->memory = arena_aligned(e->arena, (size_t)f->n_regs * BLOCK * sizeof(float));
   for (int i = 0; i < f->n_regs; i++) f->at[i] = f->memory + (size_t)i * BLOCK;
   return f;
 }
@@ -239,7 +236,6 @@ static void run_op(const Loops *l, const FuseOp *op, float *const *at, int n) {
 }
 
 void fuse_run(Exec *e, Fuse *f) {
-  const Loops *l = loops_best();
   for (int64_t start = 0; start < f->count; start += f->block) {
     int n = (int)(f->count - start < f->block ? f->count - start : f->block);
     for (int i = 0; i < f->n_sources; i++) {
@@ -251,7 +247,7 @@ void fuse_run(Exec *e, Fuse *f) {
     for (int i = 0; i < f->n_ops; i++) {
       const Value *v = &e->v[f->op[i].value];
       if (v->kept) f->at[f->op[i].reg] = (float *)v->data + start;
-      run_op(l, &f->op[i], f->at, n);
+      run_op(e->loops, &f->op[i], f->at, n);
     }
   }
 }

@@ -8,6 +8,9 @@
  * row-major or channels last [n, spatial.., c]. Of f32 the first two are the same. */
 typedef enum Lie { LIE_STORED, LIE_ROWS, LIE_LAST, LIE_COUNT } Lie;
 
+/* Dimension of the type that lies at place i in memory. */
+static inline int dim_at(const Type *t, bool last, int i) { return !last || i == 0 ? i : i == t->rank - 1 ? 1 : i + 1; }
+
 /* The value of a node, or a copy that lies otherwise. */
 typedef struct Value {
   Type t;
@@ -35,6 +38,7 @@ Match match_node(const Graph *, const Node *); /* static types; operands row-maj
 /* Element-wise groups. An operand is read whole, or repeats: element i is data[i / inner % mid + (outer ? i / outer * mid : 0)]. */
 typedef struct Read { int value; int64_t inner, mid, outer; bool whole; } Read;
 typedef struct Fuse Fuse;
+bool small_code(Elem);                                        /* its numbers are kept as floats */
 bool fusable(const Node *);                                   /* by operator and types alone */
 bool view_spreads(const Node *view, Type *aligned);           /* a view that only repeats x: x's type with dimensions of 1 put in */
 bool read_pattern(const Type *loop, bool last, const Type *t, bool t_last, Read *); /* t broadcast against the loop */
@@ -65,11 +69,14 @@ struct Exec {
   Match *match;            /* by node id */
   DnnOp **op;              /* by node id: of matched nodes */
   int *outs;               /* values of the outputs, as eval stores them */
+  const struct Loops *loops; /* of this processor */
   bool ran;                /* copies of constants are there */
 };
 
 /* exec_lie.c: where values lie, and the copies that lie otherwise. */
 bool lies_same(const Type *);                          /* channels last is row-major */
+bool lies_as(const Value *, Lie);                      /* the same memory would be read */
+int value_copy(Exec *, int value, Lie);                /* a value for such a copy, made by the step that comes next; there is none yet */
 int value_as(Exec *, int value, Lie);                  /* adds a step where there is no such copy yet */
 void lie_run(const Value *from, Value *to);
 void choose_lies(Exec *);                              /* each node's own lie, by what reads and writes it */

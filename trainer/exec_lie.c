@@ -21,8 +21,7 @@ static int root(Classes *c, int i) {
 }
 
 static void join(Classes *c, const Node *a, const Node *b) {
-  if (a->t.rank != b->t.rank || a->t.rank < 3) return;
-  for (int i = 0; i < a->t.rank; i++) if (!dim_eq(a->t.d[i], b->t.d[i])) return;
+  if (a->t.rank < 3 || !type_shape_eq(&a->t, &b->t)) return;
   int p = root(c, (int)a->id), q = root(c, (int)b->id);
   if (p == q) return;
   c->parent[p] = q;
@@ -55,7 +54,7 @@ static void node_wants(Classes *c, const Node *n) {
 static bool as_float(const Exec *e, const Node *n) {
   if (elem_eq(n->t.e, F32)) return true;
   if (e->match[n->id].kind) return true; /* sums of codes: matched only where they fit */
-  return elem_is_code(n->t.e) && n->t.e.bits <= 22 && !(n->t.e.kind == EK_BASES && n->t.e.bits > 1);
+  return small_code(n->t.e);
 }
 
 void choose_lies(Exec *e) {
@@ -76,7 +75,7 @@ void choose_lies(Exec *e) {
 
 /* Copies */
 
-static bool lies_as(const Value *v, Lie lie) {
+bool lies_as(const Value *v, Lie lie) {
   if (v->lie == lie) return true;
   if (v->lie == LIE_STORED || lie == LIE_STORED) {
     Lie other = v->lie == LIE_STORED ? lie : v->lie;
@@ -85,9 +84,7 @@ static bool lies_as(const Value *v, Lie lie) {
   return lies_same(&v->t);
 }
 
-int value_as(Exec *e, int value, Lie lie) {
-  if (lies_as(&e->v[value], lie)) return value;
-  if (e->v[value].as[lie] >= 0) return e->v[value].as[lie];
+int value_copy(Exec *e, int value, Lie lie) {
   if (e->n_v == e->cap_v) {
     e->v = arena_grow(e->arena, e->v, sizeof *e->v * (size_t)e->cap_v, sizeof *e->v * (size_t)e->cap_v * 2);
     e->cap_v *= 2;
@@ -101,6 +98,13 @@ int value_as(Exec *e, int value, Lie lie) {
   e->v[copy].step = e->steps.n;
   for (int i = 0; i < LIE_COUNT; i++) e->v[copy].as[i] = -1;
   e->v[value].as[lie] = copy;
+  return copy;
+}
+
+int value_as(Exec *e, int value, Lie lie) {
+  if (lies_as(&e->v[value], lie)) return value;
+  if (e->v[value].as[lie] >= 0) return e->v[value].as[lie];
+  int copy = value_copy(e, value, lie);
   vec_push(e->arena, &e->steps, ((Step){.kind = STEP_LIE, .in = {value, -1, -1}, .out = {copy, -1, -1}}));
   return copy;
 }
@@ -124,35 +128,33 @@ int group_operand(Exec *e, const Node *n, int k, bool last, Read *r, bool add) {
   return -1;
 }
 
-/* Element i of memory that lies channels last, in row-major. */
-#define MOVE(T) \
-  static void move_##T(const Type *t, const T *x, T *y, bool to_last) { \
-    int64_t c = t->d[1].n, spatial = 1; \
-    for (int i = 2; i < t->rank; i++) spatial *= t->d[i].n; \
-    for (int64_t n = 0; n < t->d[0].n; n++, x += c * spatial, y += c * spatial) \
-      for (int64_t i = 0; i < c; i++) \
-        for (int64_t s = 0; s < spatial; s++) { \
-          if (to_last) y[s * c + i] = x[i * spatial + s]; \
-          else y[i * spatial + s] = x[s * c + i]; \
-        } \
-  }
-MOVE(float)
+/* Numbers from row-major to channels last, or back. */
+static void move(const Type *t, const float *x, float *y, bool to_last) {
+  int64_t c = t->d[1].n, spatial = 1;
+  for (int i = 2; i < t->rank; i++) spatial *= t->d[i].n;
+  for (int64_t n = 0; n < t->d[0].n; n++, x += c * spatial, y += c * spatial)
+    for (int64_t i = 0; i < c; i++)
+      for (int64_t s = 0; s < spatial; s++) {
+        if (to_last) y[s * c + i] = x[i * spatial + s];
+        else y[i * spatial + s] = x[s * c + i];
+      }
+}
 
 void lie_run(const Value *from, Value *to) {
-  bool move = (from->lie == LIE_LAST) != (to->lie == LIE_LAST) && !lies_same(&from->t);
+  bool moves = (from->lie == LIE_LAST) != (to->lie == LIE_LAST) && !lies_same(&from->t);
   if (elem_eq(from->t.e, F32) || (from->lie != LIE_STORED && to->lie != LIE_STORED)) {
-    if (move) move_float(&from->t, from->data, to->data, to->lie == LIE_LAST);
+    if (moves) move(&from->t, from->data, to->data, to->lie == LIE_LAST);
     else memcpy(to->data, from->data, (size_t)from->count * sizeof(float));
     return;
   }
   Tensor stored = {.t = from->t, .n = from->count, .st = elem_store(from->t.e), .data = from->lie == LIE_STORED ? from->data : to->data};
   Value *f = from->lie == LIE_STORED ? to : (Value *)(uintptr_t)from;
   float *x = f->data;
-  int64_t c = move ? from->t.d[1].n : 1, spatial = 1;
-  for (int i = 2; move && i < from->t.rank; i++) spatial *= from->t.d[i].n;
+  int64_t c = moves ? from->t.d[1].n : 1, spatial = 1;
+  for (int i = 2; moves && i < from->t.rank; i++) spatial *= from->t.d[i].n;
   for (int64_t i = 0; i < from->count; i++) {
     int64_t k = i % (c * spatial), at = i - k + k / spatial + k % spatial * c; /* i is row-major */
-    if (!move) at = i;
+    if (!moves) at = i;
     if (from->lie == LIE_STORED) x[at] = (float)tensor_i(&stored, i);
     else tensor_set_i(&stored, i, (int64_t)x[at]);
   }
@@ -199,8 +201,7 @@ void assign_memory(Exec *e) {
   for (int s = 0; s < e->steps.n; s++) { /* copies of constants are made once: memory of their own */
     Value *x = &e->v[e->steps.p[s].kind == STEP_LIE ? e->steps.p[s].out[0] : 0];
     if (!step_once(e, &e->steps.p[s])) continue;
-    char *p = arena_alloc(e->arena, bytes_of(x) + 64);
-    x->data = p + (64 - (uintptr_t)p % 64) % 64;
+    x->data = arena_aligned(e->arena, bytes_of(x));
   }
   for (int s = 0; s < e->steps.n; s++) {
     for (int v = 0; v < e->n_v; v++) {
@@ -209,10 +210,7 @@ void assign_memory(Exec *e) {
       size_t need = bytes_of(x);
       int best = -1;
       for (int b = 0; b < n_buf; b++) if (buf[b].user < 0 && buf[b].size >= need && (best < 0 || buf[b].size < buf[best].size)) best = b;
-      if (best < 0) {
-        char *p = arena_alloc(e->arena, need + 64);
-        buf[best = n_buf++] = (struct Buffer){p + (64 - (uintptr_t)p % 64) % 64, need, -1};
-      }
+      if (best < 0) buf[best = n_buf++] = (struct Buffer){arena_aligned(e->arena, need), need, -1};
       buf[best].user = v;
       x->data = buf[best].p;
     }

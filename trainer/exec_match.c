@@ -217,8 +217,7 @@ static bool match_pool(const Walk *w, Match *m) {
 
 static bool same_iters(const Node *a, const Node *b) {
   const Iters *p = a->a.iters, *q = b->a.iters;
-  if (a->a.scalar != b->a.scalar || p->n_out != q->n_out || p->n_red != q->n_red || a->t.rank != b->t.rank) return false;
-  for (int i = 0; i < a->t.rank; i++) if (!dim_eq(a->t.d[i], b->t.d[i])) return false;
+  if (a->a.scalar != b->a.scalar || p->n_out != q->n_out || p->n_red != q->n_red || !type_shape_eq(&a->t, &b->t)) return false;
   for (int i = 0; i < p->n_red; i++) if (!dim_eq(p->red[i], q->red[i])) return false;
   return !memcmp(p->acc[0], q->acc[0], sizeof(Affine) * a->in[0]->t.rank);
 }
@@ -288,7 +287,7 @@ Match match_node(const Graph *g, const Node *n) {
   if (n->op != OP_CONTRACT && n->op != OP_REDUCE) return m;
   Walk w = {.n = n, .n_out = n->a.iters->n_out};
   w.total = iters_extents(n, w.ext);
-  if (n->op == OP_REDUCE) return (elem_eq(n->t.e, F32) || (elem_is_code(n->t.e) && n->t.e.bits <= 22)) && match_pool(&w, &m) ? m : (Match){.kind = MATCH_NONE};
+  if (n->op == OP_REDUCE) return (elem_eq(n->t.e, F32) || small_code(n->t.e)) && match_pool(&w, &m) ? m : (Match){.kind = MATCH_NONE};
   if (n->n_in != 2 || n->a.scalar != S_MUL || !sums_fit(&w)) return m;
   if (n->t.rank >= 3 && n->t.rank <= 5) {
     if (match_forward(&w, 0, 1, &m)) return m;

@@ -6,9 +6,6 @@
 
 enum { CHUNK = 256 }; /* rows, or 16ths of a run, whose sums stay in binary32 */
 
-/* Dimension of the type that lies at place i in memory. */
-static int dim_at(const Type *t, bool last, int i) { return !last || i == 0 ? i : i == t->rank - 1 ? 1 : i + 1; }
-
 bool sum_match(const Node *n, bool last, Sum *s) {
   if (n->op != OP_REDUCE || n->a.scalar != S_ADD || !elem_eq(n->t.e, F32)) return false;
   const Type *x = &n->in[0]->t;

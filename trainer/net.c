@@ -7,10 +7,9 @@
 #include <math.h>
 #include <string.h>
 
-Net *net_new(Ctx *ctx, const Recipe *r, const char *name, int classes) {
+Net *net_new(Ctx *ctx, const char *name, int classes) {
   Arena *arena = arena_new(ctx);
   Net *net = NEW(arena, Net);
-  (void)r;
   *net = (Net){.ctx = ctx, .arena = arena, .g = graph_new(ctx, name, NULL), .classes = classes};
   graph_sym(net->g, "N");
   return net;
@@ -43,8 +42,7 @@ int net_param(Net *net, const char *name, ParamRole role, const Type *t) {
   bool known = type_count(t, &p->n);
   assert(known && elem_eq(t->e, F32));
   (void)known;
-  char *at = arena_alloc(net->arena, (size_t)p->n * sizeof(float) + 64);
-  p->value = (float *)(void *)(at + (64 - (uintptr_t)at % 64) % 64);
+  p->value = arena_aligned(net->arena, (size_t)p->n * sizeof(float));
   return net->n_p++;
 }
 

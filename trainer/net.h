@@ -27,6 +27,8 @@ typedef struct Param {
   float least;         /* of steps: they stay at or above it */
 } Param;
 
+static inline bool param_is_step(const Param *p) { return p->role == PARAM_STEP_W || p->role == PARAM_STEP_A; }
+
 /* g: argument 0 is the raw images f32[N,C,H,W] with N a symbol, argument 1+i is parameter i; output 0 the logits f32[N,classes]. */
 typedef struct Net {
   Ctx *ctx;
@@ -48,7 +50,7 @@ Net *net_of_graph(Ctx *, Graph *g, const Recipe *, int c, int h, int w);
 void net_free(Net *);
 
 /* An empty net; and its image argument with the recipe's normalization, x*(scale/std) - mean/std in binary32: NULL with E0703. */
-Net *net_new(Ctx *, const Recipe *, const char *name, int classes);
+Net *net_new(Ctx *, const char *name, int classes);
 Node *net_images(Net *, const Recipe *, int c, int h, int w);
 /* base, or base.2, base.3 ..: no parameter's name, nor another argument's. */
 const char *net_unique(Net *, const char *base);

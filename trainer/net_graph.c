@@ -72,7 +72,7 @@ static Node *with_free_batch(Net *net, const Node *n, Node *const *in) {
 }
 
 Net *net_of_graph(Ctx *ctx, Graph *old, const Recipe *r, int c, int h, int w) {
-  Net *net = net_new(ctx, r, old->name, (int)r->net.classes);
+  Net *net = net_new(ctx, old->name, (int)r->net.classes);
   bool ok = check_ports(net, old, c, h, w);
   Arena *scratch = arena_new(ctx);
   bool bytes = ok && elem_eq(old->args[0]->t.e, U8);

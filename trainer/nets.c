@@ -163,7 +163,7 @@ Net *net_builtin(Ctx *ctx, const Recipe *r, int c, int h, int w) {
   const NetOption *hidden = recipe_net_option(r, "hidden");
   if (hidden && !(hidden->value >= 1 && hidden->value <= 65536 && hidden->value == floor(hidden->value)))
     return wrong(r, hidden->line, NULL, "hidden is a whole number from 1 to 65536%s", "");
-  Net *net = net_new(ctx, r, r->net.builtin, (int)r->net.classes);
+  Net *net = net_new(ctx, r->net.builtin, (int)r->net.classes);
   Build b = {net, net->g, r, width ? width->value : 1};
   Node *x = net_images(net, r, c, h, w), *y = x ? makers[which](&b, x, net->classes) : NULL;
   if (!x) { net_free(net); return NULL; }

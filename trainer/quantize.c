@@ -20,6 +20,12 @@ static int weight_operand(const Net *net, const Node *n) {
   return -1;
 }
 
+static int layer_count(const Net *net) {
+  int layers = 0;
+  for (int i = 0; i < net->g->n_nodes; i++) layers += weight_operand(net, net->g->nodes[i]) >= 0;
+  return layers;
+}
+
 static const char *layer_name(Net *net, const Node *n, int k) {
   const char *name = net->p[n->in[k]->a.index - 1].name, *dot = strrchr(name, '.');
   return dot && !strcmp(dot, ".weight") ? arena_strndup(net->arena, name, (size_t)(dot - name)) : name;
@@ -119,10 +125,9 @@ bool net_quantize(Net *net, const Recipe *r) {
   Arena *scratch = arena_new(net->ctx);
   Node **map = NEWN(scratch, Node *, old->n_nodes + 1);
   Put p = {net, g};
-  int layers = 0, layer = 0;
+  int layers = layer_count(net), layer = 0;
   graph_sym(g, old->syms[0]);
   for (int i = 0; i < old->n_args; i++) map[old->args[i]->id] = graph_arg(g, old->arg_names[i], &old->args[i]->t);
-  for (int i = 0; i < old->n_nodes; i++) layers += weight_operand(net, old->nodes[i]) >= 0;
   for (int i = 0; i < old->n_nodes; i++) {
     const Node *n = old->nodes[i];
     if (n->op == OP_ARG) continue;
@@ -142,9 +147,8 @@ bool net_quantize(Net *net, const Recipe *r) {
 }
 
 bool net_can_quantize(Net *net, const Recipe *r) {
-  int layers = 0, layer = 0;
+  int layers = layer_count(net), layer = 0;
   bool used[RECIPE_QUANT] = {false}, any = false;
-  for (int i = 0; i < net->g->n_nodes; i++) layers += weight_operand(net, net->g->nodes[i]) >= 0;
   for (int i = 0; i < net->g->n_nodes; i++) {
     int k = weight_operand(net, net->g->nodes[i]);
     if (k < 0) continue;

@@ -10,16 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
-
-static double now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static const char *path_in(Trainer *t, const char *name) { return arena_printf(t->arena, "%s/%s", t->o->out, name); }
 
 /* Setting up */
 
@@ -66,15 +57,13 @@ static bool make_workers(Trainer *t) {
   t->threads = rt_pool_threads(t->pool);
   t->worker = NEWN(t->arena, Worker, t->threads);
   t->shard = NEWN(t->arena, Shard, t->r->shards);
-  int64_t image = (int64_t)t->train->c * t->train->h * t->train->w;
   for (int i = 0; i < t->threads; i++) {
     Worker *w = &t->worker[i];
     w->ctx = ctx_new();
     w->ctx->limits = t->ctx->limits;
     w->ctx->limits.work = INT64_MAX;
     if (!(w->dnn = dnn_new(w->ctx))) return diag(t->ctx, E0902, NULL, "oneDNN does not start");
-    char *x = arena_alloc(t->arena, (size_t)(t->shard_size * image) * sizeof(float) + 64);
-    w->x = (float *)(void *)(x + (64 - (uintptr_t)x % 64) % 64);
+    w->x = arena_aligned(t->arena, (size_t)(t->shard_size * image_floats(t)) * sizeof(float));
     w->label = NEWN(t->arena, int32_t, t->shard_size);
     w->label64 = NEWN(t->arena, int64_t, t->shard_size);
   }
@@ -144,9 +133,7 @@ static Progress progress_of(const Trainer *t, const Show *s) {
 static bool interrupted(Trainer *t, Show *s) {
   if (!t->ctx->cancel || !*t->ctx->cancel) return false;
   progress_clear(&s->line);
-  if (state_save(t)) {
-    diag(t->ctx, E0602, NULL, "interrupted; the state is in %s", path_in(t, "checkpoint.ckpt"));
-  }
+  if (state_save(t)) diag(t->ctx, E0602, NULL, "interrupted; the state is in %s", path_in(t, "checkpoint.ckpt"));
   return true;
 }
 
@@ -155,15 +142,15 @@ static bool run_epoch(Trainer *t, Show *s) {
   if (!t->step) t->loss = 0, t->correct = t->seen = 0;
   while (t->step < t->per_epoch) {
     if (interrupted(t, s)) return false;
-    double start = now();
+    double start = clock_seconds();
     if (!train_batch(t)) { progress_clear(&s->line); return false; }
-    double end = now();
+    double end = clock_seconds();
     t->seconds += end - start, t->images += t->r->batch;
     Progress p = progress_of(t, s);
     progress_show(&s->line, &p, end);
     if (end - s->saved > t->o->save_seconds && t->step < t->per_epoch) {
       if (!state_save(t)) return false;
-      s->saved = now();
+      s->saved = clock_seconds();
     }
   }
   return true;
@@ -181,7 +168,7 @@ static bool end_epoch(Trainer *t, Show *s) {
                 .images_per_second = p.images_per_second, .seconds = t->seconds};
   if (!trainlog_write(s->log, &row)) return false;
   t->epoch++, t->step = 0;
-  s->saved = now();
+  s->saved = clock_seconds();
   return state_save(t);
 }
 
@@ -234,7 +221,7 @@ static bool run_phases(Trainer *t, Show *s, bool resumed) {
 bool train_run(Ctx *ctx, const Recipe *r, const TrainOptions *o) {
   Arena *arena = arena_new(ctx);
   Trainer t = {.ctx = ctx, .arena = arena, .r = r, .o = o, .shuffle = {r->seed, RNG_SHUFFLE}};
-  Show s = {.line = progress_new(stderr, o->quiet), .saved = now(), .test_accuracy = NAN};
+  Show s = {.line = progress_new(stderr, o->quiet), .saved = clock_seconds(), .test_accuracy = NAN};
   bool resumed = false;
   for (int i = 0; i < r->n_phase; i++) s.epochs_all += r->phase[i].epochs;
   bool ok = load_data(&t) && make_net(&t) && make_workers(&t) && make_folder(&t) && (!o->resume || state_load(&t, &resumed));

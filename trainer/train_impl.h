@@ -41,7 +41,7 @@ typedef struct Trainer {
   Arena *phase_arena;
   TrainGraph tg;
   Graph *test_graph;
-  bool last_train, last_test; /* images are wanted channels last */
+  bool last_train;         /* images are wanted channels last */
   int64_t n_values;        /* floats of all parameters, one after another */
   int64_t *offset;         /* [n_p + 1] of a parameter in them */
   double *stat_count;      /* by parameter: elements behind a batch statistic */
@@ -54,6 +54,10 @@ typedef struct Trainer {
   int32_t *order;          /* the epoch's permutation */
   double seconds; int64_t images; /* of the phase as run now */
 } Trainer;
+
+static inline int64_t image_floats(const Trainer *t) { return (int64_t)t->train->c * t->train->h * t->train->w; }
+/* A file of the run. */
+static inline const char *path_in(const Trainer *t, const char *name) { return arena_printf(t->arena, "%s/%s", t->o->out, name); }
 
 /* train_step.c */
 bool phase_build(Trainer *);                         /* graphs, plans and buffers for the net as it is */

@@ -7,7 +7,6 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char *path_in(Trainer *t, const char *name) { return arena_printf(t->arena, "%s/%s", t->o->out, name); }
 static const char *entry(Arena *a, const char *kind, const Param *p) { return arena_printf(a, "%s:%s", kind, p->name); }
 
 bool state_save(Trainer *t) {

@@ -14,8 +14,6 @@ static int piece_of(const Trainer *t, size_t n, size_t begin, size_t end) {
   return 0;
 }
 
-static int64_t image_floats(const Trainer *t) { return (int64_t)t->train->c * t->train->h * t->train->w; }
-
 /* A worker's diagnostics become the trainer's. */
 static bool workers_ok(Trainer *t) {
   for (int i = 0; i < t->threads; i++) {
@@ -36,14 +34,22 @@ static bool plan(Worker *w, Exec **e, const Graph *g) {
   return *e != NULL;
 }
 
+static void show_plan(const Trainer *t, const Exec *e) {
+  if (!t->o->verbose) return;
+  Str s = {.ctx = t->ctx};
+  exec_print(&s, e);
+  fputs(s.p ? s.p : "", stderr);
+  str_free(&s);
+}
+
 static void bind_params(const Trainer *t, Exec *e) {
   for (int p = 0; p < t->net->n_p; p++) exec_bind(e, 1 + p, t->net->p[p].value);
 }
 
-static float decay_of(const Param *p) { return p->role == PARAM_STEP_W || p->role == PARAM_STEP_A ? 0 : 1; }
+static float decay_of(const Param *p) { return param_is_step(p) ? 0 : 1; }
 
 static float grad_scale_of(const Trainer *t, const Param *p) {
-  if (p->role != PARAM_STEP_W && p->role != PARAM_STEP_A) return 1;
+  if (!param_is_step(p)) return 1;
   bool weights = p->role == PARAM_STEP_W || p->is_signed;
   double n = (double)p->elements * (p->role == PARAM_STEP_A ? (double)t->r->batch : 1);
   return (float)uniq_grad_scale(p->bits, weights, n);
@@ -85,13 +91,7 @@ bool phase_build(Trainer *t) {
     exec_bind(w->train, t->net->n_p + 1, w->label64);
   }
   t->last_train = exec_channels_last(t->worker->train, 0);
-  t->last_test = exec_channels_last(t->worker->test, 0);
-  if (t->o->verbose) {
-    Str s = {.ctx = t->ctx};
-    exec_print(&s, t->worker->train);
-    fprintf(stderr, "%s", s.p ? s.p : "");
-    str_free(&s);
-  }
+  show_plan(t, t->worker->train);
   lay_out(t);
   return true;
 }
@@ -246,12 +246,7 @@ bool evaluate(Trainer *t, const Graph *g, const Dataset *d, bool u8, int32_t *pr
   }
   bool ok = workers_ok(t);
   if (ok) test.last = exec_channels_last(test.e[0], 0);
-  if (ok && own && t->o->verbose) {
-    Str s = {.ctx = t->ctx};
-    exec_print(&s, test.e[0]);
-    fprintf(stderr, "%s", s.p ? s.p : "");
-    str_free(&s);
-  }
+  if (ok && own) show_plan(t, test.e[0]);
   if (ok) rt_pool_for(t->pool, (size_t)test.n_chunks, test_task, &test);
   ok = ok && workers_ok(t);
   int64_t correct = 0;
