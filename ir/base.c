@@ -533,25 +533,52 @@ static bool write_all(int fd, const char *bytes, size_t n) {
   return true;
 }
 
+/* Fills and closes the new file temp, then renames it to path; temp is gone after a failure. errno, or 0. */
+static int fill_and_rename(int fd, const char *temp, const char *path, const char *bytes, size_t n, bool sync) {
+  int error = 0;
+  errno = 0;
+  if (!write_all(fd, bytes, n)) error = errno ? errno : EIO;
+  if (!error && sync && fsync(fd)) error = errno;
+  if (close(fd) && !error) error = errno;
+  if (!error && rename(temp, path)) error = errno;
+  if (error) unlink(temp);
+  return error;
+}
+
 /* Writes beside `path` under a name that did not exist, then renames. errno on failure, 0 on success. */
 static int write_renamed(const char *path, const char *bytes, size_t n) {
   Str temp = {0};
-  int fd = -1, error = 0;
+  int fd = -1, error;
   for (int attempt = 0; fd < 0 && attempt < 1000; attempt++) {
     temp.n = 0;
     str_printf(&temp, "%s.tmp%ld-%d", path, (long)getpid(), attempt);
     fd = open(temp.p, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (fd < 0 && errno != EEXIST) break;
   }
-  if (fd < 0) error = errno;
-  if (fd >= 0) {
-    if (!write_all(fd, bytes, n)) error = errno ? errno : EIO;
-    if (close(fd) && !error) error = errno;
-    if (!error && rename(temp.p, path)) error = errno;
-    if (error) unlink(temp.p);
-  }
+  error = fd < 0 ? errno : fill_and_rename(fd, temp.p, path, bytes, n, false);
   str_free(&temp);
   return error;
+}
+
+static int sync_folder(const char *path) {
+  const char *slash = strrchr(path, '/');
+  char *dir = strndup(path, slash ? (size_t)(slash - path) + 1 : 0);
+  int fd = dir ? open(*dir ? dir : ".", O_RDONLY | O_CLOEXEC) : -1, error = fd < 0 || fsync(fd) ? errno : 0;
+  if (fd >= 0) close(fd);
+  free(dir);
+  return error == EINVAL ? 0 : error; /* a file system without it */
+}
+
+bool file_replace(Ctx *ctx, const char *path, const char *bytes, size_t n) {
+  Str temp = {.ctx = ctx};
+  str_printf(&temp, "%s.tmp", path);
+  int fd = open(temp.p, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  int error = fd < 0 ? errno : fill_and_rename(fd, temp.p, path, bytes, n, true);
+  if (!error) error = sync_folder(path);
+  str_free(&temp);
+  Loc loc = LOC_NONE;
+  loc.file = path;
+  return !error || diag(ctx, E0502, &loc, "cannot write: %s", strerror(error));
 }
 
 bool file_write(Ctx *ctx, const char *path, const char *bytes, size_t n) {

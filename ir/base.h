@@ -124,6 +124,9 @@ double clock_seconds(void);   /* of a monotonic clock, for durations */
  * renames, so that nothing half-written stays; path "-" is standard output. E05xx on failure. */
 bool file_read(Ctx *, const char *path, char **bytes, size_t *n); /* malloc'd and NUL-terminated beyond n; caller frees */
 bool file_write(Ctx *, const char *path, const char *bytes, size_t n);
+/* The same for a file that one process writes again and again: synced, so that after a crash there is the old file or the new one;
+ * path.tmp, where a killed process left it, is overwritten. */
+bool file_replace(Ctx *, const char *path, const char *bytes, size_t n);
 
 /* Files to be written together: a backend's result. Names are relative to the output's folder. */
 typedef struct OutFile { const char *name; Str text; } OutFile;

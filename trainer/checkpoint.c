@@ -3,12 +3,9 @@
 #include "runtime/array.h"
 
 #include <assert.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { MAGIC_BYTES = 16, MAX_ENTRIES = 1000000 };
 static const char magic[MAGIC_BYTES + 1] = "popshift.ckpt 1\n";
@@ -97,33 +94,8 @@ static void put_u64(Str *s, uint64_t v) { put_bytes(s, &v, 8, 8); }
 static void put_u32(Str *s, uint32_t v) { put_bytes(s, &v, 4, 4); }
 static void put_padding(Str *s) { str_putn(s, "\0\0\0\0\0\0\0", (8 - s->n % 8) % 8); }
 
-static int sync_folder(const char *path) {
-  const char *slash = strrchr(path, '/');
-  char *dir = strndup(path, slash ? (size_t)(slash - path) + 1 : 0);
-  int fd = dir ? open(*dir ? dir : ".", O_RDONLY | O_CLOEXEC) : -1, error = fd < 0 || fsync(fd) ? errno : 0;
-  if (fd >= 0) close(fd);
-  free(dir);
-  return error == EINVAL ? 0 : error; /* a file system without it */
-}
-
-/* Beside path under a name of this process, synced, then renamed. errno, or 0. */
-static int replace(const char *path, const char *temp, const Str *s) {
-  int fd = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666), error = fd < 0 ? errno : 0;
-  for (size_t at = 0; !error && at < s->n;) {
-    size_t left = s->n - at;
-    ssize_t done = write(fd, s->p + at, left < 1u << 30 ? left : 1u << 30);
-    if (done > 0) at += (size_t)done;
-    else if (done == 0 || errno != EINTR) error = done ? errno : EIO;
-  }
-  if (!error && fsync(fd)) error = errno;
-  if (fd >= 0 && close(fd) && !error) error = errno;
-  if (!error && rename(temp, path)) error = errno;
-  if (error && fd >= 0) unlink(temp);
-  return error ? error : sync_folder(path);
-}
-
 bool ckpt_write(const Ckpt *k, const char *path) {
-  Str s = {.ctx = k->ctx}, temp = {.ctx = k->ctx};
+  Str s = {.ctx = k->ctx};
   str_putn(&s, magic, MAGIC_BYTES);
   put_u64(&s, (uint64_t)k->entry.n);
   for (int i = 0; i < k->entry.n; i++) {
@@ -138,13 +110,9 @@ bool ckpt_write(const Ckpt *k, const char *path) {
     put_padding(&s);
   }
   put_u64(&s, fnv(FNV_START, s.p, s.n));
-  str_printf(&temp, "%s.tmp", path); /* what a killed process left is overwritten */
-  int error = replace(path, temp.p, &s);
+  bool ok = file_replace(k->ctx, path, s.p, s.n);
   str_free(&s);
-  str_free(&temp);
-  Loc loc = LOC_NONE;
-  loc.file = path;
-  return !error || diag(k->ctx, E0502, &loc, "cannot write: %s", strerror(error));
+  return ok;
 }
 
 /* Reading: every length is compared with what is left before it is used. */
