@@ -230,7 +230,7 @@ bool train_run(Ctx *ctx, const Recipe *r, const TrainOptions *o) {
   if (ok) ok = (s.log = trainlog_open(ctx, path_in(&t, "log.jsonl"), resumed ? t.iteration : -1)) != NULL;
   ok = ok && run_phases(&t, &s, resumed);
   progress_clear(&s.line);
-  if (!ok && ctx->cancel && *ctx->cancel && t.iteration) diag_hint(ctx, "the same command with --resume goes on");
+  if (!ok && ctx->cancel && *ctx->cancel && t.lock > 0 && !access(path_in(&t, "checkpoint.ckpt"), F_OK)) diag_hint(ctx, "the same command with --resume goes on");
   if (t.lock > 0) close(t.lock);
   trainlog_close(s.log);
   phase_free(&t);

@@ -31,7 +31,7 @@ expect 0 train one --threads 1
 for f in float.onnx w2a2.onnx w2a2.predictions; do cmp run/$f one/$f || fail "one thread and two give different bytes"; done
 
 rc=0
-timeout -s INT 1 "$POPSHIFT" train --recipe "$recipe" --data $data -o two --threads 1 --set data.samples=4096 --set phases.0.epochs=1 --set phases.1.epochs=1 >out 2>err || rc=$?
+timeout --foreground --preserve-status -s INT 1 "$POPSHIFT" train --recipe "$recipe" --data $data -o two --threads 1 --set data.samples=4096 --set phases.0.epochs=1 --set phases.1.epochs=1 >out 2>err || rc=$?
 [ -e two/checkpoint.ckpt ] || { echo "interrupted before the first checkpoint: resuming is not tested"; return 0; }
 [ $rc != 0 ] || { echo "ended before it was interrupted: resuming is not tested here (test_train_determinism does)"; return 0; }
 says err resume
