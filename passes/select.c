@@ -133,6 +133,18 @@ static Node *select_rule(Rewrite *rw, const Node *n, Node *const *in) {
   return node_new(rw->g, OP_CONTRACT, &n->t, n->n_in, in, &a, &n->loc);
 }
 
+static bool no_layer(Graph *g, Kernel k, const char *layer) {
+  const char **names = NEWN(g->ctx->own, const char *, g->n_nodes + 1);
+  int n = 0;
+  for (int i = 0; i < g->n_nodes; i++)
+    if (g->nodes[i]->op == OP_CONTRACT && g->nodes[i]->loc.name) names[n++] = g->nodes[i]->loc.name;
+  diag(g->ctx, E0308, NULL, "kernel %s is forced for \"%s\", but no such layer contracts", kernel_names[k], layer);
+  const char *near = nearest(layer, names, n);
+  if (near) diag_hint(g->ctx, "did you mean \"%s\"? --explain shows every layer", near);
+  else diag_hint(g->ctx, n ? "--explain shows every layer, \"%s\" is one" : "no layer that contracts has a name%s", n ? names[0] : "");
+  return false;
+}
+
 /* Layers that are forced by name must exist. */
 static bool forces_exist(Graph *g, const PassOptions *opt) {
   for (int i = 0; i < opt->n_force; i++) {
@@ -140,7 +152,7 @@ static bool forces_exist(Graph *g, const PassOptions *opt) {
     bool found = !layer;
     for (int k = 0; k < g->n_nodes && !found; k++)
       found = g->nodes[k]->op == OP_CONTRACT && g->nodes[k]->loc.name && !strcmp(g->nodes[k]->loc.name, layer);
-    if (!found) return diag(g->ctx, E0308, NULL, "kernel %s is forced for \"%s\", but no such layer contracts", kernel_names[opt->force[i].kernel], layer);
+    if (!found) return no_layer(g, opt->force[i].kernel, layer);
   }
   return true;
 }

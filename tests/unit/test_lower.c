@@ -567,7 +567,7 @@ END_TEST
 
 START_TEST(explained) {
   Ctx *ctx = ctx_new();
-  PassOptions o = {.target = target_find("x86-64-v4")};
+  PassOptions o = {.target = target_find("x86-64-v4-vnni")};
   Graph *g = parse(ctx, two_layers);
   Str s = {.ctx = ctx};
   explain_select(&s, g, &o);
