@@ -129,17 +129,24 @@ static const char *features_of(Job *j, const Target *t) {
 static bool emit_llvm(Job *j) {
   static const struct { Emit e; LlvmKind kind; } kinds[] = {
     {EMIT_LL, LLVM_LL}, {EMIT_BC, LLVM_BC}, {EMIT_ASM, LLVM_ASM}, {EMIT_OBJ, LLVM_OBJ}, {EMIT_SO, LLVM_OBJ}};
+  LlvmVariant *v = NEWN(j->c->ctx->own, LlvmVariant, j->n_variants + 1);
   LlvmOptions o = {.triple = cmd_get(j->c, FLAG_triple), .cpu = cmd_get(j->c, FLAG_cpu), .features = cmd_get(j->c, FLAG_features), .opt = 3};
   if (!o.triple) { /* the target's machine; its features go with its processor */
     o.triple = j->opt.target->triple;
     if (!o.cpu && !o.features) o.features = features_of(j, j->opt.target);
     if (!o.cpu) o.cpu = j->opt.target->cpu;
   }
+  for (int i = 0; i < j->n_variants; i++) {
+    const Target *t = j->variant_target[i];
+    v[i] = (LlvmVariant){j->variants[i].p, j->variants[i].machine, {.triple = j->variant_target[0]->triple, .cpu = t->cpu, .features = features_of(j, t), .opt = 3}};
+    if (*v[i].machine.arch && strcmp(v[i].machine.arch, v[0].machine.arch))
+      return diag(j->c->ctx, E0307, NULL, "an object is for one architecture: %s is for %s, %s for %s", v[0].machine.name, v[0].machine.arch, v[i].machine.name, v[i].machine.arch);
+  }
   bool ok = true;
   for (size_t i = 0; ok && i < sizeof kinds / sizeof *kinds; i++) {
     if (!j->want[kinds[i].e]) continue;
     Str s = {.ctx = j->c->ctx};
-    ok = llvm_emit(j->c->ctx, j->program, &o, kinds[i].kind, &s) &&
+    ok = (j->n_variants ? llvm_emit_variants(j->c->ctx, v, j->n_variants, kinds[i].kind, &s) : llvm_emit(j->c->ctx, j->program, &o, kinds[i].kind, &s)) &&
          (kinds[i].e == EMIT_SO ? emit_so(j, &s) : file_write(j->c->ctx, job_file(j, kinds[i].e), s.p, s.n));
     str_free(&s);
   }
@@ -280,7 +287,8 @@ static bool variants_of(Job *j) {
   j->variants[k] = (CVariant){NULL, {t->name, "", ""}};
   j->variant_target[k] = t;
   j->n_variants = k + 1;
-  return true;
+  return !(cmd_has(j->c, FLAG_triple) || cmd_has(j->c, FLAG_cpu) || cmd_has(j->c, FLAG_features)) ||
+         diag(j->c->ctx, E0701, NULL, "--triple, --cpu and --features are for one target");
 }
 
 /* The native program, or one for each variant. */
