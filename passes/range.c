@@ -210,37 +210,62 @@ static Range *view_range(Ranges *rs, const Node *n) {
   return y;
 }
 
-static Range *reshape_range(Ranges *rs, const Node *n) {
-  const Type *from = &n->in[0]->t, *to = &n->t;
-  const Range *r = range_of(rs, n->in[0]);
-  int64_t d[MAX_RANK] = {0};
-  uint32_t keep = 0;
-  int f = 0, t = 0;
-  if (!r) return NULL;
-  while (f < from->rank || t < to->rank) { /* runs of dimensions with equal products */
-    int f0 = f, t0 = t;
+/* Dimensions f0..f of the operand hold the same elements as t0..t of the result; known: more than one range. */
+typedef struct Run { int f0, f, t0, t; bool known; } Run;
+
+/* Smallest runs with equal products; their count, or -1 where symbols or empty dimensions stand between. */
+static int reshape_runs(const Type *from, const Type *to, Run *runs) {
+  int f = 0, t = 0, n = 0;
+  while (f < from->rank || t < to->rank) {
     int64_t pf = 1, pt = 1;
+    Run r = {.f0 = f, .t0 = t};
     if (f < from->rank && t < to->rank && dim_eq(from->d[f], to->d[t])) f++, t++;
     else do {
       bool take_from = (pf <= pt && f < from->rank) || t == to->rank;
+      if (take_from && f == from->rank) return -1;
       Dim m = take_from ? from->d[f] : to->d[t];
-      if (m.sym || m.n == 0 || (take_from ? f == from->rank : t == to->rank)) {
-        const Range *one = collapse(rs, r, from->rank, 0);
-        return range_one(rs, to->rank, one->lo[0], one->hi[0]);
-      }
+      if (m.sym || m.n == 0) return -1;
       if (take_from) pf *= m.n, f++;
       else pt *= m.n, t++;
     } while (pf != pt);
-    bool full = true;
-    for (int i = f0; i < f; i++) full = full && r->d[i] == from->d[i].n;
-    for (int i = f0; i < f; i++) keep |= full ? 1u << i : 0;
-    for (int i = t0; i < t; i++) d[i] = full ? to->d[i].n : 1;
+    r.f = f, r.t = t;
+    runs[n++] = r;
   }
-  r = collapse(rs, r, from->rank, keep);
+  return n;
+}
+
+/* Each run keeps its ranges where the result has not too many. */
+static Range *reshape_range(Ranges *rs, const Node *n) {
+  const Type *from = &n->in[0]->t, *to = &n->t;
+  const Range *r = range_of(rs, n->in[0]);
+  Run runs[2 * MAX_RANK];
+  int64_t d[MAX_RANK] = {0}, idx[MAX_RANK] = {0}, at[MAX_RANK] = {0}, count = 1;
+  if (!r) return NULL;
+  int n_runs = reshape_runs(from, to, runs);
+  for (int k = 0; k < n_runs; k++) {
+    for (int i = runs[k].f0; i < runs[k].f; i++) runs[k].known = runs[k].known || r->d[i] > 1;
+    for (int i = runs[k].t0; i < runs[k].t; i++)
+      if (!mul_ok(count, d[i] = runs[k].known ? to->d[i].n : 1, &count)) count = INT64_MAX;
+  }
+  if (n_runs < 0 || count > RANGE_MAX) {
+    const Range *one = collapse(rs, r, from->rank, 0);
+    return range_one(rs, to->rank, one->lo[0], one->hi[0]);
+  }
   Range *y = range_make(rs, to->rank, d);
-  assert(y->n == r->n);
-  memcpy(y->lo, r->lo, (size_t)r->n * sizeof *r->lo);
-  memcpy(y->hi, r->hi, (size_t)r->n * sizeof *r->hi);
+  for (int64_t e = 0; e < y->n; e++) {
+    for (int k = 0; k < n_runs; k++) {
+      int64_t v = 0;
+      for (int i = runs[k].t0; runs[k].known && i < runs[k].t; i++) v = v * to->d[i].n + idx[i];
+      for (int i = runs[k].f - 1; i >= runs[k].f0; i--) {
+        at[i] = v % (from->d[i].sym ? 1 : from->d[i].n);
+        v /= from->d[i].sym ? 1 : from->d[i].n;
+      }
+    }
+    int64_t src = range_index(r, from->rank, from->rank, at);
+    y->lo[e] = r->lo[src];
+    y->hi[e] = r->hi[src];
+    next_index(to->rank, d, idx);
+  }
   return y;
 }
 

@@ -28,8 +28,9 @@ static void pin(Slices *s, const Node *n, int i) {
   for (int64_t k = 0; item(s, n, i, 0) >= 0 && k < slices_dim(n, i).n; k++) pin_item(s, item(s, n, i, k));
 }
 
+/* The whole value. */
 static void pin_all(Slices *s, const Node *n) {
-  for (int i = 0; has_items(s, n) && i < slices_iters(n); i++) pin(s, n, i);
+  for (int i = 0; has_items(s, n) && i < n->t.rank; i++) pin(s, n, i);
 }
 
 /* An item that is not there stays. */
