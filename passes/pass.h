@@ -51,6 +51,9 @@ Target *target_read(Ctx *, const char *path);
 
 typedef struct Force { Kernel kernel; const char *layer; } Force; /* layer NULL: all contractions of codes */
 
+/* What prune and widths take out: output channels of a layer that are one number, or that nobody reads; thresholds out of reach. */
+typedef enum Dead { DEAD_CONSTANT, DEAD_UNREAD, DEAD_THRESHOLDS, DEAD_COUNT } Dead;
+
 typedef struct PassOptions {
   const Target *target;
   bool hls;                       /* lower for HLS: exact widths, no packing, pipelined loops */
@@ -61,6 +64,8 @@ typedef struct PassOptions {
   void (*dump)(void *user, PassId, bool after, const Graph *, const Program *);
   void *dump_user;
   double *seconds;                /* [PASS_COUNT], added to; or NULL */
+  void (*dead)(void *user, Dead, const Node *at, int64_t n); /* a contract, or thresholds, of the graph before; or NULL */
+  void *dead_user;
 } PassOptions;
 
 typedef struct PassInfo {

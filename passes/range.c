@@ -1,8 +1,10 @@
 #include "passes/range.h"
 
 #include "passes/access.h"
+#include "passes/region.h"
 
 #include <assert.h>
+#include <math.h>
 #include <string.h>
 
 __extension__ typedef __int128 wide;
@@ -208,37 +210,62 @@ static Range *view_range(Ranges *rs, const Node *n) {
   return y;
 }
 
-static Range *reshape_range(Ranges *rs, const Node *n) {
-  const Type *from = &n->in[0]->t, *to = &n->t;
-  const Range *r = range_of(rs, n->in[0]);
-  int64_t d[MAX_RANK] = {0};
-  uint32_t keep = 0;
-  int f = 0, t = 0;
-  if (!r) return NULL;
-  while (f < from->rank || t < to->rank) { /* runs of dimensions with equal products */
-    int f0 = f, t0 = t;
+/* Dimensions f0..f of the operand hold the same elements as t0..t of the result; known: more than one range. */
+typedef struct Run { int f0, f, t0, t; bool known; } Run;
+
+/* Smallest runs with equal products; their count, or -1 where symbols or empty dimensions stand between. */
+static int reshape_runs(const Type *from, const Type *to, Run *runs) {
+  int f = 0, t = 0, n = 0;
+  while (f < from->rank || t < to->rank) {
     int64_t pf = 1, pt = 1;
+    Run r = {.f0 = f, .t0 = t};
     if (f < from->rank && t < to->rank && dim_eq(from->d[f], to->d[t])) f++, t++;
     else do {
       bool take_from = (pf <= pt && f < from->rank) || t == to->rank;
+      if (take_from && f == from->rank) return -1;
       Dim m = take_from ? from->d[f] : to->d[t];
-      if (m.sym || m.n == 0 || (take_from ? f == from->rank : t == to->rank)) {
-        const Range *one = collapse(rs, r, from->rank, 0);
-        return range_one(rs, to->rank, one->lo[0], one->hi[0]);
-      }
+      if (m.sym || m.n == 0) return -1;
       if (take_from) pf *= m.n, f++;
       else pt *= m.n, t++;
     } while (pf != pt);
-    bool full = true;
-    for (int i = f0; i < f; i++) full = full && r->d[i] == from->d[i].n;
-    for (int i = f0; i < f; i++) keep |= full ? 1u << i : 0;
-    for (int i = t0; i < t; i++) d[i] = full ? to->d[i].n : 1;
+    r.f = f, r.t = t;
+    runs[n++] = r;
   }
-  r = collapse(rs, r, from->rank, keep);
+  return n;
+}
+
+/* Each run keeps its ranges where the result has not too many. */
+static Range *reshape_range(Ranges *rs, const Node *n) {
+  const Type *from = &n->in[0]->t, *to = &n->t;
+  const Range *r = range_of(rs, n->in[0]);
+  Run runs[2 * MAX_RANK];
+  int64_t d[MAX_RANK] = {0}, idx[MAX_RANK] = {0}, at[MAX_RANK] = {0}, count = 1;
+  if (!r) return NULL;
+  int n_runs = reshape_runs(from, to, runs);
+  for (int k = 0; k < n_runs; k++) {
+    for (int i = runs[k].f0; i < runs[k].f; i++) runs[k].known = runs[k].known || r->d[i] > 1;
+    for (int i = runs[k].t0; i < runs[k].t; i++)
+      if (!mul_ok(count, d[i] = runs[k].known ? to->d[i].n : 1, &count)) count = INT64_MAX;
+  }
+  if (n_runs < 0 || count > RANGE_MAX) {
+    const Range *one = collapse(rs, r, from->rank, 0);
+    return range_one(rs, to->rank, one->lo[0], one->hi[0]);
+  }
   Range *y = range_make(rs, to->rank, d);
-  assert(y->n == r->n);
-  memcpy(y->lo, r->lo, (size_t)r->n * sizeof *r->lo);
-  memcpy(y->hi, r->hi, (size_t)r->n * sizeof *r->hi);
+  for (int64_t e = 0; e < y->n; e++) {
+    for (int k = 0; k < n_runs; k++) {
+      int64_t v = 0;
+      for (int i = runs[k].t0; runs[k].known && i < runs[k].t; i++) v = v * to->d[i].n + idx[i];
+      for (int i = runs[k].f - 1; i >= runs[k].f0; i--) {
+        at[i] = v % (from->d[i].sym ? 1 : from->d[i].n);
+        v /= from->d[i].sym ? 1 : from->d[i].n;
+      }
+    }
+    int64_t src = range_index(r, from->rank, from->rank, at);
+    y->lo[e] = r->lo[src];
+    y->hi[e] = r->hi[src];
+    next_index(to->rank, d, idx);
+  }
   return y;
 }
 
@@ -258,14 +285,51 @@ static wide red_product(const Iters *it, uint32_t skip) {
 
 static wide clamp62(wide v) { return v > (wide)1 << 62 ? (wide)1 << 62 : v < -((wide)1 << 62) ? -((wide)1 << 62) : v; }
 
-/* Weights w at operand kw, activations alo..ahi: sums for every combination of the output iterators that w's access reads. */
-static bool weighted_sums(Ranges *rs, const Node *n, int kw, int64_t alo, int64_t ahi, Sums *s) {
+/* Ranges of operand k where the iterators run to ext (1: those that do not matter): dimensions that such iterators alone reach keep theirs. */
+typedef struct Operand { const Range *r; const Affine *acc; int rank; wide lo, hi; } Operand; /* lo..hi: of what is outside, or empty */
+
+static bool operand_ranges(Ranges *rs, const Node *n, int k, const int64_t *ext, Operand *o) {
+  int64_t all[MAX_ITERS];
+  int total = iters_extents(n, all), rank = n->in[k]->t.rank;
+  const Range *r = range_of(rs, n->in[k]);
+  uint32_t keep = 0;
+  if (!r || r->n == 0) return false;
+  bool inside = access_inside(n, k);
+  *o = (Operand){.acc = n->a.iters->acc[k], .rank = rank, .lo = inside ? INT64_MAX : (wide)n->a.fill, .hi = inside ? INT64_MIN : (wide)n->a.fill};
+  for (int j = 0; j < rank; j++) {
+    const Affine *a = &o->acc[j];
+    wide least = a->base, most = a->base;
+    bool known = a->div == 1;
+    for (int i = 0; i < total; i++) {
+      known = known && (a->coef[i] == 0 || ext[i] == all[i]);
+      *(a->coef[i] < 0 ? &least : &most) += (wide)a->coef[i] * (all[i] - 1);
+    }
+    if (known && least >= 0 && most < r->d[j]) keep |= 1u << j;
+  }
+  o->r = collapse(rs, r, rank, keep);
+  return true;
+}
+
+static void operand_at(const Operand *o, int total, const int64_t *idx, wide *lo, wide *hi) {
+  int64_t at = 0;
+  for (int j = 0; j < o->rank; j++) {
+    int64_t v = o->r->d[j] == 1 ? 0 : o->acc[j].base;
+    for (int i = 0; i < total && o->r->d[j] != 1; i++) v += o->acc[j].coef[i] * idx[i];
+    at = at * o->r->d[j] + v;
+  }
+  *lo = wmin(o->lo, o->r->lo[at]);
+  *hi = wmax(o->hi, o->r->hi[at]);
+}
+
+/* Weights w at operand kw by the other operand's ranges: sums for every combination of the output iterators that w's access reads. */
+static bool weighted_sums(Ranges *rs, const Node *n, int kw, Sums *s) {
   const Iters *it = n->a.iters;
   const Tensor *w = n->in[kw]->a.value;
   int64_t d[MAX_RANK] = {0}, ext[MAX_ITERS], idx[MAX_ITERS] = {0}, inner = 1;
   int total = iters_extents(n, ext), rank = n->in[kw]->t.rank;
   uint32_t red_used = 0;
   wide rows = 1;
+  Operand x;
   for (int i = 0; i < total; i++) {
     bool used = false;
     for (int j = 0; j < rank; j++) used = used || it->acc[kw][j].coef[i] != 0;
@@ -276,11 +340,12 @@ static bool weighted_sums(Ranges *rs, const Node *n, int kw, int64_t alo, int64_
     else inner *= ext[i];
     if (rows > RANGE_MAX) return false;
   }
+  if (!operand_ranges(rs, n, 1 - kw, ext, &x)) return false;
   wide times = red_product(it, red_used);
   s->whole = range_make(rs, n->t.rank, d);
   s->plo = s->phi = 0;
   for (int64_t r = 0; r < s->whole->n; r++) {
-    wide lo = 0, hi = 0, plo = 0, phi = 0;
+    wide lo = 0, hi = 0, plo = 0, phi = 0, alo, ahi;
     for (int64_t q = 0; q < inner; q++) {
       int64_t at = 0;
       for (int j = 0; j < rank; j++) {
@@ -290,7 +355,8 @@ static bool weighted_sums(Ranges *rs, const Node *n, int kw, int64_t alo, int64_
         at = at * n->in[kw]->t.d[j].n + v / a->div;
       }
       int64_t c = tensor_i(w, at);
-      wide tl = (wide)c * (c > 0 ? alo : ahi) * times, th = (wide)c * (c > 0 ? ahi : alo) * times;
+      operand_at(&x, total, idx, &alo, &ahi);
+      wide tl = c * (c > 0 ? alo : ahi) * times, th = c * (c > 0 ? ahi : alo) * times;
       lo = clamp62(lo + tl), hi = clamp62(hi + th);
       plo = clamp62(plo + wmin(tl, 0)), phi = clamp62(phi + wmax(th, 0));
       next_index(total, ext, idx);
@@ -303,26 +369,38 @@ static bool weighted_sums(Ranges *rs, const Node *n, int kw, int64_t alo, int64_
   return true;
 }
 
-/* Sums of up to `terms` terms of lo..hi each; fewer: terms may be left out. */
-static void uniform_sums(Ranges *rs, const Node *n, wide terms, bool fewer, wide lo, wide hi, Sums *s) {
+/* Sums of `terms` terms of lo..hi each. */
+static void uniform_sums(Ranges *rs, const Node *n, wide terms, wide lo, wide hi, Sums *s) {
   wide slo = clamp62(clamp62(lo) * terms), shi = clamp62(clamp62(hi) * terms);
   s->plo = wmin(slo, 0);
   s->phi = wmax(shi, 0);
-  s->whole = range_one(rs, n->t.rank, (int64_t)(fewer ? s->plo : slo), (int64_t)(fewer ? s->phi : shi));
+  s->whole = range_one(rs, n->t.rank, (int64_t)slo, (int64_t)shi);
 }
 
 static bool word_sums(Ranges *rs, const Node *n, Sums *s) { /* popcounts of words */
-  uniform_sums(rs, n, red_product(n->a.iters, 0), false, 0, n->in[0]->t.e.bits, s);
+  uniform_sums(rs, n, red_product(n->a.iters, 0), 0, n->in[0]->t.e.bits, s);
   return true;
+}
+
+/* An add-reduce: as many terms as the reduction has, each of the range that the window's elements share. */
+static bool reduce_sums(Ranges *rs, const Node *n, Sums *s) {
+  wide terms = red_product(n->a.iters, 0);
+  bool fewer = !access_inside(n, 0);
+  s->whole = access_range(rs, n);
+  s->plo = s->phi = 0;
+  for (int64_t i = 0; s->whole && i < s->whole->n; i++) {
+    wide lo = clamp62(clamp62(s->whole->lo[i]) * terms), hi = clamp62(clamp62(s->whole->hi[i]) * terms);
+    s->plo = wmin(s->plo, lo);
+    s->phi = wmax(s->phi, hi);
+    s->whole->lo[i] = (int64_t)(fewer ? wmin(lo, 0) : lo);
+    s->whole->hi[i] = (int64_t)(fewer ? wmax(hi, 0) : hi);
+  }
+  return s->whole != NULL;
 }
 
 static bool sums_of(Ranges *rs, const Node *n, Sums *s) {
   int64_t lo[3], hi[3];
-  if (n->op == OP_REDUCE) {
-    if (!range_hull(rs, n->in[0], &lo[0], &hi[0])) return false;
-    uniform_sums(rs, n, red_product(n->a.iters, 0), !access_inside(n, 0), lo[0], hi[0], s);
-    return true;
-  }
+  if (n->op == OP_REDUCE) return reduce_sums(rs, n, s);
   if (n->a.scalar != S_MUL) return n->n_in == 2 && word_sums(rs, n, s);
   for (int k = 0; k < n->n_in; k++)
     if (!range_hull(rs, n->in[k], &lo[k], &hi[k])) return false;
@@ -332,13 +410,13 @@ static bool sums_of(Ranges *rs, const Node *n, Sums *s) {
   }
   if (n->n_in == 2)
     for (int k = 1; k >= 0; k--)
-      if (node_is_const(n->in[k]) && access_inside(n, k) && weighted_sums(rs, n, k, lo[1 - k], hi[1 - k], s)) return true;
+      if (node_is_const(n->in[k]) && access_inside(n, k) && weighted_sums(rs, n, k, s)) return true;
   wide l = lo[0], h = hi[0];
   for (int k = 1; k < n->n_in; k++) {
     corners(&l, &h, (wide[]){l * lo[k], l * hi[k], h * lo[k], h * hi[k]});
     l = clamp62(l), h = clamp62(h);
   }
-  uniform_sums(rs, n, red_product(n->a.iters, 0), false, l, h, s);
+  uniform_sums(rs, n, red_product(n->a.iters, 0), l, h, s);
   return true;
 }
 
@@ -399,39 +477,98 @@ static Range *reduce_range(Ranges *rs, const Node *n) {
   return range_elem(rs, n);
 }
 
-static Range *concat_range(Ranges *rs, const Node *n, int inputs) {
-  int64_t lo = INT64_MAX, hi = INT64_MIN, l, h;
-  for (int i = 0; i < inputs; i++) {
-    if (!range_hull(rs, n->in[i], &l, &h)) return NULL;
-    if (l < lo) lo = l;
-    if (h > hi) hi = h;
+/* Along the axis each element keeps its input's ranges, other dimensions collapse. */
+static Range *concat_range(Ranges *rs, const Node *n) {
+  const Type *t = &n->t;
+  int64_t d[MAX_RANK] = {0}, at = 0;
+  bool each = t->d[n->a.axis].n <= RANGE_MAX;
+  for (int i = 0; i < t->rank; i++) d[i] = i == n->a.axis && each ? t->d[i].n : 1;
+  Range *y = range_make(rs, t->rank, d);
+  for (int64_t i = 0; i < y->n; i++) y->lo[i] = INT64_MAX, y->hi[i] = INT64_MIN;
+  for (int k = 0; k < n->n_in; k++) {
+    const Range *r = range_of(rs, n->in[k]);
+    if (!r) return NULL;
+    r = collapse(rs, r, t->rank, 1u << n->a.axis);
+    for (int64_t i = 0; i < n->in[k]->t.d[n->a.axis].n; i++, at++) {
+      int64_t from = r->n == 1 ? 0 : i, to = each ? at : 0;
+      if (r->lo[from] < y->lo[to]) y->lo[to] = r->lo[from];
+      if (r->hi[from] > y->hi[to]) y->hi[to] = r->hi[from];
+    }
   }
-  return range_one(rs, n->t.rank, lo, hi);
+  return at ? y : range_elem(rs, n);
 }
 
-/* base + step * (thresholds that x's range can reach), row by row. */
+static Range *gather_range(Ranges *rs, const Node *n) {
+  int64_t lo, hi;
+  return range_hull(rs, n->in[0], &lo, &hi) ? range_one(rs, n->t.rank, lo, hi) : NULL;
+}
+
+/* base + step * (thresholds that x's range can reach), channel by channel. */
 static Range *thresholds_range(Ranges *rs, const Node *n) {
-  int64_t d[MAX_RANK] = {0}, xlo = 0, xhi = 0;
+  int64_t d[MAX_RANK] = {0};
   for (int k = 1; k < 4; k++)
     if (!node_is_const(n->in[k])) return range_elem(rs, n);
   const Tensor *t = n->in[1]->a.value, *base = n->in[2]->a.value, *step = n->in[3]->a.value;
-  bool codes = elem_is_code(n->in[0]->t.e) && range_hull(rs, n->in[0], &xlo, &xhi);
+  const Range *x = range_of(rs, n->in[0]);
   int64_t rows = t->t.d[0].n, levels = t->t.d[1].n;
-  if (rows > RANGE_MAX || rows < 1) return range_elem(rs, n);
+  if (rows < base->n) rows = base->n;
+  if (rows < step->n) rows = step->n;
+  if (rows > RANGE_MAX || rows < 1 || t->t.d[0].n < 1) return range_elem(rs, n);
+  if (x) x = collapse(rs, x, n->t.rank, 1u << n->a.axis);
+  if (x && x->n > rows) rows = x->n;
   for (int i = 0; i < n->t.rank; i++) d[i] = i == n->a.axis ? rows : 1;
   Range *y = range_make(rs, n->t.rank, d);
   for (int64_t r = 0; r < rows; r++) {
-    int64_t least = 0, most = levels;
-    if (codes) {
+    int64_t least = 0, most = levels, from = x && x->n > 1 ? r : 0, row = t->t.d[0].n > 1 ? r : 0;
+    if (x) {
       most = 0;
       for (int64_t j = 0; j < levels; j++) {
-        int64_t v = tensor_i(t, r * levels + j);
-        least += v <= xlo;
-        most += v <= xhi;
+        int64_t v = tensor_i(t, row * levels + j);
+        least += v <= x->lo[from];
+        most += v <= x->hi[from];
       }
     }
     wide b = tensor_i(base, base->n == 1 ? 0 : r), s = tensor_i(step, step->n == 1 ? 0 : r);
     if (!put(y, r, n->t.e, wmin(b + s * least, b + s * most), wmax(b + s * least, b + s * most))) return range_elem(rs, n);
+  }
+  return y;
+}
+
+/* Of a quant below a float contract with rows of zero weights: such a row gives +0, -0 or, of an infinity or NaN, NaN, whatever the
+ * input. Where all three end in one code, the row is that code. */
+static Range *quant_range(Ranges *rs, const Node *n) {
+  const Node *c = n->in[0];
+  Region r;
+  while (c->op == OP_MAP) { /* the chain's first operand that is not constant leads on */
+    int k = 0;
+    while (k < c->n_in && node_is_const(c->in[k])) k++;
+    if (k == c->n_in) break;
+    c = c->in[k];
+  }
+  Range *y = range_one(rs, n->t.rank, n->a.lo, n->a.hi);
+  int axis, j = 0, total = c->op == OP_CONTRACT ? c->a.iters->n_out + c->a.iters->n_red : 0, kw = total && node_is_const(c->in[0]) ? 0 : 1;
+  if (!total || c->n_in != 2 || c->a.scalar != S_MUL || !elem_is_float(c->t.e) || !node_is_const(c->in[kw])) return y;
+  const Tensor *w = c->in[kw]->a.value;
+  while (j < w->t.rank && !(affine_pure(&c->a.iters->acc[kw][j], total, &axis) && axis < c->t.rank && c->t.d[axis].n == w->t.d[j].n)) j++;
+  if (j == w->t.rank || w->n == 0 || w->t.d[j].n > RANGE_MAX || !elem_is_float(w->t.e)) return y;
+  if (!region_find(rs->a, n, c, &r)) return y;
+  if (r.rows > 1 && r.axis != axis) return y;
+  int64_t d[MAX_RANK], rows = w->t.d[j].n, inner = 1;
+  for (int i = 0; i < n->t.rank; i++) d[i] = i == axis ? rows : 1;
+  for (int i = j + 1; i < w->t.rank; i++) inner *= w->t.d[i].n;
+  bool *used = NEWN(rs->a, bool, rows);
+  for (int64_t i = 0; i < w->n; i++) used[i / inner % rows] |= tensor_f(w, i) != 0;
+  y = range_make(rs, n->t.rank, d);
+  for (int64_t i = 0; i < rows; i++) {
+    int64_t row = r.rows > 1 ? i : 0, plus = 0, minus = 1, nan = 1;
+    if (!used[i]) {
+      plus = region_eval(&r, row, (Val){.f = 0.0}).i;
+      minus = region_eval(&r, row, (Val){.f = -0.0}).i;
+      nan = region_eval(&r, row, (Val){.f = NAN}).i;
+    }
+    bool one = !used[i] && plus == minus && plus == nan;
+    y->lo[i] = one ? plus : n->a.lo;
+    y->hi[i] = one ? plus : n->a.hi;
   }
   return y;
 }
@@ -445,11 +582,11 @@ static Range *range_compute(Ranges *rs, const Node *n) {
   case OP_MAP: y = map_range(rs, n); break;
   case OP_VIEW: y = view_range(rs, n); break;
   case OP_RESHAPE: y = reshape_range(rs, n); break;
-  case OP_CONCAT: y = concat_range(rs, n, n->n_in); break;
-  case OP_GATHER: y = concat_range(rs, n, 1); break;
+  case OP_CONCAT: y = concat_range(rs, n); break;
+  case OP_GATHER: y = gather_range(rs, n); break;
   case OP_REDUCE: y = reduce_range(rs, n); break;
   case OP_CONTRACT: y = sum_range(rs, n); break;
-  case OP_QUANT: if (e.kind != EK_BASES) y = range_one(rs, n->t.rank, n->a.lo, n->a.hi); break;
+  case OP_QUANT: if (e.kind != EK_BASES) y = quant_range(rs, n); break;
   case OP_REQUANT: y = range_one(rs, n->t.rank, n->a.lo, n->a.hi); break;
   case OP_THRESHOLDS: y = thresholds_range(rs, n); break;
   case OP_ARGREDUCE:

@@ -5,7 +5,7 @@
 #include "passes/pass.h"
 #include "passes/range.h"
 
-typedef struct Widths { Ranges *ranges; bool *is_out; } Widths;
+typedef struct Widths { Arena *scratch; Ranges *ranges; bool *is_out; const PassOptions *opt; } Widths;
 
 static Elem signed_for(int64_t lo, int64_t hi) { return elem_for_range(lo < 0 ? lo : hi == INT64_MAX ? INT64_MIN : -hi - 1, hi); }
 
@@ -70,35 +70,116 @@ static Node *follow(Rewrite *rw, const Node *old, Node *const *in, int n_data) {
 /* Maps whose result depends on their operands' numbers only. */
 static bool reads_numbers(Scalar s) { return s != S_POP && s != S_SHL && s != S_NOT && s != S_BITS; }
 
-/* t clipped to what x can be: lo and below is always reached, hi + 1 and above never; columns that no row reaches go. */
-static Node *narrow_thresholds(Rewrite *rw, const Node *old, Node *const *in) {
+/* Thresholds that x's range can and does not always reach, of every row: dead ones do not decide anything. */
+typedef struct Live {
+  int64_t rows, levels, most, dead;      /* most: live ones of a row */
+  int64_t *lo, *hi, *always;             /* of a row: range of x; thresholds that x always reaches */
+  bool moved;                            /* some row has always > 0 */
+} Live;
+
+static bool find_live(Rewrite *rw, const Node *old, const Tensor *t, Live *l) {
   Widths *w = rw->user;
-  int64_t lo, hi;
-  Node *x[4] = {in[0], in[1], in[2], in[3]};
-  if (node_is_const(in[1]) && elem_is_code(in[1]->t.e) && range_hull(w->ranges, old->in[0], &lo, &hi) && hi < INT64_MAX) {
-    const Tensor *t = in[1]->a.value;
-    int64_t rows = t->t.d[0].n, levels = t->t.d[1].n, used = 0, least = hi + 1, most = lo;
-    for (int64_t i = 0; i < t->n; i++) {
-      int64_t v = tensor_i(t, i);
-      v = v < lo ? lo : v > hi ? hi + 1 : v;
-      if (v <= hi && i % levels >= used) used = i % levels + 1;
-      least = v < least ? v : least;
-      most = v > most ? v : most;
+  int64_t hull_lo, hull_hi, axis = old->a.axis;
+  const Range *r = range_of(w->ranges, old->in[0]);
+  if (!r || !range_hull(w->ranges, old->in[0], &hull_lo, &hull_hi) || hull_hi == INT64_MAX) return false;
+  *l = (Live){.rows = t->t.d[0].n, .levels = t->t.d[1].n};
+  l->lo = NEWN(w->scratch, int64_t, l->rows + 1);
+  l->hi = NEWN(w->scratch, int64_t, l->rows + 1);
+  l->always = NEWN(w->scratch, int64_t, l->rows + 1);
+  for (int64_t i = 0; i < l->rows; i++) {
+    bool each = l->rows > 1 && r->d[axis] == l->rows;
+    l->lo[i] = each ? INT64_MAX : hull_lo, l->hi[i] = each ? INT64_MIN : hull_hi;
+  }
+  int64_t inner = 1;
+  for (int d = (int)axis + 1; d < old->t.rank; d++) inner *= r->d[d];
+  for (int64_t i = 0; l->rows > 1 && r->d[axis] == l->rows && i < r->n; i++) {
+    int64_t row = i / inner % l->rows;
+    l->lo[row] = r->lo[i] < l->lo[row] ? r->lo[i] : l->lo[row];
+    l->hi[row] = r->hi[i] > l->hi[row] ? r->hi[i] : l->hi[row];
+  }
+  for (int64_t i = 0; i < l->rows; i++) {
+    int64_t live = 0;
+    for (int64_t j = 0; j < l->levels; j++) {
+      int64_t v = tensor_i(t, i * l->levels + j);
+      l->always[i] += v <= l->lo[i];
+      live += v > l->lo[i] && v <= l->hi[i];
     }
-    if (used == 0) used = 1;
-    Elem e = in[0]->t.e;
-    if (!is_word(e) || t->n == 0 || !code_fits(e, least) || !code_fits(e, most)) e = elem_for_range(least, most);
-    if (t->n && (used < levels || e.bits < t->t.e.bits)) {
-      Type y = type_make(e, 2, (int64_t[]){rows, used});
-      Tensor *n = tensor_new(rw->g->ctx, &y);
-      if (!n) return NULL;
-      for (int64_t i = 0; i < n->n; i++) {
-        int64_t v = tensor_i(t, i / used * levels + i % used);
-        tensor_set_i(n, i, v < lo ? lo : v > hi ? hi + 1 : v);
-      }
-      x[1] = node_const(rw->g, n);
+    l->most = live > l->most ? live : l->most;
+    l->dead += l->levels - live;
+    l->moved = l->moved || l->always[i] > 0;
+  }
+  return true;
+}
+
+/* Live thresholds in the table's columns; what is left of a row is above its range. With as many columns as before, those that are
+ * always reached stay, at the range's least number: then base need not know them. */
+static int64_t *live_values(Arena *a, const Tensor *t, const Live *l, int64_t columns) {
+  int64_t *v = NEWN(a, int64_t, l->rows * columns + 1);
+  for (int64_t i = 0; i < l->rows; i++) {
+    int64_t at = i * columns, end = at + columns;
+    for (int64_t j = 0; j < l->levels; j++) {
+      int64_t x = tensor_i(t, i * l->levels + j);
+      if (x > l->hi[i] || (x <= l->lo[i] && columns < l->levels)) continue;
+      v[at++] = x < l->lo[i] ? l->lo[i] : x;
+    }
+    while (at < end) v[at++] = l->hi[i] + 1;
+  }
+  return v;
+}
+
+/* The table in x's type where that has all its numbers. */
+static Node *live_table(Graph *g, Elem e, const Live *l, const int64_t *v, int64_t columns) {
+  int64_t least = v[0], most = v[0];
+  for (int64_t i = 0; i < l->rows * columns; i++) {
+    least = v[i] < least ? v[i] : least;
+    most = v[i] > most ? v[i] : most;
+  }
+  if (!is_word(e) || !code_fits(e, least) || !code_fits(e, most)) e = elem_for_range(least, most);
+  Type y = type_make(e, 2, (int64_t[]){l->rows, columns});
+  Tensor *n = tensor_new(g->ctx, &y);
+  for (int64_t i = 0; n && i < n->n; i++) tensor_set_i(n, i, v[i]);
+  return n ? node_const(g, n) : NULL;
+}
+
+/* base + step * always, row by row. NULL where it does not fit. */
+static Node *live_base(Graph *g, const Tensor *base, const Tensor *step, const Live *l) {
+  int64_t rows = l->rows, lo = elem_lo(I8), hi = elem_hi(I8);
+  Node *k = NULL;
+  if (base->n > rows) rows = base->n;
+  if (step->n > rows) rows = step->n;
+  for (int write = 0; write < 2; write++) {
+    Tensor *y = NULL;
+    if (write) {
+      Type t = type_make(elem_for_range(lo, hi), 1, &rows);
+      if (!(y = tensor_new(g->ctx, &t))) return NULL;
+      k = node_const(g, y);
+    }
+    for (int64_t i = 0; i < rows; i++) {
+      int64_t s = tensor_i(step, step->n > 1 ? i : 0), v;
+      if (!mul_ok(s, l->always[l->rows > 1 ? i : 0], &v) || !add_ok(v, tensor_i(base, base->n > 1 ? i : 0), &v)) return NULL;
+      lo = v < lo ? v : lo;
+      hi = v > hi ? v : hi;
+      if (write) tensor_set_i(y, i, v);
     }
   }
+  return k;
+}
+
+/* Thresholds out of reach go where that makes the table smaller: columns, and bits. */
+static Node *narrow_thresholds(Rewrite *rw, const Node *old, Node *const *in) {
+  Widths *w = rw->user;
+  Live l;
+  Node *x[4] = {in[0], in[1], in[2], in[3]};
+  bool known = node_is_const(in[1]) && node_is_const(in[2]) && node_is_const(in[3]) && elem_is_code(in[1]->t.e);
+  if (!known || in[1]->a.value->n == 0 || !find_live(rw, old, in[1]->a.value, &l)) return rebuild(rw->g, old, x, narrowed(rw, old));
+  const Tensor *t = in[1]->a.value;
+  int64_t columns = l.most ? l.most : 1;
+  Node *base = columns < l.levels && l.moved ? live_base(rw->g, in[2]->a.value, in[3]->a.value, &l) : in[2];
+  if (!base) base = in[2], columns = l.levels;
+  Node *table = live_table(rw->g, in[0]->t.e, &l, live_values(w->scratch, t, &l, columns), columns);
+  if (!table) return NULL;
+  if (columns < l.levels || table->t.e.bits < t->t.e.bits) x[1] = table, x[2] = base;
+  if (w->opt->dead && l.dead) w->opt->dead(w->opt->dead_user, DEAD_THRESHOLDS, old, l.dead);
   return rebuild(rw->g, old, x, narrowed(rw, old));
 }
 
@@ -164,8 +245,7 @@ static Node *widths_rule(Rewrite *rw, const Node *old, Node *const *in) {
 
 Graph *pass_widths(Graph *old, const PassOptions *opt) {
   Arena *scratch = arena_new(old->ctx);
-  Widths w = {ranges_new(scratch, old), NEWN(scratch, bool, old->n_nodes + 1)};
-  (void)opt;
+  Widths w = {scratch, ranges_new(scratch, old), NEWN(scratch, bool, old->n_nodes + 1), opt};
   for (int i = 0; i < old->n_outs; i++) w.is_out[old->outs[i].v->id] = true;
   Graph *g = graph_rewrite(old, widths_rule, &w, NULL);
   arena_free(scratch);
