@@ -11,132 +11,12 @@
 
 #include "passes/access.h"
 #include "passes/pass.h"
+#include "passes/spell.h"
 
 #include <assert.h>
 #include <math.h>
 
 __extension__ typedef __int128 wide;
-
-/* Spelling */
-
-static bool same_const(const Node *a, const Node *b) {
-  if (a == b) return true;
-  return a && b && node_is_const(a) && node_is_const(b) && tensor_eq(a->a.value, b->a.value);
-}
-
-/* Bounds of a code value, cheaply: quant's own, else the type's. */
-static void code_bounds(const Node *q, int64_t *lo, int64_t *hi) {
-  *lo = elem_lo(q->t.e), *hi = elem_hi(q->t.e);
-  if (q->op == OP_QUANT && q->t.e.kind != EK_BASES) *lo = q->a.lo, *hi = q->a.hi;
-  if (node_is_map(q, S_CAST) && elem_is_code(q->in[0]->t.e)) {
-    int64_t l, h;
-    code_bounds(q->in[0], &l, &h);
-    if (l >= *lo && h <= *hi) *lo = l, *hi = h;
-  }
-  if (!node_is_const(q) || !q->a.value->n) return;
-  *lo = *hi = tensor_i(q->a.value, 0);
-  for (int64_t i = 1; i < q->a.value->n; i++) {
-    int64_t v = tensor_i(q->a.value, i);
-    if (v < *lo) *lo = v;
-    if (v > *hi) *hi = v;
-  }
-}
-
-/* quant(dequant(q, s, z), s, z) is q: |q - z| < 2^20 leaves the two roundings far from a tie. */
-static Node *quant_of_dequant(Rewrite *rw, const Node *old, Node *const *in) {
-  Node *d = in[0];
-  int64_t lo, hi, z = 0, z2 = 0;
-  if (d->op != OP_DEQUANT || !elem_eq(d->t.e, F32) || !elem_eq(in[1]->t.e, F32) || !same_const(d->in[1], in[1])) return NULL;
-  if (old->t.e.kind == EK_BASES || (old->n_in > 2 && elem_is_float(in[2]->t.e))) return NULL;
-  if (!zp_uniform(d->n_in > 2 ? d->in[2] : NULL, &z) || !zp_uniform(old->n_in > 2 ? in[2] : NULL, &z2) || z != z2) return NULL;
-  if (!node_is_const(in[1])) return NULL;
-  for (int64_t i = 0; i < in[1]->a.value->n; i++) {
-    double s = fabs(tensor_f(in[1]->a.value, i));
-    if (!(s > 1e-30 && s < 1e30)) return NULL;
-  }
-  Node *q = d->in[0];
-  code_bounds(q, &lo, &hi);
-  if (lo < old->a.lo || hi > old->a.hi || lo - z < -(1 << 20) || hi - z > 1 << 20) return NULL;
-  for (int i = 0; i < old->t.rank; i++)
-    if (q->t.rank != old->t.rank || !dim_eq(q->t.d[i], old->t.d[i])) return NULL;
-  rw->changes++;
-  return node_cast(rw->g, q, old->t.e);
-}
-
-static Node *spell_quant(Rewrite *rw, const Node *old, Node *const *in) {
-  int64_t z;
-  if (old->n_in > 2 && elem_is_float(in[2]->t.e) && zp_uniform(in[2], &z) && z == 0 && old->t.e.kind != EK_BASES) {
-    rw->changes++; /* round(x/s + 0) = round(x/s) */
-    return node_quant(rw->g, in[0], in[1], NULL, old->t.e, old->a.lo, old->a.hi, old->a.round);
-  }
-  return quant_of_dequant(rw, old, in);
-}
-
-/* max or min of a quant's codes with a constant: its bounds narrow. */
-static Node *spell_clip(Rewrite *rw, const Node *old, Node *const *in) {
-  Node *q = in[0];
-  double v;
-  if ((old->a.scalar != S_MAX && old->a.scalar != S_MIN) || q->op != OP_QUANT || q->t.e.kind == EK_BASES) return NULL;
-  if (rw->uses[old->in[0]->id] != 1 || !type_eq(&q->t, &old->t) || !node_uniform(in[1], &v)) return NULL;
-  int64_t lo = q->a.lo, hi = q->a.hi, c = (int64_t)v;
-  if (old->a.scalar == S_MAX) lo = c > lo ? c : lo;
-  else hi = c < hi ? c : hi;
-  if (lo > hi) return NULL;
-  rw->changes++;
-  return node_quant(rw->g, q->in[0], q->in[1], q->n_in > 2 ? q->in[2] : NULL, q->t.e, lo, hi, q->a.round);
-}
-
-/* A constant at once where the operands are. */
-static Node *folded_map(Graph *g, Scalar s, Elem e, Node *a, Node *b) {
-  Node *y = node_map_as(g, s, e, 2, (Node *[]){a, b});
-  if (!node_is_const(a) || !node_is_const(b)) return y;
-  Tensor *t = node_eval(g->ctx, y, (Tensor *[]){(Tensor *)(uintptr_t)a->a.value, (Tensor *)(uintptr_t)b->a.value});
-  return t ? node_const(g, t) : NULL;
-}
-
-/* dequant(q, s, k + 1/2) = dequant(2q - (2k + 1), s/2): both products are the same real number, and halving is exact. */
-static Node *half_zero(Graph *g, const Node *old, Node *const *in, int64_t lo, int64_t hi) {
-  double z;
-  Node *q = in[0], *s = in[1];
-  if (!node_uniform(in[2], &z) || z != floor(2 * z) / 2 || z == floor(z) || fabs(z) > 1 << 20 || !elem_eq(s->t.e, F32) || !node_is_const(s)) return NULL;
-  if (lo < -(1 << 20) || hi > 1 << 20 || (q->t.e.kind != EK_INT && q->t.e.kind != EK_UINT) || q->t.e.bits > 32) return NULL;
-  for (int64_t i = 0; i < s->a.value->n; i++) if (!(fabs(tensor_f(s->a.value, i)) >= 0x1p-100)) return NULL;
-  int64_t odd = (int64_t)(2 * z);
-  int64_t ends[] = {2 * lo, 2 * hi, 2 * lo - odd, 2 * hi - odd, odd}, least = -1, most = 1; /* a signed type of all these numbers */
-  for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) least = ends[i] < least ? ends[i] : least, most = ends[i] > most ? ends[i] : most;
-  Elem doubled = elem_for_range(least, most);
-  Elem narrow = elem_for_range(2 * lo - odd, 2 * hi - odd);
-  Node *twice = folded_map(g, S_MUL, doubled, q, node_const_i(g, INTK(3), 2)), *half = folded_map(g, S_MUL, F32, s, node_const_f(g, F32, 0.5));
-  Node *codes = twice ? folded_map(g, S_SUB, narrow, twice, node_const_i(g, doubled, odd)) : NULL;
-  return codes && half ? node_dequant(g, codes, half, NULL, old->t.e) : NULL;
-}
-
-/* Float zero points that are integers become code zero points, those of 0 vanish; casts that only widen codes vanish. */
-static Node *spell_dequant(Rewrite *rw, const Node *old, Node *const *in) {
-  int64_t z = 0, lo, hi;
-  Node *q = in[0], *zp = old->n_in > 2 ? in[2] : NULL;
-  for (int i = 0; i < old->t.rank; i++)
-    if (q->t.rank != old->t.rank || !dim_eq(q->t.d[i], old->t.d[i])) return NULL;
-  bool uniform = zp_uniform(zp, &z), floats = zp && elem_is_float(zp->t.e);
-  code_bounds(q, &lo, &hi);
-  if (zp && uniform && z == 0) zp = NULL;
-  else if (floats && uniform && lo - z > -(1 << 24) && hi - z < 1 << 24)
-    zp = node_const_i(rw->g, code_fits(q->t.e, z) ? q->t.e : I32, z);
-  if (floats) {
-    Node *y = half_zero(rw->g, old, in, lo, hi);
-    if (y) rw->changes++;
-    if (y) return y;
-  }
-  bool changed = zp != (old->n_in > 2 ? in[2] : NULL);
-  while (!zp && node_is_map(q, S_CAST) && elem_is_code(q->in[0]->t.e) && q->in[0]->t.e.kind != EK_BOOL &&
-         elem_lo(q->in[0]->t.e) >= elem_lo(q->t.e) && elem_hi(q->in[0]->t.e) <= elem_hi(q->t.e)) {
-    q = q->in[0];
-    changed = true;
-  }
-  if (!changed) return NULL;
-  rw->changes++;
-  return node_dequant(rw->g, q, in[1], zp, old->t.e);
-}
 
 /* Contractions */
 
@@ -360,27 +240,34 @@ static Node *recognize_sum(Rewrite *rw, const Node *old, Node *const *in) {
 }
 
 static Node *recognize_rule(Rewrite *rw, const Node *old, Node *const *in) {
+  Node *y;
   switch (old->op) {
   case OP_QUANT: return spell_quant(rw, old, in);
   case OP_DEQUANT: return spell_dequant(rw, old, in);
-  case OP_MAP: return spell_clip(rw, old, in);
+  case OP_MAP:
+    if (elem_is_code(old->t.e)) return spell_codes(rw, old, in);
+    y = spell_affine(rw, old, in);
+    return y ? y : spell_float(rw, old, in);
   case OP_CONTRACT: return recognize_contract(rw, old, in);
-  case OP_REDUCE: {
-    Node *y = recognize_sum(rw, old, in);
+  case OP_REDUCE:
+    y = recognize_sum(rw, old, in);
     return y ? y : dequant_below(rw, old, in);
-  }
   case OP_VIEW: case OP_RESHAPE: case OP_GATHER: case OP_CONCAT: return dequant_below(rw, old, in);
   default: return NULL;
   }
 }
 
 Graph *pass_recognize(Graph *g, const PassOptions *opt) {
-  enum { ROUNDS = 8 };
+  enum { ROUNDS = 64 }; /* one step per quantizer and round */
   (void)opt;
   for (int round = 0, changes = 1; g && changes && round < ROUNDS; round++) {
     Graph *old = g;
+    Arena *scratch = arena_new(old->ctx);
+    Spell s = {.facts = facts_new(scratch), .fresh = facts_new(scratch), .wanted = NEWN(scratch, bool, old->n_nodes + 1)};
+    find_wanted(old, s.wanted);
     changes = 0;
-    g = graph_rewrite(old, recognize_rule, NULL, &changes);
+    g = graph_rewrite(old, recognize_rule, &s, &changes);
+    arena_free(scratch);
     graph_free(old);
   }
   return g;
