@@ -262,6 +262,16 @@ Expr *nx_perm(Program *p, Expr *a, const uint8_t *perm, int lanes) {
   return x;
 }
 
+Expr *nx_relane(Program *p, Expr *a, Elem e) {
+  if (a->t.e.bits == e.bits) return nx_bits(p, a, e);
+  return expr_new(p, EX_RELANE, ntv(e, a->t.lanes * a->t.e.bits / e.bits), 1, a, NULL, NULL);
+}
+
+Expr *nx_mask(Program *p, Expr *a) {
+  assert(a->t.e.kind == EK_BOOL && a->t.lanes >= 8 && a->t.lanes <= 64);
+  return expr_new(p, EX_MASK, nt(UINTK(a->t.lanes)), 1, a, NULL, NULL);
+}
+
 Expr *nx_intrin(Program *p, int row, int n, Expr *const *args) {
   assert(row >= 0 && row < n_intrins && n == intrins[row].n);
   Expr *x = expr_new(p, EX_INTRIN, intrins[row].result, n, NULL, NULL, NULL);

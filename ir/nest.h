@@ -48,6 +48,8 @@ typedef enum ExprKind {
   EX_LUT3,   /* imm: bit i of the result is imm's bit 4a+2b+c (vpternlog's order); codes only */
   EX_SHUF,   /* byte table: r[i] = a[b[i] & 15 of its 16-byte group], 0 where b[i] >= 128; u8 x 16n */
   EX_PERM,   /* r[i] = a[perm[i]], any lanes of one type */
+  EX_RELANE, /* a's bits as lanes of another width, lane 0 the lowest; integers of two widths, as many bits in all */
+  EX_MASK,   /* bit i is lane i of a; a: bool x L, result: u<L>, L = 8, 16, 32 or 64 */
   EX_INTRIN  /* a row of intrin.def */
 } ExprKind;
 
@@ -145,6 +147,8 @@ Expr *nx_dot(Program *, Expr *acc, Expr *a, Expr *b);
 Expr *nx_lut3(Program *, int imm, Expr *, Expr *, Expr *);
 Expr *nx_shuf(Program *, Expr *table, Expr *index);
 Expr *nx_perm(Program *, Expr *, const uint8_t *perm, int lanes);
+Expr *nx_relane(Program *, Expr *, Elem);               /* itself where nothing changes */
+Expr *nx_mask(Program *, Expr *);
 Expr *nx_intrin(Program *, int row, int n, Expr *const *args);
 /* f32 rounded to the nearest f16, bf16 number, still an f32: round_f16, round_bf16 of type.h bit by bit. x is used several
  * times: pass a variable. */

@@ -87,7 +87,7 @@ typedef enum Code {
   CODE_STORES(R)   /* LD: never unwritten; LDW, LDV: looks at the map; ST, STV mark it */
 #undef R
   CODE_SCALAR,     /* any row, by scalar_eval: p is the Expr */
-  CODE_SPLAT, CODE_HRED, CODE_DOT, CODE_LUT3, CODE_SHUF, CODE_PERM, /* p is the Expr */
+  CODE_SPLAT, CODE_HRED, CODE_DOT, CODE_LUT3, CODE_SHUF, CODE_PERM, CODE_RELANE, CODE_MASK, /* p is the Expr */
   CODE_JUMP,       /* by imm */
   CODE_JUMP_ZERO,  /* by imm, if a is 0 */
   CODE_FOR,        /* d = a; past the END where a >= b; p is a Loop */

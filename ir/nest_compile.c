@@ -220,6 +220,8 @@ static uint16_t special_code(ExprKind k) {
     case EX_DOT: return CODE_DOT;
     case EX_LUT3: return CODE_LUT3;
     case EX_SHUF: return CODE_SHUF;
+    case EX_RELANE: return CODE_RELANE;
+    case EX_MASK: return CODE_MASK;
     default: return CODE_PERM;
   }
 }

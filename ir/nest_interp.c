@@ -95,6 +95,26 @@ static void perm(const Ins *q, Slot *r) {
   for (int l = 0; l < q->lanes; l++) r[q->d + l] = r[q->a + x->perm[l]];
 }
 
+/* Narrower lanes are pieces of a wider one, wider lanes are put together from narrower ones, the lowest first. */
+static void relane(const Ins *q, Slot *r) {
+  const Expr *x = q->p;
+  int to = x->t.e.bits, from = x->a[0]->t.e.bits, k = to > from ? to / from : from / to;
+  for (int l = 0; l < q->lanes; l++) {
+    uint64_t v = 0;
+    if (to > from)
+      for (int i = 0; i < k; i++) v |= (r[q->a + k * l + i].u & (UINT64_MAX >> (64 - from))) << (i * from);
+    else v = r[q->a + l / k].u >> (l % k * to);
+    r[q->d + l].i = code_wrap(x->t.e, (int64_t)v);
+  }
+}
+
+static void mask(const Ins *q, Slot *r) {
+  const Expr *x = q->p;
+  uint64_t v = 0;
+  for (int l = 0; l < x->a[0]->t.lanes; l++) v |= (r[q->a + l].u & 1) << l;
+  r[q->d].u = v;
+}
+
 static void scalar(const Ins *q, Slot *r) {
   const Expr *x = q->p;
   const int32_t at[3] = {q->a, q->b, q->c};
@@ -190,6 +210,8 @@ static Stop run(Machine *m, const Ins *q, Slot *r) {
     case CODE_LUT3: lut3(q, r); continue;
     case CODE_SHUF: shuf(q, r); continue;
     case CODE_PERM: perm(q, r); continue;
+    case CODE_RELANE: relane(q, r); continue;
+    case CODE_MASK: mask(q, r); continue;
     case CODE_JUMP: q += q->imm - 1; continue;
     case CODE_JUMP_ZERO: if (!r[q->a].i) q += q->imm - 1; continue;
     case CODE_FOR: {

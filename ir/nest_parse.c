@@ -244,6 +244,8 @@ static NType result_type(const Expr *x) {
     case EX_COND: return x->a[1]->t;
     case EX_SPLAT: case EX_PERM: return ntv(x->a[0]->t.e, x->t.lanes);
     case EX_HRED: return nt(x->a[0]->t.e);
+    case EX_RELANE: return ntv(x->t.e, x->t.e.bits ? x->a[0]->t.lanes * x->a[0]->t.e.bits / x->t.e.bits : 0);
+    case EX_MASK: return nt(UINTK(x->a[0]->t.lanes));
     case EX_INTRIN: return intrins[x->imm].result;
     default: return x->a[0]->t;
   }
@@ -313,6 +315,10 @@ static Expr *with_parameter(Parse *s, const char *name, NType want) {
     x->s = *name == 'c' ? S_CAST : S_BITS;
     return elem(s, &x->t.e) && expect(s, ">") ? operands(s, x, 1, want) : NULL;
   }
+  if (!strcmp(name, "relane")) {
+    x->kind = EX_RELANE;
+    return elem(s, &x->t.e) && expect(s, ">") ? operands(s, x, 1, want) : NULL;
+  }
   if (!strcmp(name, "splat")) {
     x->kind = EX_SPLAT;
     if (!integer(s, 2, 512, &v, "expected lanes, 2..512")) return NULL;
@@ -325,14 +331,14 @@ static Expr *with_parameter(Parse *s, const char *name, NType want) {
     x->imm = (int)v;
     return expect(s, ">") ? operands(s, x, 3, want) : NULL;
   }
-  fail(s, "expected cast, bits, splat, lut3 or perm before `<`");
+  fail(s, "expected cast, bits, relane, splat, lut3 or perm before `<`");
   return NULL;
 }
 
 /* At NAME "(". */
 static Expr *call(Parse *s, const char *name, NType want) {
   static const struct { const char *name; ExprKind kind; int n; } kinds[] = {
-    {"cond", EX_COND, 3}, {"hred", EX_HRED, 1}, {"dot", EX_DOT, 3}, {"shuf", EX_SHUF, 2}
+    {"cond", EX_COND, 3}, {"hred", EX_HRED, 1}, {"dot", EX_DOT, 3}, {"shuf", EX_SHUF, 2}, {"mask", EX_MASK, 1}
   };
   Expr *x = expr_new(s->p, EX_SCALAR, want, 0, NULL, NULL, NULL);
   x->s = scalar_find(name);

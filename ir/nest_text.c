@@ -53,7 +53,7 @@ NType expr_wants(const Expr *x, NType own, int i, Elem index) {
     case EX_DOT: return i == 0 ? own : unknown;
     case EX_LUT3: case EX_SHUF: return own.lanes ? own : first;
     case EX_INTRIN: return intrins[x->imm].arg[i];
-    case EX_CONST: case EX_VAR: case EX_HRED: case EX_PERM: return unknown;
+    case EX_CONST: case EX_VAR: case EX_HRED: case EX_PERM: case EX_RELANE: case EX_MASK: return unknown;
   }
   return unknown;
 }
@@ -110,6 +110,12 @@ static void head_print(const Out *o, const Expr *x) {
     case EX_DOT: str_put(o->s, "dot"); break;
     case EX_LUT3: str_printf(o->s, "lut3<%d>", x->imm); break;
     case EX_SHUF: str_put(o->s, "shuf"); break;
+    case EX_MASK: str_put(o->s, "mask"); break;
+    case EX_RELANE:
+      str_put(o->s, "relane<");
+      elem_print(o->s, x->t.e);
+      str_put(o->s, ">");
+      break;
     case EX_PERM:
       str_put(o->s, "perm<");
       for (int i = 0; i < x->t.lanes; i++) str_printf(o->s, i ? ",%d" : "%d", x->perm[i]);

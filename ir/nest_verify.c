@@ -141,6 +141,20 @@ static bool lanes_ok(Verify *v, const Expr *x) {
   return true;
 }
 
+static bool is_integer(Elem e) { return e.kind == EK_INT || e.kind == EK_UINT; }
+
+static bool relane_ok(Verify *v, const Expr *x) {
+  NType a = x->a[0]->t;
+  if (!is_integer(a.e) || !is_integer(x->t.e) || a.e.bits == x->t.e.bits) return bad(v, "relane is of integers, to another width");
+  return a.lanes * a.e.bits == x->t.lanes * x->t.e.bits || bad(v, "relane of %d bits into %d", a.lanes * a.e.bits, x->t.lanes * x->t.e.bits);
+}
+
+static bool mask_ok(Verify *v, const Expr *x) {
+  int n = x->a[0]->t.lanes;
+  if (n != 8 && n != 16 && n != 32 && n != 64) return bad(v, "mask of %d lanes: 8, 16, 32 or 64 are allowed", n);
+  return must_be(v, x->a[0], ntv(BOOL, n), "mask's operand") && must_be(v, x, nt(UINTK(n)), "mask");
+}
+
 static bool intrin_ok(Verify *v, const Expr *x) {
   if (x->imm < 0 || x->imm >= n_intrins) return bad(v, "row %d of intrin.def does not exist", x->imm);
   const Intrin *r = &intrins[x->imm];
@@ -166,7 +180,7 @@ static bool expr_ok(Verify *v, const Expr *x);
 static bool operands_ok(Verify *v, const Expr *x) {
   static const int arity[] = {
     [EX_CONST] = 0, [EX_VAR] = 0, [EX_LOAD] = 1, [EX_COND] = 3, [EX_SPLAT] = 1, [EX_HRED] = 1, [EX_DOT] = 3, [EX_LUT3] = 3,
-    [EX_SHUF] = 2, [EX_PERM] = 1
+    [EX_SHUF] = 2, [EX_PERM] = 1, [EX_RELANE] = 1, [EX_MASK] = 1
   };
   bool fixed = x->kind != EX_SCALAR && x->kind != EX_INTRIN;
   if (x->n < 0 || x->n > 3 || (fixed && x->n != arity[x->kind])) return bad(v, "an expression has %d operands", x->n);
@@ -197,6 +211,8 @@ static bool expr_ok(Verify *v, const Expr *x) {
     case EX_SHUF:
       if (!elem_eq(x->t.e, U8) || x->t.lanes % 16) return bad(v, "shuf is of u8 in groups of 16");
       return must_be(v, x->a[0], x->t, "shuf's table") && must_be(v, x->a[1], x->t, "shuf's index");
+    case EX_RELANE: return relane_ok(v, x);
+    case EX_MASK: return mask_ok(v, x);
     case EX_INTRIN: return intrin_ok(v, x);
   }
   return bad(v, "an expression's kind %d does not exist", x->kind);

@@ -165,6 +165,9 @@ static void help_print(Printer *pr, Str *s, const Spec *h) {
     case HELP_SELECT: select_print(pr, s, h); return;
     case HELP_POPW: popcount_print(pr, s, h); return;
     case HELP_LUT3: lut3_print(pr, s, h); return;
+    case HELP_POP:
+      if (h->t.lanes == 1 || !c_lane_pop(pr, s, &(Used){h->help, h->t, h->from, h->imm, h->perm, h->name})) break;
+      return;
     case HELP_SAT:
       if (h->t.lanes > 1) by_lanes_print(pr, s, h, 1);
       else saturate_print(pr, s, h);

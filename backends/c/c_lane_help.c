@@ -163,6 +163,83 @@ static void intrin_print(Printer *pr, Str *s, const Used *h) {
   str_put(s, ";\n#endif\n}\n\n");
 }
 
+/* Popcounts of lanes of 64 bits: an instruction, or byte tables and sums of bytes, or shifts. */
+static const struct { int lanes; const char *cond, *text; } pops[] = {
+  {8, "defined(__AVX512VPOPCNTDQ__)", "  return (%t)_mm512_popcnt_epi64((__m512i)a);\n"},
+  {4, "defined(__AVX512VPOPCNTDQ__) && defined(__AVX512VL__)", "  return (%t)_mm256_popcnt_epi64((__m256i)a);\n"},
+  {8, "defined(__AVX512BW__)",
+   "  const __m512i m = _mm512_set1_epi8(15), v = (__m512i)a, k = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));\n"
+   "  const __m512i n = _mm512_add_epi8(_mm512_shuffle_epi8(k, _mm512_and_si512(v, m)),\n"
+   "                                    _mm512_shuffle_epi8(k, _mm512_and_si512(_mm512_srli_epi16(v, 4), m)));\n"
+   "  return (%t)_mm512_sad_epu8(n, _mm512_setzero_si512());\n"},
+  {4, "defined(__AVX2__)",
+   "  const __m256i m = _mm256_set1_epi8(15), v = (__m256i)a, k = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));\n"
+   "  const __m256i n = _mm256_add_epi8(_mm256_shuffle_epi8(k, _mm256_and_si256(v, m)),\n"
+   "                                    _mm256_shuffle_epi8(k, _mm256_and_si256(_mm256_srli_epi16(v, 4), m)));\n"
+   "  return (%t)_mm256_sad_epu8(n, _mm256_setzero_si256());\n"},
+  {2, "defined(__aarch64__) && defined(__ARM_NEON)", "  return (%t)vpaddlq_u32(vpaddlq_u16(vpaddlq_u8(vcntq_u8((uint8x16_t)a))));\n"}
+};
+
+bool c_lane_pop(Printer *pr, Str *s, const Used *h) {
+  const char *t = c_type(pr, h->t);
+  int shown = 0;
+  for (size_t i = 0; i < sizeof pops / sizeof *pops; i++) {
+    if (pops[i].lanes != h->t.lanes || h->t.e.kind != EK_UINT || h->t.e.bits != 64) continue;
+    if (!shown) {
+      str_printf(s, "static inline %s %s(%s a) {\n#if %s\n", t, h->name, c_type(pr, h->from), pops[i].cond);
+      pr->needs |= NEED_MACHINE;
+    } else str_printf(s, "#elif %s\n", pops[i].cond);
+    for (const char *c = pops[i].text; *c; c++)
+      if (*c == '%') { str_put(s, t); c++; }
+      else str_putn(s, c, 1);
+    shown++;
+  }
+  if (!shown) return false;
+  /* sums of 2, 4, 8, then all bits of a lane, by shifts */
+  str_put(s, "#else\n  a = a - ((a >> 1) & 0x5555555555555555u);\n  a = (a & 0x3333333333333333u) + ((a >> 2) & 0x3333333333333333u);\n"
+             "  a = (a + (a >> 4)) & 0x0f0f0f0f0f0f0f0fu;\n  a = a + (a >> 8);\n  a = a + (a >> 16);\n  a = a + (a >> 32);\n  return a & 127u;\n#endif\n}\n\n");
+  return true;
+}
+
+/* GNU casts keep the bytes; where the lowest byte comes last, lanes are moved one by one. */
+static void relane_print(Printer *pr, Str *s, const Used *h) {
+  const char *t = c_type(pr, h->t), *u = c_type(pr, ntv(UINTK(h->t.e.bits), 1)), *v = c_type(pr, ntv(UINTK(h->from.e.bits), 1));
+  int to = h->t.e.bits, from = h->from.e.bits, k = to > from ? to / from : from / to;
+  str_printf(s, "static inline %s %s(%s a) {\n#if !defined(__BYTE_ORDER__) || __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__\n  return (%s)a;\n#else\n",
+             t, h->name, c_type(pr, h->from), t);
+  str_printf(s, "  %s r = {0};\n", t);
+  if (to > from)
+    str_printf(s, "  for (int i = 0; i < %d; i++) r[i / %d] = (%s)((%s)r[i / %d] | (%s)((%s)(%s)a[i] << (i %% %d * %d)));\n", h->from.lanes, k,
+               c_type(pr, nt(h->t.e)), u, k, u, u, v, k, from);
+  else
+    str_printf(s, "  for (int i = 0; i < %d; i++) r[i] = (%s)((%s)a[i / %d] >> (i %% %d * %d));\n", h->t.lanes, c_type(pr, nt(h->t.e)), v, k, k, to);
+  str_put(s, "  return r;\n#endif\n}\n\n");
+}
+
+/* The sign bits of lanes that are 0 or -1. */
+static const struct { int lanes, bits; const char *cond, *text; } masks[] = {
+  {64, 8, "defined(__AVX512BW__)", "_mm512_movepi8_mask((__m512i)a)"},
+  {32, 16, "defined(__AVX512BW__)", "_mm512_movepi16_mask((__m512i)a)"},
+  {16, 32, "defined(__AVX512DQ__)", "_mm512_movepi32_mask((__m512i)a)"},
+  {8, 64, "defined(__AVX512DQ__)", "_mm512_movepi64_mask((__m512i)a)"},
+  {32, 8, "defined(__AVX2__)", "_mm256_movemask_epi8((__m256i)a)"},
+  {8, 32, "defined(__AVX2__)", "_mm256_movemask_ps((__m256)a)"},
+  {16, 8, "defined(__SSE2__)", "_mm_movemask_epi8((__m128i)a)"}
+};
+
+static void mask_print(Printer *pr, Str *s, const Used *h) {
+  const char *t = c_type(pr, h->t);
+  int bits = h->t.e.bits;
+  str_printf(s, "static inline %s %s(%s a) {\n", t, h->name, c_type(pr, h->from));
+  for (size_t i = 0; i < sizeof masks / sizeof *masks; i++) {
+    if (masks[i].lanes != h->from.lanes || masks[i].bits != h->from.e.bits) continue;
+    pr->needs |= NEED_MACHINE;
+    str_printf(s, "#if %s\n  return (%s)%s;\n#endif\n", masks[i].cond, t, masks[i].text);
+  }
+  const char *wide = bits == 64 ? "uint64_t" : "uint32_t";
+  str_printf(s, "  %s r = 0;\n  for (int i = 0; i < %d; i++) r |= (%s)(a[i] & 1) << i;\n  return (%s)r;\n}\n\n", wide, bits, wide, t);
+}
+
 void c_lane_help(Printer *pr, Str *s, const Used *h) {
   switch (h->help) {
     case HELP_LOAD: case HELP_STORE: memory_print(pr, s, h); break;
@@ -171,6 +248,8 @@ void c_lane_help(Printer *pr, Str *s, const Used *h) {
     case HELP_DOT: dot_print(pr, s, h); break;
     case HELP_SHUF: shuf_print(pr, s, h); break;
     case HELP_PERM: perm_print(pr, s, h); break;
+    case HELP_RELANE: relane_print(pr, s, h); break;
+    case HELP_MASK: mask_print(pr, s, h); break;
     case HELP_INTRIN: intrin_print(pr, s, h); break;
     default: abort();
   }

@@ -230,6 +230,14 @@ void c_lanes(Printer *pr, const Expr *x, Prec least) {
     case EX_LUT3: call(pr, x, HELP_LUT3, x->t, x->imm); break;
     case EX_SHUF: call(pr, x, HELP_SHUF, x->t, 0); break;
     case EX_PERM: call(pr, x, HELP_PERM, x->a[0]->t, 0); break;
+    case EX_RELANE: call(pr, x, HELP_RELANE, x->a[0]->t, 0); break;
+    case EX_MASK: {
+      int bits = natural_bits(x->a[0]);
+      str_printf(pr->o, "%s(", c_help(pr, HELP_MASK, x->t, ntv(INTK(bits), x->a[0]->t.lanes), 0, NULL));
+      c_mask_expr(pr, x->a[0], bits);
+      str_put(pr->o, ")");
+      break;
+    }
     case EX_INTRIN: call(pr, x, HELP_INTRIN, x->t, x->imm); break;
   }
 }

@@ -77,6 +77,7 @@ bool c_exact(Printer *, const Expr *, Range *);      /* add sub mul neg: the num
 
 /* c_helpers.c */
 const char *c_help(Printer *, Help, NType t, NType from, int imm, const uint8_t *perm); /* its name; prints it at the first call */
+bool c_lane_pop(Printer *, Str *, const Used *);     /* popcount of lanes; false where no machine has more than lane by lane */
 void c_lane_help(Printer *, Str *, const Used *);    /* c_lane_help.c: bodies of helpers that only lanes need */
 
 /* c_expr.c, c_lanes.c */

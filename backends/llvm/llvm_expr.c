@@ -130,6 +130,31 @@ static LLVMValueRef expr_hred(Gen *g, const Expr *x, LLVMValueRef *a) {
   return sum;
 }
 
+/* Vectors lie in memory lane 0 first, and bitcasts keep the bytes there: on big-endian machines the pieces of a wide lane
+ * lie the other way round. v with each group of k lanes turned about. */
+static LLVMValueRef turn_groups(Gen *g, LLVMValueRef v, int k) {
+  LLVMValueRef order[512];
+  int n = (int)LLVMGetVectorSize(LLVMTypeOf(v));
+  assert(n <= 512);
+  for (int i = 0; i < n; i++)
+    order[i] = LLVMConstInt(g->i32, (unsigned)(i / k * k + k - 1 - i % k), 0);
+  return LLVMBuildShuffleVector(g->b, v, LLVMGetPoison(LLVMTypeOf(v)), LLVMConstVector(order, (unsigned)n), "");
+}
+
+static LLVMValueRef expr_relane(Gen *g, const Expr *x, LLVMValueRef *a) {
+  int to = x->t.e.bits, from = x->a[0]->t.e.bits;
+  LLVMValueRef v = a[0];
+  if (g->target->big_endian && to > from)
+    v = turn_groups(g, v, to / from);
+  v = LLVMBuildBitCast(g->b, v, llvm_type(g, x->t), "");
+  return g->target->big_endian && to < from ? turn_groups(g, v, from / to) : v;
+}
+
+static LLVMValueRef expr_mask(Gen *g, const Expr *x, LLVMValueRef *a) {
+  LLVMValueRef v = g->target->big_endian ? turn_groups(g, a[0], x->a[0]->t.lanes) : a[0];
+  return LLVMBuildBitCast(g->b, v, llvm_type(g, x->t), "");
+}
+
 static LLVMValueRef expr_perm(Gen *g, const Expr *x, LLVMValueRef *a) { return llvm_perm(g, x, a[0]); }
 
 /* The machine's instruction, else the meaning of the row over variables that hold the arguments (each evaluated once). */
@@ -160,6 +185,7 @@ typedef LLVMValueRef Build(Gen *, const Expr *, LLVMValueRef *a);
 static Build *const kinds[] = {
   [EX_CONST] = expr_const, [EX_VAR] = expr_var, [EX_LOAD] = expr_load, [EX_SCALAR] = expr_scalar, [EX_SPLAT] = expr_splat,
   [EX_HRED] = expr_hred, [EX_DOT] = llvm_dot, [EX_LUT3] = llvm_lut3, [EX_SHUF] = llvm_shuf, [EX_PERM] = expr_perm,
+  [EX_RELANE] = expr_relane, [EX_MASK] = expr_mask,
   [EX_INTRIN] = expr_intrin
 };
 

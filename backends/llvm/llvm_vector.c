@@ -10,7 +10,7 @@ static LLVMTypeRef int_vector(Gen *g, int bits, int lanes) {
 
 /* A target's intrinsic by its full name. */
 static LLVMValueRef call_target(Gen *g, const char *name, LLVMTypeRef result, int n, LLVMValueRef *args) {
-  LLVMTypeRef types[3];
+  LLVMTypeRef types[8];
   for (int i = 0; i < n; i++)
     types[i] = LLVMTypeOf(args[i]);
   LLVMTypeRef ft = LLVMFunctionType(result, types, (unsigned)n, 0);
@@ -282,17 +282,21 @@ LLVMValueRef llvm_intrin(Gen *g, const Expr *x, LLVMValueRef *a) {
   unsigned id = in->llvm ? LLVMLookupIntrinsicID(in->llvm, strlen(in->llvm)) : 0;
   if (!id || !llvm_target_has_named(g->target, in->feature))
     return NULL;
-  LLVMValueRef args[3] = {0};
-  LLVMTypeRef result = llvm_type(g, x->t), want = result, params[3];
+  LLVMValueRef args[8] = {0};
+  LLVMTypeRef result = llvm_type(g, x->t), want = result, params[8];
+  int n = x->n;
   bool fixed = !LLVMIntrinsicIsOverloaded(id);
   if (fixed) {
     LLVMTypeRef ft = LLVMIntrinsicGetType(g->c, id, NULL, 0);
-    assert(LLVMCountParamTypes(ft) == (unsigned)x->n);
+    n = (int)LLVMCountParamTypes(ft);
+    assert(n >= x->n && n <= 8);
     LLVMGetParamTypes(ft, params);
     want = LLVMGetReturnType(ft);
   }
   for (int i = 0; i < x->n; i++)
     args[i] = fixed && LLVMTypeOf(a[i]) != params[i] ? LLVMBuildBitCast(g->b, a[i], params[i], "") : a[i];
-  LLVMValueRef v = call_target(g, in->llvm, want, x->n, args);
+  for (int i = x->n; i < n; i++) /* what the row does not name is 0 */
+    args[i] = LLVMConstNull(params[i]);
+  LLVMValueRef v = call_target(g, in->llvm, want, n, args);
   return want == result ? v : LLVMBuildBitCast(g->b, v, result, "");
 }

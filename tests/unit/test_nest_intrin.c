@@ -53,6 +53,10 @@ static void ref_sum8_4(const void *const *a, void *y) {
   }
 }
 
+static void ref_sum8_8(const void *const *a, void *y) {
+  for (int h = 0; h < 2; h++) ref_sum8_4((const void *const[]){(const uint8_t *)a[0] + 32 * h}, (uint64_t *)y + 4 * h);
+}
+
 static void ref_sdot_4(const void *const *a, void *y) {
   for (int l = 0; l < 4; l++) {
     int64_t sum = ((const int32_t *)a[0])[l];
@@ -71,7 +75,7 @@ static void ref_cnt8_16(const void *const *a, void *y) {
 
 static const struct { const char *name; Reference *f; } references[] = {
   {"vnni_dp4_16", ref_dp4_16}, {"vnni_dp4_8", ref_dp4_8}, {"popcnt64_8", ref_popcnt64_8}, {"maddubs_16", ref_maddubs_16},
-  {"sum8_4", ref_sum8_4}, {"sdot_4", ref_sdot_4}, {"cnt8_16", ref_cnt8_16}
+  {"sum8_4", ref_sum8_4}, {"sum8_8", ref_sum8_8}, {"sdot_4", ref_sdot_4}, {"cnt8_16", ref_cnt8_16}
 };
 
 static Reference *reference(const char *name) {
