@@ -96,7 +96,7 @@ static void add_signed(Lower *l, const Bases *b, Expr *sum, Expr *signs, Lin r0,
 }
 
 /* sum := sum + the word's share of sum_p c[p]*(pop(s) - pop(a_p xor s)) + 2*c[k]*pop(s). */
-static void add_counts(Lower *l, const Bases *b, Expr *sum, Expr *signs, Lin word, Lin *in) {
+static void add_counts(Lower *l, const Bases *b, Expr *sum, Expr *signs, Expr *mask, Lin word, Lin *in) {
   Program *p = l->p;
   const Node *x = b->n->in[0];
   const Tensor *coef = b->n->in[5]->a.value;
@@ -105,7 +105,9 @@ static void add_counts(Lower *l, const Bases *b, Expr *sum, Expr *signs, Lin wor
   in[x->t.rank - 1] = word;
   for (int64_t q = 0; q < k; q++) {
     in[x->t.rank - 2] = lin_c(q);
-    Expr *differ = nx_cast(p, nx1(p, S_POP, nx2(p, S_XOR, nx_cast(p, value(l, x, in), signs->t.e), signs)), b->acc);
+    Expr *plane = nx_cast(p, value(l, x, in), signs->t.e);
+    if (mask && x->op != OP_PACK) plane = nx2(p, S_AND, plane, mask); /* what pack gives is 0 there */
+    Expr *differ = nx_cast(p, nx1(p, S_POP, nx2(p, S_XOR, plane, signs)), b->acc);
     Expr *part = times(l, nx2(p, S_SUB, ones, differ), tensor_i(coef, q));
     all = all ? nx2(p, S_ADD, all, part) : part;
   }
@@ -117,9 +119,9 @@ static void add_word(Lower *l, const Bases *b, Expr *sum, Lin first, Lin word, i
   Lin r0 = lin_mad(l, lin_c(0), word, b->word);
   Expr *s = sign_word(l, b, lin_mad(l, first, r0, 1));
   bool packed = b->n->n_in == 6;
-  if (packed && count < b->word) s = nx2(l->p, S_AND, s, nx_const_i(l->p, s->t, (int64_t)((UINT64_C(1) << count) - 1)));
-  s = let(l, "w", s);
-  if (packed) add_counts(l, b, sum, s, word, in);
+  Expr *mask = packed && count < b->word ? nx_const_i(l->p, s->t, (int64_t)((UINT64_C(1) << count) - 1)) : NULL;
+  s = let(l, "w", mask ? nx2(l->p, S_AND, s, mask) : s);
+  if (packed) add_counts(l, b, sum, s, mask, word, in);
   else add_signed(l, b, sum, s, r0, count, in, key);
 }
 
