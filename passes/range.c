@@ -417,7 +417,7 @@ static Range *thresholds_range(Ranges *rs, const Node *n) {
   const Tensor *t = n->in[1]->a.value, *base = n->in[2]->a.value, *step = n->in[3]->a.value;
   bool codes = elem_is_code(n->in[0]->t.e) && range_hull(rs, n->in[0], &xlo, &xhi);
   int64_t rows = t->t.d[0].n, levels = t->t.d[1].n;
-  if (rows > RANGE_MAX || rows < 1) return range_elem(rs, n);
+  if (rows > RANGE_MAX || rows < 1 || base->n < 1 || step->n < 1) return range_elem(rs, n);
   for (int i = 0; i < n->t.rank; i++) d[i] = i == n->a.axis ? rows : 1;
   Range *y = range_make(rs, n->t.rank, d);
   for (int64_t r = 0; r < rows; r++) {
