@@ -1,6 +1,6 @@
 /* The nest of bases: at every position a plane counter runs through all groups of all outputs; a group's planes are a loop whose end
  * is read from a table, so that an empty group costs one look. Three tables: the signs of all planes without a gap between them
- * (bit plane*n + r), four bits per count, and the alphas.
+ * (bit plane*n + r), counts in 1, 2 or 4 bits, and the alphas.
  *   codes or floats   each term is added or subtracted by its sign
  *   packed planes a_p sum sign*number = sum_p c[p]*(pop(s) - pop(a_p xor s)) + c[k]*(2*pop(s) - n), s the group's signs */
 #include "passes/lower.h"
@@ -13,6 +13,7 @@ typedef struct Bases {
   int word;               /* bits that are taken at once */
   int signs, counts;      /* buffers; counts -1: all groups have `same` planes */
   int64_t same, most;     /* of a group */
+  int count_bits;         /* as a power of two: 0, 1, 2 */
   Elem acc;               /* of a group's sum */
 } Bases;
 
@@ -24,7 +25,7 @@ static int bit_table(Lower *l, const Node *n, const char *name, const Tensor *t,
   Elem e = UINTK(W);
   uint64_t *wide = NEWN(l->p->arena, uint64_t, words + 1);
   for (int64_t i = 0; i < t->n; i++) {
-    uint64_t v = bits == 1 ? tensor_i(t, i) > 0 : (uint64_t)tensor_i(t, i); /* bits divides W */
+    uint64_t v = bits == 1 ? tensor_i(t, i) > 0 : (uint64_t)tensor_i(t, i); /* signs or counts; bits divides W */
     wide[i * bits / W] |= v << i * bits % W;
   }
   uint32_t *narrow = W == 32 ? NEWN(l->p->arena, uint32_t, words + 1) : NULL;
@@ -48,8 +49,9 @@ static Bases bases_of(Lower *l, const Node *n) {
     if (c > b.most) b.most = c;
   }
   b.same = b.most;
+  b.count_bits = b.most > 3 ? 2 : b.most > 1;
   if (b.planes) b.signs = bit_table(l, n, "signs", n->in[1]->a.value, 1, b.word, b.terms % b.word != 0);
-  if (b.counts == 0 && b.planes) b.counts = bit_table(l, n, "counts", counts, 4, 32, 0);
+  if (b.counts == 0 && b.planes) b.counts = bit_table(l, n, "counts", counts, 1 << b.count_bits, 32, 0);
   if (packed) /* of every number and of partial sums */
     for (int64_t p = 0; p < n->in[5]->a.value->n; p++) far += 2 * llabs(tensor_i(n->in[5]->a.value, p));
   else if (elem_is_code(x)) far = -elem_lo(x) > elem_hi(x) ? -elem_lo(x) : elem_hi(x);
@@ -144,15 +146,18 @@ static Expr *plane_sum(Lower *l, const Bases *b, Expr *plane, Lin *in) {
   return nx_cast(p, sum, F64);
 }
 
-/* Planes of group g of output o: a constant, or four bits of the table. */
+/* Planes of group g of output o: a constant, or bits of the table. */
 static Expr *plane_count(Lower *l, const Bases *b, const Lin *bo, Lin g) {
   Program *p = l->p;
+  NType w = nt(UINTK(32));
   if (b->counts < 0) return nx_idx(p, b->same);
   Lin flat = lin_flat(l, &b->n->in[3]->t, (Lin[]){bo[0], bo[1], g});
-  Expr *i = let(l, "i", lin_expr(l, flat));
-  Expr *word = nx_load(p, b->counts, nx2(p, S_SHR, i, nx_idx(p, 3)), 1);
-  Expr *by = nx2(p, S_SHL, nx_cast(p, nx2(p, S_AND, i, nx_idx(p, 7)), UINTK(32)), nx_const_i(p, nt(UINTK(32)), 2));
-  return nx_cast(p, nx2(p, S_AND, nx2(p, S_SHR, word, by), nx_const_i(p, nt(UINTK(32)), 15)), p->index);
+  Expr *i = let(l, "i", nx_cast(p, lin_expr(l, flat), UINTK(p->index.bits)));
+  int each = 5 - b->count_bits; /* counts of a word, as a power of two */
+  Expr *word = nx_load(p, b->counts, nx_cast(p, nx2(p, S_SHR, i, nx_const_i(p, i->t, each)), p->index), 1);
+  Expr *by = nx_cast(p, nx2(p, S_AND, i, nx_const_i(p, i->t, (1 << each) - 1)), UINTK(32));
+  if (b->count_bits) by = nx2(p, S_SHL, by, nx_const_i(p, w, b->count_bits));
+  return nx_cast(p, nx2(p, S_AND, nx2(p, S_SHR, word, by), nx_const_i(p, w, (1 << (1 << b->count_bits)) - 1)), p->index);
 }
 
 /* y[.., b, o] at one position; in: x's leading dimensions are set. */
