@@ -19,6 +19,8 @@ for act in 0 2 8; do
   within alq_c.o
   expect 0 "$POPSHIFT" compile alq.onnx -o alq.o
   within alq.o
+  expect 0 "$POPSHIFT" inspect alq.onnx
+  says out '^fc1 .* 1 +[28] +400000 '
   expect 0 "$POPSHIFT" compile alq.onnx --explain -o alq.c
   for layer in conv1 conv2 fc1 fc2; do grep -E "\"$layer\" .* planes of .* groups" out err >/dev/null || fail "$layer was not recognized with $act-bit activations"; done
 done
