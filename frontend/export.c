@@ -111,7 +111,7 @@ static Writer *const writers[OP_COUNT] = {
   [OP_MAP] = write_map, [OP_VIEW] = write_view, [OP_RESHAPE] = write_reshape, [OP_CONCAT] = write_concat, [OP_GATHER] = write_gather,
   [OP_REDUCE] = write_reduce, [OP_ARGREDUCE] = write_argreduce, [OP_CUM] = write_cum, [OP_CONTRACT] = write_contract,
   [OP_QUANT] = write_quant, [OP_DEQUANT] = write_dequant, [OP_THRESHOLDS] = write_thresholds, [OP_REQUANT] = write_requant,
-  [OP_PACK] = write_pack, [OP_BN] = write_bn,
+  [OP_PACK] = write_pack, [OP_BASES] = write_bases, [OP_BN] = write_bn,
 }; /* none: of training graphs */
 
 /* Functions */

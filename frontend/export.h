@@ -84,8 +84,9 @@ const char *x_to(Export *, const char *v, Elem work, Elem to, bool fits); /* wra
 const char *x_ordered(Export *, const char *v, Elem from, Elem work);     /* to work; u64 in the order of i64 */
 const char *x_shift_right(Export *, const char *v, Elem work, int shift); /* floor(v / 2^shift), shift <= 63 */
 const char *x_popcount(Export *, const char *v, int bits);                /* of the low bits of an i64 */
+const char *x_bits(Export *, const char *v, Elem e, Elem to);             /* [.., W]: bits of words e, the low one first, as 0 and 1 of `to` */
 
-Writer write_map, write_view, write_reduce, write_contract, write_quant, write_dequant, write_thresholds, write_requant, write_pack;
+Writer write_map, write_view, write_reduce, write_contract, write_quant, write_dequant, write_thresholds, write_requant, write_pack, write_bases;
 
 /* export_quant.c: values (q - zp) * scale that the format says as one node; NULL where there is none. operands: the nodes it needs. */
 Decode *decode_find(Export *, const Node *);

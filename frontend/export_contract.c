@@ -309,15 +309,19 @@ static const char *popcounts(Export *x, const Node *n, const char *const *in) {
   return x_to(x, v, I64, n->t.e, false);
 }
 
-/* [.., W] bits of words in w; xor: [.., 2W], such that bits of a xor b are products: a and not a against not b and b. */
-static const char *unpacked(Export *x, const Node *n, int k, const char *v, Elem w) {
-  Elem e = n->in[k]->t.e, c = e.bits <= 32 ? UINTK(32) : UINTK(64);
+const char *x_bits(Export *x, const char *v, Elem e, Elem w) {
+  Elem c = e.bits <= 32 ? UINTK(32) : UINTK(64);
   int64_t shift[64], last = -1, width = e.bits;
   for (int i = 0; i < 64; i++) shift[i] = i;
   v = x_axes(x, "Unsqueeze", x_cast(x, v, e, c), 1, &last);
   v = x2(x, "BitShift", v, x_cast(x, x_indices(x, 1, &width, shift), I64, c));
   x_attr_s(x, "direction", "RIGHT");
-  v = x_cast(x, x2(x, "Mod", x_cast(x, v, c, I64), x_int(x, I64, 2)), I64, w);
+  return x_cast(x, x2(x, "Mod", x_cast(x, v, c, I64), x_int(x, I64, 2)), I64, w);
+}
+
+/* [.., W] bits of words in w; xor: [.., 2W], such that bits of a xor b are products: a and not a against not b and b. */
+static const char *unpacked(Export *x, const Node *n, int k, const char *v, Elem w) {
+  v = x_bits(x, v, n->in[k]->t.e, w);
   if (n->a.scalar == S_AND) return v;
   const char *not = x2(x, "Sub", x_int(x, w, 1), v);
   v = k ? x2(x, "Concat", not, v) : x2(x, "Concat", v, not);

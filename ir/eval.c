@@ -1,6 +1,6 @@
 /* Evaluation of graphs: the meaning. Nodes are computed in order, each into a new tensor, freed after its last use. What an
  * operator computes is in eval_map.c (element by element), eval_contract.c, eval_reduce.c (by affine accesses, which
- * eval_access.c walks), eval_train.c (training), eval_data.c (the rest) and scalar.c (single elements). */
+ * eval_access.c walks), eval_train.c (training), eval_bases.c (multi-bit bases), eval_data.c (the rest) and scalar.c (single elements). */
 #include "ir/eval_impl.h"
 
 #include <assert.h>
@@ -22,7 +22,7 @@ static EvalOp *const eval_ops[OP_COUNT] = {
   [OP_REDUCE] = eval_reduce, [OP_ARGREDUCE] = eval_argreduce, [OP_CUM] = eval_cum, [OP_CONTRACT] = eval_contract,
   [OP_QUANT] = eval_quant, [OP_DEQUANT] = eval_dequant, [OP_THRESHOLDS] = eval_thresholds, [OP_REQUANT] = eval_requant,
   [OP_PACK] = eval_pack, [OP_BN] = eval_bn, [OP_BN_TRAIN] = eval_bn_train, [OP_BN_GRAD] = eval_bn_grad,
-  [OP_LOCATE] = eval_locate, [OP_SCATTER] = eval_scatter,
+  [OP_LOCATE] = eval_locate, [OP_BASES] = eval_bases, [OP_SCATTER] = eval_scatter,
 };
 
 bool eval_cancelled(const Eval *e) {
@@ -59,6 +59,10 @@ static bool node_work(const Node *n, int64_t *work) {
       if (ext[i] == 0) { *work = 0; return true; }
       if (!mul_ok(factor, ext[i], &factor)) return *work == 0;
     }
+  } else if (n->op == OP_BASES) { /* every plane's terms at every position */
+    int64_t per = n->in[3]->t.d[0].n * n->in[3]->t.d[1].n;
+    if (!type_count(&n->in[1]->t, &factor) || !type_count(&n->t, work)) return false;
+    *work = per ? *work / per : 0;
   } else if (n->op == OP_THRESHOLDS) {
     factor = n->in[1]->t.d[1].n;
   }

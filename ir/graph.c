@@ -364,6 +364,17 @@ Node *node_conv(Graph *g, Node *x, Node *w, int groups, const int64_t *stride, c
   return node_reshape(g, y, 2 + sp, d);
 }
 
+/* Bases */
+
+Node *node_bases(Graph *g, Node *x, Node *signs, Node *alpha, Node *counts, Node *scale, Node *coef, Elem result, Kernel kernel) {
+  Type t = x->t;
+  t.e = result;
+  t.rank = (uint8_t)(t.rank - (coef ? 2 : 1)); /* [.., B, G] */
+  t.d[t.rank - 1] = counts->t.d[1];
+  Attr a = {.kernel = kernel};
+  return node_new(g, OP_BASES, &t, coef ? 6 : 5, (Node *[]){x, signs, alpha, counts, scale, coef}, &a, NULL);
+}
+
 /* Quantization */
 
 Node *node_quant(Graph *g, Node *x, Node *scale, Node *zp, Elem e, int64_t lo, int64_t hi, Round r) {

@@ -137,6 +137,11 @@ Node *node_matmul(Graph *, Node *a, Node *b, Elem result);
 /* Any-dimensional convolution, x[N, C, spatial..], w[M, C/groups, kernel..]: result [N, M, out..]. out: output extents. */
 Node *node_conv(Graph *, Node *x, Node *w, int groups, const int64_t *stride, const int64_t *dilation, const int64_t *pad_before, const int64_t *out, double fill, Elem result);
 
+/* Operator bases; counts' planes are rows of signs and elements of alpha in order. coef: NULL, or i32[k+1] where x is packed. */
+Node *node_bases(Graph *, Node *x, Node *signs, Node *alpha, Node *counts, Node *scale, Node *coef, Elem result, Kernel);
+/* Terms of a group: signs' second dimension. Planes: its first. Of one block's output: groups. */
+static inline int64_t bases_n(const Node *n) { return n->in[1]->t.d[1].n; }
+
 /* What operator bn means, spelled out: five maps over in = x, gamma, beta, mean, var. */
 Node *node_bn_spelled(Graph *, Node *const in[5], double epsilon);
 

@@ -434,6 +434,52 @@ static bool pack_rule(const Verify *v, const Node *n) {
   return want_shape(v, n, &t);
 }
 
+/* The value of operand k of bases is known, of this rank. */
+static const Tensor *known(const Verify *v, const Node *n, int k, int rank) {
+  const Node *c = n->in[k];
+  if (node_is_const(c) && c->t.rank == rank) return c->a.value;
+  bad(v, n, "operand %d is %s, not a constant of rank %d", k, show(v, &c->t), rank);
+  return NULL;
+}
+
+static bool bases_elems(const Verify *v, const Node *n) {
+  Elem x = n->in[0]->t.e, counts = n->in[3]->t.e, scale = n->in[4]->t.e;
+  bool words = n->n_in == 6, numbers = elem_is_float(x) ? x.bits >= 32 : is_number(x) && x.bits <= 32;
+  int64_t one;
+  if (words ? x.kind != EK_UINT || (x.bits != 32 && x.bits != 64) : !numbers) return bad(v, n, "of %s", show(v, &n->in[0]->t));
+  if (!elem_eq(n->in[1]->t.e, BIPOLAR)) return bad(v, n, "signs are %s", show(v, &n->in[1]->t));
+  if (!elem_is_float(n->in[2]->t.e) || n->in[2]->t.e.bits < 32) return bad(v, n, "alphas are %s", show(v, &n->in[2]->t));
+  if (counts.kind != EK_UINT) return bad(v, n, "counts are %s", show(v, &n->in[3]->t));
+  if (!elem_is_float(scale) || scale.bits < 32 || !type_count(&n->in[4]->t, &one) || one != 1) return bad(v, n, "the scale is %s", show(v, &n->in[4]->t));
+  if (words && !elem_eq(n->in[5]->t.e, I32)) return bad(v, n, "coefficients are %s", show(v, &n->in[5]->t));
+  if ((unsigned)n->a.kernel >= KERNEL_COUNT || (words && n->a.kernel != KERNEL_BITSERIAL)) return bad(v, n, "no such kernel");
+  return (elem_is_float(n->t.e) && n->t.e.bits >= 32) || bad(v, n, "result %s", show(v, &n->t));
+}
+
+static bool bases_rule(const Verify *v, const Node *n) {
+  if (!bases_elems(v, n)) return false;
+  const Tensor *signs = known(v, n, 1, 2), *alpha = signs ? known(v, n, 2, 1) : NULL, *counts = alpha ? known(v, n, 3, 3) : NULL;
+  const Type *x = &n->in[0]->t;
+  int words = n->n_in == 6, last = x->rank - 1;
+  int64_t planes = 0;
+  if (!counts || (words && !known(v, n, 5, 1))) return false;
+  for (int64_t i = 0; i < counts->n; i++) {
+    if (tensor_i(counts, i) < 0 || tensor_i(counts, i) > 15) return bad(v, n, "a group of more than 15 planes");
+    planes += tensor_i(counts, i);
+  }
+  if (planes != signs->t.d[0].n || planes != alpha->n) return bad(v, n, "%" PRId64 " planes, signs %s, alphas %s", planes, show(v, &signs->t), show(v, &alpha->t));
+  if (last < 2 + words || signs->t.d[1].n < 1) return bad(v, n, "of %s", show(v, x));
+  Type t = *x;
+  t.rank = (uint8_t)(last - 1 - words); /* the dimensions before, and B */
+  bool fits = dim_eq(x->d[t.rank - 1], counts->t.d[0]) && dim_eq(x->d[t.rank], counts->t.d[2]);
+  t.rank++;
+  t.d[t.rank - 1] = counts->t.d[1];
+  if (!words) fits = fits && dim_eq(x->d[last], signs->t.d[1]);
+  else fits = fits && dim_eq(x->d[last - 1], dim_c(n->in[5]->t.d[0].n - 1)) && dim_eq(x->d[last], dim_c((signs->t.d[1].n + x->e.bits - 1) / x->e.bits));
+  if (!fits) return bad(v, n, "%s does not fit counts %s and signs %s", show(v, x), show(v, &counts->t), show(v, &signs->t));
+  return want_shape(v, n, &t);
+}
+
 /* The table */
 
 static bool (*const rules[OP_COUNT])(const Verify *, const Node *) = {
@@ -441,7 +487,7 @@ static bool (*const rules[OP_COUNT])(const Verify *, const Node *) = {
   [OP_CONCAT] = concat_rule, [OP_GATHER] = gather_rule, [OP_REDUCE] = reduce_rule, [OP_ARGREDUCE] = argreduce_rule,
   [OP_CUM] = cum_rule, [OP_CONTRACT] = contract_rule, [OP_QUANT] = quant_rule, [OP_DEQUANT] = dequant_rule,
   [OP_THRESHOLDS] = thresholds_rule, [OP_REQUANT] = requant_rule, [OP_PACK] = pack_rule,
-  [OP_BN] = bn_rule, [OP_BN_TRAIN] = bn_rule, [OP_BN_GRAD] = bn_rule, [OP_LOCATE] = locate_rule, [OP_SCATTER] = scatter_rule,
+  [OP_BN] = bn_rule, [OP_BN_TRAIN] = bn_rule, [OP_BN_GRAD] = bn_rule, [OP_LOCATE] = locate_rule, [OP_BASES] = bases_rule, [OP_SCATTER] = scatter_rule,
 };
 
 /* Attributes are there exactly where ops.def says so: printing loses the others. */

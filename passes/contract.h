@@ -6,9 +6,10 @@
 
 #define MAX_PLANES 8
 
-/* Codes as bits: number = offset + sum coef[p]*bit p. */
-typedef struct Planes { int n; int64_t coef[MAX_PLANES], offset; Elem packed; } Planes; /* packed: the type that pack takes */
-bool planes_of(Elem, Planes *); /* false where more than 8 bits are needed */
+/* Codes as bits: number = offset + sum coef[p]*bit p. What pack takes is `packed`: the number itself, or (number - least) >> shift. */
+typedef struct Planes { int n, shift; int64_t coef[MAX_PLANES], offset, least; Elem packed; } Planes;
+/* The planes of a node's codes: of their type, or of the values of a constant where those need fewer. False where more than 8 are needed. */
+bool planes_of(const Node *, Planes *);
 
 /* One operand with its packed dimension: accessed as other + k, where other has at most one iterator. */
 typedef struct PackSide { int operand, dim, other; Planes planes; } PackSide; /* other: iterator, or -1 */
@@ -17,7 +18,7 @@ typedef struct BitPlan {
   int iter;              /* packed reduction iterator, counted from 0 among the reductions */
   int64_t k;             /* its extent */
   int64_t words;         /* words of one plane over the whole reduction of one output */
-  bool sum;              /* a sum of the activations is needed: signed one-bit weights, other activations */
+  bool sum;              /* a sum of the activations is needed: weights with an offset */
   bool xor_;             /* signs by signs */
 } BitPlan;
 /* False with a reason where the contraction cannot be bit-serial. */
@@ -31,6 +32,11 @@ typedef struct Candidate {
 } Candidate;
 extern const Candidate candidates[KERNEL_COUNT];
 double contract_macs(const Node *); /* products of a contraction */
+/* layout_bases.c: how a node of operator bases is computed. */
+typedef struct BasesCost { double terms, packed; bool can_pack; int planes; int64_t words; } BasesCost; /* cycles; planes, words of one group */
+BasesCost bases_cost(const Node *, const PassOptions *);
+Kernel bases_kernel(const Node *, const PassOptions *, Kernel forced);
+Node *layout_bases(Graph *, const Node *, Node *const *in, const PassOptions *); /* on packed planes; NULL where its kernel is another */
 
 /* layout_dense.c: the contraction with its operands laid out anew; NULL where nothing moves. */
 Node *layout_dense(Graph *, const Node *, Node *const *in);

@@ -1,6 +1,19 @@
-/* encode: constant codes that a contract reads get the narrowest element type of their actual values: +-1 bases<1>, else i<k> or u<k>.
+/* encode: constant codes that a contract reads get the narrowest element type of their actual values: +-1 bases<1>,
+ * 0 and +-2^e shift<k> where that has fewer bits (ternary codes have two either way), else i<k> or u<k>.
  * A contract's sum does not depend on how its operands' numbers are typed. */
 #include "passes/pass.h"
+
+/* Least k of shift<k> with all these numbers; 64 where none has. */
+static int shift_bits(const Tensor *t) {
+  int k = 2;
+  for (int64_t i = 0; i < t->n; i++) {
+    int64_t v = tensor_i(t, i), m = v < 0 ? -v : v;
+    if (v == INT64_MIN || m & (m - 1)) return 64;
+    while (k < 7 && m > elem_hi((Elem){EK_SHIFT, (uint8_t)k})) k++;
+    if (m > elem_hi((Elem){EK_SHIFT, (uint8_t)k})) return 64;
+  }
+  return k;
+}
 
 static Elem narrowest(const Tensor *t) {
   int64_t lo = INT64_MAX, hi = INT64_MIN;
@@ -12,7 +25,9 @@ static Elem narrowest(const Tensor *t) {
     signs = signs && (v == 1 || v == -1);
   }
   if (t->n == 0) return t->t.e;
-  return signs ? BIPOLAR : elem_for_range(lo, hi);
+  Elem e = signs ? BIPOLAR : elem_for_range(lo, hi);
+  int k = shift_bits(t);
+  return k < e.bits ? (Elem){EK_SHIFT, (uint8_t)k} : e;
 }
 
 static Node *encoded(Graph *g, Node *w) {

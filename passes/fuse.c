@@ -52,6 +52,8 @@ static double reads(const Node *u, const Node *x) {
   case OP_REDUCE: case OP_CONTRACT:
     for (int j = 0; j < u->a.iters->n_red; j++) n *= (double)u->a.iters->red[j].n;
     return n;
+  case OP_BASES: /* a group again for each plane of any output */
+    return elements(&x->t) * elements(&u->in[2]->t) / elements(&u->in[3]->t) * (double)u->in[3]->t.d[1].n;
   case OP_ARGREDUCE: case OP_CONCAT: case OP_PACK: case OP_CUM: return elements(&x->t);
   default: return n;
   }
@@ -145,9 +147,9 @@ static void consider(Fuse *f, const Node *n) {
   bool keeps = n->op == OP_CONST || n->op == OP_ARG || f->n_users[id] == 0 || f->uses[id] < 0;
   f->mark[id] = !keeps && fits(f, n);
   f->root[id] = id;
-  f->aligned[id] = n->op != OP_CONCAT && n->op != OP_CUM && n->op != OP_PACK;
+  f->aligned[id] = n->op != OP_CONCAT && n->op != OP_CUM && n->op != OP_PACK && n->op != OP_BASES;
   f->visits[id] = 1;
-  bool heavy = n->op == OP_CONTRACT || n->op == OP_REDUCE || n->op == OP_ARGREDUCE || n->op == OP_CUM;
+  bool heavy = n->op == OP_CONTRACT || n->op == OP_REDUCE || n->op == OP_ARGREDUCE || n->op == OP_CUM || n->op == OP_BASES;
   f->direct[id] = !heavy && is_inside(n);
   if (!f->mark[id]) return;
   const Node *first = f->g->nodes[f->users[id][0]];

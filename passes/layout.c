@@ -1,7 +1,7 @@
 /* layout: a bit-serial contraction becomes operators with exact meaning: pack of the activations, constant words of the
  * weights, and a contract of words over [.. | plane a, plane w, other reductions.., word].
  * With a number = oa + sum ca[p]*a_p and a weight = ow + sum cw[q]*w_q in bits (contract.h),
- *   sum a*w = sum_pq ca[p]*cw[q]*pop(a_p and w_q) + ow * sum_p ca[p]*pop(a_p) + oa * sum w        (ow = 0 or -1)
+ *   sum a*w = sum_pq ca[p]*cw[q]*pop(a_p and w_q) + ow * sum_p ca[p]*pop(a_p) + oa * sum w
  *   signs by signs: sum a*w = K - 2*pop(a xor w).
  * Outside the activations a word is 0, which reads as the number oa; where the fill is another number, or oa is not 0, a
  * constant tensor corrects: C = fill*W - (fill - oa)*I, W the sum of all weights of an output, I of those that meet an
@@ -38,8 +38,12 @@ static Node *const_i(Graph *g, int64_t v) { return node_const_i(g, v == (int32_t
 /* The operand with its packed dimension split off and last: [other dimensions.., the other iterator, K], then as words. */
 static Node *packed(const Build *b, const PackSide *s) {
   Graph *g = b->g;
-  Node *x = node_cast(g, b->in[s->operand], s->planes.packed);
-  x = folded(g, x);
+  Node *x = b->in[s->operand];
+  if (s->planes.least || s->planes.shift) { /* a constant's values */
+    x = map_to(g, S_SUB, I64, folded(g, node_cast(g, x, I64)), const_i(g, s->planes.least));
+    x = x ? map_to(g, S_SHR, I64, x, node_const_i(g, UINTK(6), s->planes.shift)) : NULL;
+  }
+  x = x ? folded(g, node_cast(g, x, s->planes.packed)) : NULL;
   if (!x) return NULL;
   Type t = {.e = x->t.e};
   Affine acc[MAX_RANK];
@@ -294,7 +298,9 @@ static Node *bitserial(const Build *b) {
   if (b->p.sum) {
     Node *s = act_sum(b, act);
     if (!s) return NULL;
-    y = node_map_as(g, S_SUB, e, 2, (Node *[]){y, s});
+    int64_t ow = b->p.weight.planes.offset;
+    if (ow != -1) s = node_map_as(g, S_MUL, e, 2, (Node *[]){s, const_i(g, ow)});
+    y = node_map_as(g, ow == -1 ? S_SUB : S_ADD, e, 2, (Node *[]){y, s});
   }
   return corrected(b, y);
 }
@@ -303,6 +309,7 @@ static Node *layout_rule(Rewrite *rw, const Node *n, Node *const *in) {
   const PassOptions *opt = rw->user;
   Build b = {.rw = rw, .g = rw->g, .n = n, .in = in, .target = opt->target};
   const char *why = "no target";
+  if (n->op == OP_BASES) return layout_bases(rw->g, n, in, opt);
   if (n->op != OP_CONTRACT || n->a.scalar != S_MUL) return NULL;
   if (n->a.kernel != KERNEL_BITSERIAL) return opt->hls ? NULL : layout_dense(rw->g, n, in);
   if (!opt->target || !bitserial_plan(n, opt->target, &b.p, &why)) {

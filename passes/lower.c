@@ -4,7 +4,12 @@
 #include <assert.h>
 #include <string.h>
 
-static bool has_element(const Node *n) { return n->op != OP_CONCAT && n->op != OP_CUM && n->op != OP_PACK; }
+/* What has a nest of its own, whatever reads it. */
+static void (*body_of(const Node *n))(Lower *, const Node *) {
+  return n->op == OP_CUM ? cum_body : n->op == OP_PACK ? pack_body : n->op == OP_BASES ? bases_body : NULL;
+}
+
+static bool has_element(const Node *n) { return n->op != OP_CONCAT && !body_of(n); }
 
 void store_element(Lower *l, const Node *n, const Lin *idx, Expr *e) {
   Lin at[MAX_RANK];
@@ -32,7 +37,7 @@ static void describe(const Lower *l, Str *s, const Node *n, int *room) {
   if (--*room < 0) return;
   if (s->n) str_put(s, ", ");
   str_put(s, n->op == OP_MAP ? scalar_info[n->a.scalar].name : op_info[n->op].name);
-  if (n->op == OP_CONTRACT && n->a.kernel != KERNEL_AUTO) str_printf(s, " %s", kernel_names[n->a.kernel]);
+  if ((n->op == OP_CONTRACT || n->op == OP_BASES) && n->a.kernel != KERNEL_AUTO) str_printf(s, " %s", kernel_names[n->a.kernel]);
 }
 
 static void build_nest(Lower *l, const Node *n, const char *label, void (*body)(Lower *, const Node *)) {
@@ -49,7 +54,7 @@ static void lower_node(Lower *l, const Node *n) {
   int64_t count;
   if (!type_count(&n->t, &count) || count == 0) return;
   l->to = (Place){l->buf[n->id], &n->t, n->a.axis, 0};
-  if (n->op == OP_CUM || n->op == OP_PACK) build_nest(l, n, label, n->op == OP_CUM ? cum_body : pack_body);
+  if (body_of(n)) build_nest(l, n, label, body_of(n));
   else if (n->op != OP_CONCAT) build_nest(l, n, label, element_body);
   for (int k = 0; n->op == OP_CONCAT && k < n->n_in; k++) {
     const Node *x = n->in[k];

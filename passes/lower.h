@@ -51,6 +51,9 @@ typedef struct Tile {
 /* Where a nest stores its elements: a buffer of this shape, the element's index moved by offset along axis. */
 typedef struct Place { int buf; const Type *t; int axis; int64_t offset; } Place;
 
+/* A constant as bits in words, made once (lower_bases.c). */
+typedef struct BitTable { const Tensor *of; int word, buf; } BitTable;
+
 typedef struct Lower {
   Graph *g;
   Program *p;
@@ -66,6 +69,7 @@ typedef struct Lower {
   VEC(Atom) atoms;
   VEC(Lin) used;           /* of the dry run: forms that became expressions */
   VEC(Loops) loops;
+  VEC(BitTable) tables;
   VEC(Memo) memo;          /* innermost last; block_leave drops what is no longer visible */
   bool dry;
   int guarded;             /* tests around what is being computed */
@@ -142,5 +146,7 @@ void tile_body(Lower *, const Node *root);
 Expr *tile_value(Lower *, const Node *);
 void cum_body(Lower *, const Node *);
 void pack_body(Lower *, const Node *);
+/* lower_bases.c */
+void bases_body(Lower *, const Node *);
 
 #endif

@@ -513,7 +513,7 @@ static Range *thresholds_range(Ranges *rs, const Node *n) {
   int64_t rows = t->t.d[0].n, levels = t->t.d[1].n;
   if (rows < base->n) rows = base->n;
   if (rows < step->n) rows = step->n;
-  if (rows > RANGE_MAX || rows < 1 || t->t.d[0].n < 1) return range_elem(rs, n);
+  if (rows > RANGE_MAX || t->t.d[0].n < 1 || base->n < 1 || step->n < 1) return range_elem(rs, n);
   if (x) x = collapse(rs, x, n->t.rank, 1u << n->a.axis);
   if (x && x->n > rows) rows = x->n;
   for (int i = 0; i < n->t.rank; i++) d[i] = i == n->a.axis ? rows : 1;

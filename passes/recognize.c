@@ -10,6 +10,7 @@
 #include "passes/recognize.h"
 
 #include "passes/access.h"
+#include "passes/bases.h"
 #include "passes/pass.h"
 #include "passes/spell.h"
 
@@ -257,6 +258,9 @@ static Node *recognize_rule(Rewrite *rw, const Node *old, Node *const *in) {
   }
 }
 
+/* After all else: what is still a contraction of floats. */
+static Node *bases_rule(Rewrite *rw, const Node *old, Node *const *in) { return old->op == OP_CONTRACT ? bases_contract(rw, old, in) : NULL; }
+
 Graph *pass_recognize(Graph *g, const PassOptions *opt) {
   enum { ROUNDS = 64 }; /* one step per quantizer and round */
   (void)opt;
@@ -270,5 +274,7 @@ Graph *pass_recognize(Graph *g, const PassOptions *opt) {
     arena_free(scratch);
     graph_free(old);
   }
-  return g;
+  Graph *last = g ? graph_rewrite(g, bases_rule, NULL, NULL) : NULL;
+  graph_free(g);
+  return last;
 }

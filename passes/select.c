@@ -6,7 +6,8 @@
 
 /* Bit planes */
 
-bool planes_of(Elem e, Planes *p) {
+/* By the element type alone. */
+static bool type_planes(Elem e, Planes *p) {
   *p = (Planes){.packed = e};
   if (elem_is_float(e) || (e.kind == EK_BASES && e.bits > 1)) return false;
   if (e.kind == EK_BASES) {
@@ -22,6 +23,38 @@ bool planes_of(Elem e, Planes *p) {
   for (int i = 0; i < p->n; i++) p->coef[i] = INT64_C(1) << i;
   if (e.kind == EK_INT) p->coef[p->n - 1] *= -1;
   return true;
+}
+
+/* Constant numbers are lo + 2^s*u, u of `bits` bits: with an offset lo, or, where 2^s divides them all, without one in two's complement.
+ * Odd numbers of k bits (UniQ) have k planes, {-1, 1} and {5, 7} one. */
+static void value_planes(const Tensor *t, Planes *p) {
+  const int64_t most = 1 << 20; /* of coefficients and offset: their products are i32 */
+  int64_t lo = tensor_i(t, 0), hi = lo;
+  uint64_t from_lo = 0, any = 0;
+  for (int64_t i = 1; i < t->n; i++) {
+    int64_t v = tensor_i(t, i);
+    lo = v < lo ? v : lo;
+    hi = v > hi ? v : hi;
+  }
+  if (lo < -most || hi > most) return;
+  for (int64_t i = 0; i < t->n; i++) from_lo |= (uint64_t)(tensor_i(t, i) - lo), any |= (uint64_t)tensor_i(t, i);
+  int s = from_lo ? __builtin_ctzll(from_lo) : 0, plain = any ? __builtin_ctzll(any) : 0;
+  Elem with = elem_for_range(0, (hi - lo) >> s), without = elem_for_range(lo >> plain, hi >> plain);
+  bool offset = with.bits < without.bits;
+  Elem e = offset ? with : without;
+  if (e.bits >= p->n || e.bits > MAX_PLANES) return;
+  *p = (Planes){.n = e.bits, .shift = offset ? s : plain, .packed = e, .offset = offset ? lo : 0, .least = offset ? lo : 0};
+  for (int i = 0; i < p->n; i++) p->coef[i] = INT64_C(1) << (p->shift + i);
+  if (e.kind == EK_INT) p->coef[p->n - 1] *= -1;
+}
+
+bool planes_of(const Node *n, Planes *p) {
+  bool ok = type_planes(n->t.e, p);
+  Elem e = n->t.e;
+  if (!node_is_const(n) || n->a.value->n == 0 || elem_is_float(e) || e.kind == EK_BASES || (e.kind == EK_UINT && e.bits == 64)) return ok;
+  if (!ok) p->n = MAX_PLANES + 1;
+  value_planes(n->a.value, p);
+  return p->n <= MAX_PLANES;
 }
 
 /* The one dimension of an operand that runs along reduction iterator j with step 1, all of it, besides at most one other
@@ -74,7 +107,7 @@ bool bitserial_plan(const Node *n, const Target *t, BitPlan *p, const char **why
   if (!node_is_const(n->in[w])) return *why = "no operand is constant", false;
   p->weight.operand = w;
   p->act.operand = 1 - w;
-  if (!planes_of(n->in[1 - w]->t.e, &p->act.planes) || !planes_of(n->in[w]->t.e, &p->weight.planes))
+  if (!planes_of(n->in[1 - w], &p->act.planes) || !planes_of(n->in[w], &p->weight.planes))
     return *why = "more than 8 bits", false;
   if (!access_inside(n, w)) return *why = "weights accessed outside", false;
   if (!access_inside(n, 1 - w) && w == 0) return *why = "activations padded as second operand", false;
@@ -82,7 +115,7 @@ bool bitserial_plan(const Node *n, const Target *t, BitPlan *p, const char **why
     return *why = "too many dimensions", false;
   if (!choose_iter(n, t, p)) return *why = "no reduction iterator that packs", false;
   const Planes *a = &p->act.planes, *b = &p->weight.planes;
-  p->xor_ = a->n == 1 && b->n == 1 && a->offset && b->offset;
+  p->xor_ = a->n == 1 && b->n == 1 && a->offset == -1 && b->offset == -1 && a->coef[0] == 2 && b->coef[0] == 2;
   p->sum = !p->xor_ && b->offset;
   return true;
 }
@@ -124,20 +157,23 @@ static bool decide(Ctx *ctx, const Node *n, const PassOptions *opt, Choice *c) {
 
 static Node *select_rule(Rewrite *rw, const Node *n, Node *const *in) {
   const PassOptions *opt = rw->user;
-  Choice c = {.kernel = KERNEL_BITSERIAL}; /* of words already */
-  if (n->op != OP_CONTRACT) return NULL;
+  Choice c;
+  if (n->op != OP_CONTRACT && n->op != OP_BASES) return NULL;
+  c.kernel = KERNEL_BITSERIAL; /* of words already */
+  const Force *f = n->op == OP_BASES ? forced(n, opt) : NULL;
+  if (n->op == OP_BASES) c.kernel = bases_kernel(n, opt, f ? f->kernel : KERNEL_AUTO);
   if (n->a.scalar == S_MUL && !decide(rw->g->ctx, n, opt, &c)) return NULL;
   Attr a = n->a;
   a.kernel = c.kernel;
   rw->changes++;
-  return node_new(rw->g, OP_CONTRACT, &n->t, n->n_in, in, &a, &n->loc);
+  return node_new(rw->g, (Op)n->op, &n->t, n->n_in, in, &a, &n->loc);
 }
 
 static bool no_layer(Graph *g, Kernel k, const char *layer) {
   const char **names = NEWN(g->ctx->own, const char *, g->n_nodes + 1);
   int n = 0;
   for (int i = 0; i < g->n_nodes; i++)
-    if (g->nodes[i]->op == OP_CONTRACT && g->nodes[i]->loc.name) names[n++] = g->nodes[i]->loc.name;
+    if ((g->nodes[i]->op == OP_CONTRACT || g->nodes[i]->op == OP_BASES) && g->nodes[i]->loc.name) names[n++] = g->nodes[i]->loc.name;
   diag(g->ctx, E0308, NULL, "kernel %s is forced for \"%s\", but no such layer contracts", kernel_names[k], layer);
   const char *near = nearest(layer, names, n);
   if (near) diag_hint(g->ctx, "did you mean \"%s\"? --explain shows every layer", near);
@@ -151,7 +187,7 @@ static bool forces_exist(Graph *g, const PassOptions *opt) {
     const char *layer = opt->force[i].layer;
     bool found = !layer;
     for (int k = 0; k < g->n_nodes && !found; k++)
-      found = g->nodes[k]->op == OP_CONTRACT && g->nodes[k]->loc.name && !strcmp(g->nodes[k]->loc.name, layer);
+      found = (g->nodes[k]->op == OP_CONTRACT || g->nodes[k]->op == OP_BASES) && g->nodes[k]->loc.name && !strcmp(g->nodes[k]->loc.name, layer);
     if (!found) return no_layer(g, opt->force[i].kernel, layer);
   }
   return true;
@@ -170,10 +206,31 @@ static void put_cycles(Str *s, double cycles) {
   else str_printf(s, "%lld", (tenths + 5) / 10);
 }
 
+static void explain_bases(Str *s, const Graph *g, const Node *n, const PassOptions *opt) {
+  BasesCost c = bases_cost(n, opt);
+  const Force *f = forced(n, opt);
+  str_printf(s, "node %d ", n->loc.node);
+  str_quoted(s, n->loc.name ? n->loc.name : "");
+  str_put(s, " ");
+  type_print(s, g, &n->in[0]->t);
+  str_printf(s, " . %lld planes of %lld signs in %lld groups -> ", (long long)n->in[1]->t.d[0].n, (long long)bases_n(n), (long long)n->in[3]->a.value->n);
+  type_print(s, g, &n->t);
+  str_printf(s, ": %s; signs ", kernel_names[bases_kernel(n, opt, f ? f->kernel : KERNEL_AUTO)]);
+  put_cycles(s, c.terms);
+  str_put(s, " cycles");
+  if (c.can_pack) {
+    str_put(s, ", bitserial ");
+    put_cycles(s, c.packed);
+    str_printf(s, " cycles (%d planes of %lld words)", c.planes, (long long)c.words);
+  }
+  str_put(s, "\n");
+}
+
 void explain_select(Str *s, const Graph *g, const PassOptions *opt) {
   for (int i = 0; i < g->n_nodes; i++) {
     const Node *n = g->nodes[i];
     Choice c;
+    if (n->op == OP_BASES) explain_bases(s, g, n, opt);
     if (n->op != OP_CONTRACT || n->a.scalar != S_MUL) continue;
     if (!decide(g->ctx, n, opt, &c)) continue;
     str_printf(s, "node %d ", n->loc.node);

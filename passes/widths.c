@@ -238,7 +238,7 @@ static Node *widths_rule(Rewrite *rw, const Node *old, Node *const *in) {
   case OP_MAP: return codes && elem_is_code(in[0]->t.e) ? narrow_map(rw, old, in) : NULL;
   case OP_QUANT: case OP_REQUANT: return codes ? rebuild(rw->g, old, in, narrowed(rw, old)) : NULL;
   case OP_THRESHOLDS: return narrow_thresholds(rw, old, in);
-  case OP_DEQUANT: case OP_ARGREDUCE: return NULL; /* they read numbers */
+  case OP_DEQUANT: case OP_ARGREDUCE: case OP_BASES: return NULL; /* they read numbers */
   default: return changed ? strict(rw, old, in, old->t.e) : NULL;
   }
 }

@@ -50,7 +50,7 @@ static void tensor(Bytes *graph, const char *name, int elem, int rank, const int
   message(graph, 5, &t);
 }
 
-/* attr: "name=1,2,3" of ints, or NULL. in, out: names separated by '|'. */
+/* attr: "name=1,2,3|name=4" of ints, or NULL. in, out: names separated by '|'. */
 static void node_in(Bytes *graph, const char *op, const char *domain, const char *name, const char *in, const char *out, const char *attr) {
   Bytes n = {0};
   const char *lists[2] = {in, out};
@@ -62,13 +62,14 @@ static void node_in(Bytes *graph, const char *op, const char *domain, const char
     }
   text(&n, 3, name);
   text(&n, 4, op);
-  if (attr) {
+  while (attr && *attr) {
     Bytes a = {0};
-    const char *eq = strchr(attr, '=');
+    const char *eq = strchr(attr, '='), *end = attr + strcspn(attr, "|");
     blob(&a, 1, attr, (size_t)(eq - attr));
-    for (const char *s = eq + 1; *s; s += strcspn(s, ","), s += *s == ',') num(&a, 8, (uint64_t)strtoll(s, NULL, 10));
+    for (const char *s = eq + 1; s < end; s += strcspn(s, ",|"), s += *s == ',') num(&a, 8, (uint64_t)strtoll(s, NULL, 10));
     num(&a, 20, 7);
     message(&n, 5, &a);
+    attr = end + (*end == '|');
   }
   if (*domain) text(&n, 7, domain);
   message(graph, 1, &n);
@@ -231,6 +232,98 @@ static void sizes(void) {
   model(&g, "mkmodel", 13);
 }
 
+/* Sizes of ALQ weights, in bits: signs, alphas, counts of three bits. */
+static int64_t alq_signs, alq_alphas, alq_counts;
+
+/* rows x groups x n weights in groups that are sums of signed alphas in float, `bits` of them in the mean; most: of one group. With
+ * columns, [groups*n, rows] as MatMul takes them. */
+static void alq_weights(Bytes *g, const char *name, int rank, const int64_t *dims, int rows, int groups, int n, double bits, int most, int columns) {
+  float *w = calloc((size_t)rows * (size_t)groups * (size_t)n, sizeof *w);
+  int terms = groups * n;
+  if (!w) abort();
+  for (int i = 0; i < rows * groups; i++) {
+    float alpha[6], size = 0.05f * (1.5f + next());
+    int count = 0, whole = (int)bits;
+    for (double u = (next() + 1) / 2; count < most && count < whole + (u < bits - whole); count++) {
+      alpha[count] = size;
+      size *= 0.5f + 0.2f * next();
+    }
+    for (int r = 0; r < n; r++) {
+      float v = 0;
+      for (int k = 0; k < count; k++) v += next() < 0 ? -alpha[k] : alpha[k];
+      int row = i / groups, term = i % groups * n + r;
+      w[columns ? term * rows + row : row * terms + term] = v;
+    }
+    alq_signs += count * n;
+    alq_alphas += 32 * count;
+    alq_counts += 3;
+  }
+  tensor(g, name, 1, rank, dims, w, sizeof *w * (size_t)rows * (size_t)terms);
+  free(w);
+}
+
+/* relu, then codes of 2 (clipped) or 8 bits. */
+static void alq_codes(Bytes *g, const char *x, const char *y, int bits, char layer) {
+  char r[] = "r?", q[] = "q?", c[] = "c?", s[] = "s?", io[40];
+  r[1] = q[1] = c[1] = s[1] = layer;
+  float scale = bits == 2 ? 0.5f : 0.02f;
+  tensor(g, s, 1, 0, NULL, &scale, 4);
+  node(g, "Relu", r, x, r, NULL);
+  snprintf(io, sizeof io, "%s|%s|z", r, s);
+  node(g, "QuantizeLinear", q, io, q, NULL);
+  snprintf(io, sizeof io, "%s|lo|hi", q);
+  if (bits == 2) node(g, "Clip", c, io, c, NULL);
+  snprintf(io, sizeof io, "%s|%s|z", bits == 2 ? c : q, s);
+  node(g, "DequantizeLinear", y, io, y, NULL);
+}
+
+static void bias(Bytes *g, const char *name, int n) {
+  float b[500];
+  for (int i = 0; i < n; i++) b[i] = 0.1f * next();
+  tensor(g, name, 1, 1, (int64_t[]){n}, b, 4 * (size_t)n);
+}
+
+/* LeNet5, 20-50-500-10, with ALQ's groups: conv kernels of 25, halves of fc1's 800, fc2's 500; activations of `bits`, or 0: floats at the input,
+ * then 8. The sizes go to standard error, in bytes. */
+static void alq(int bits) {
+  Bytes g = {0};
+  float unit = 1 / 255.0f;
+  unsigned char zero = 0, three = 3;
+  tensor(&g, "z", 2, 0, NULL, &zero, 1);
+  tensor(&g, "lo", 2, 0, NULL, &zero, 1);
+  tensor(&g, "hi", 2, 0, NULL, &three, 1);
+  tensor(&g, "unit", 1, 0, NULL, &unit, 4);
+  alq_weights(&g, "w1", 4, (int64_t[]){20, 1, 5, 5}, 20, 1, 25, 3.05, 4, 0);
+  alq_weights(&g, "w2", 4, (int64_t[]){50, 20, 5, 5}, 50, 20, 25, 0.52, 2, 0);
+  alq_weights(&g, "w3", 2, (int64_t[]){800, 500}, 500, 2, 400, 0.32, 2, 1);
+  alq_weights(&g, "w4", 2, (int64_t[]){500, 10}, 10, 1, 500, 4, 4, 1);
+  bias(&g, "b1", 20);
+  bias(&g, "b2", 50);
+  bias(&g, "b3", 500);
+  bias(&g, "b4", 10);
+  if (bits) {
+    node(&g, "QuantizeLinear", "q0", "x|unit|z", "q0", NULL);
+    node(&g, "DequantizeLinear", "d0", "q0|unit|z", "d0", NULL);
+  }
+  node(&g, "Conv", "conv1", bits ? "d0|w1|b1" : "x|w1|b1", "a1", NULL);
+  node(&g, "MaxPool", "pool1", "a1", "p1", "kernel_shape=2,2|strides=2,2");
+  alq_codes(&g, "p1", "d1", bits ? bits : 8, '1');
+  node(&g, "Conv", "conv2", "d1|w2|b2", "a2", NULL);
+  node(&g, "MaxPool", "pool2", "a2", "p2", "kernel_shape=2,2|strides=2,2");
+  alq_codes(&g, "p2", "d2", bits ? bits : 8, '2');
+  node(&g, "Flatten", "flatten", "d2", "f", NULL);
+  node(&g, "MatMul", "fc1", "f|w3", "m3", NULL);
+  node(&g, "Add", "fc1_bias", "m3|b3", "a3", NULL);
+  alq_codes(&g, "a3", "d3", bits ? bits : 8, '3');
+  node(&g, "MatMul", "fc2", "d3|w4", "m4", NULL);
+  node(&g, "Add", "fc2_bias", "m4|b4", "y", NULL);
+  text(&g, 2, "alq");
+  value_info(&g, 11, "x", 1, 4, (int64_t[]){1, 1, 28, 28});
+  value_info(&g, 12, "y", 1, 2, (int64_t[]){1, 10});
+  model(&g, "mkmodel", 13);
+  fprintf(stderr, "signs %" PRId64 " alphas %" PRId64 " counts %" PRId64 "\n", (alq_signs + 7) / 8, alq_alphas / 8, (alq_counts + 7) / 8);
+}
+
 int main(int argc, char **argv) {
   const char *kind = argc > 1 ? argv[1] : "";
   if (!strcmp(kind, "tiny")) tiny(plain);
@@ -239,8 +332,9 @@ int main(int argc, char **argv) {
   else if (!strcmp(kind, "clash")) clash();
   else if (!strcmp(kind, "nested") && argc > 2) nested(atoi(argv[2]));
   else if (!strncmp(kind, "huge-", 5) && argc > 2) huge(kind, strtoll(argv[2], NULL, 10));
+  else if (!strcmp(kind, "alq") && argc > 2) alq(atoi(argv[2]));
   else if (!strcmp(kind, "unsupported")) unsupported();
   else if (!strcmp(kind, "wrong") && argc > 2) wrong(argv[2]);
-  else { fprintf(stderr, "usage: mkmodel tiny|nasty|clash|nested N|huge-input N|huge-constant N|huge-expand N|huge-resize N|unsupported|wrong WHAT\n"); return 2; }
+  else { fprintf(stderr, "usage: mkmodel tiny|nasty|clash|nested N|huge-input N|huge-constant N|huge-expand N|huge-resize N|alq BITS|unsupported|wrong WHAT\n"); return 2; }
   return ferror(stdout) ? 1 : 0;
 }

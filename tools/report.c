@@ -44,14 +44,30 @@ static Layer layer_of(const Node *n) {
   return l;
 }
 
+/* macs of the dense layer; w_bits: most planes of a group; bit_ops: of the planes that are there. */
+static Layer bases_layer(const Node *n) {
+  Layer l = {.node = n, .name = n->loc.name ? n->loc.name : "", .op = n->loc.op ? n->loc.op : op_info[n->op].name, .out = n->t, .kernel = kernel_names[n->a.kernel]};
+  const Tensor *counts = n->in[3]->a.value;
+  const Node *x = n->n_in == 6 ? unpacked(n->in[0]) : n->in[0];
+  int64_t outputs, rows = counts->t.d[0].n * counts->t.d[1].n, planes = n->in[1]->t.d[0].n;
+  type_count(&n->t, &outputs);
+  l.in = x->t;
+  l.a_bits = x->t.e.bits;
+  for (int64_t i = 0; i < counts->n; i++) if (tensor_i(counts, i) > l.w_bits) l.w_bits = (int)tensor_i(counts, i);
+  l.macs = outputs * counts->t.d[2].n * bases_n(n);
+  l.bit_ops = elem_is_code(x->t.e) && rows ? outputs / rows * planes * bases_n(n) * l.a_bits : 0;
+  l.weight_bytes = (planes * bases_n(n) + 7) / 8 + planes * (int64_t)store_size(n->in[2]->a.value->st) + (counts->n * (l.w_bits > 3 ? 4 : l.w_bits > 1 ? 2 : 1) + 7) / 8;
+  return l;
+}
+
 void report_make(Report *r, Arena *a, const Graph *g, const Program *p) {
   memset(r, 0, sizeof *r);
   r->arena = a;
   r->flash = r->arena_bytes = r->arena_bound = -1;
   VEC(Layer) v = {0};
   for (int i = 0; g && i < g->n_nodes; i++)
-    if (g->nodes[i]->op == OP_CONTRACT && type_static(&g->nodes[i]->t)) {
-      Layer l = layer_of(g->nodes[i]);
+    if ((g->nodes[i]->op == OP_CONTRACT || g->nodes[i]->op == OP_BASES) && type_static(&g->nodes[i]->t)) {
+      Layer l = g->nodes[i]->op == OP_BASES ? bases_layer(g->nodes[i]) : layer_of(g->nodes[i]);
       r->macs += l.macs;
       r->bit_ops += l.bit_ops;
       vec_push(a, &v, l);

@@ -7,13 +7,13 @@
 #include <jansson.h>
 
 typedef struct Layer {
-  const Node *node;        /* a contract of the graph after fuse */
+  const Node *node;        /* a contract or bases of the graph after fuse */
   const char *name, *op;   /* of the model's node, or ours */
   const char *kernel;
   Type in, out;
   int w_bits, a_bits;      /* bits of a weight and an activation code; 32 for f32 */
   int64_t macs;            /* multiply-accumulates the layer stands for: bit-serial planes are not counted twice */
-  int64_t bit_ops;         /* macs * w_bits * a_bits, 0 for float layers */
+  int64_t bit_ops;         /* macs * w_bits * a_bits, of bases of the planes there are; 0 for float layers */
   int64_t weight_bytes;    /* of its constant operand as stored */
 } Layer;
 

@@ -282,6 +282,12 @@ static const struct { const char *args, *y, *node; } nodes[] = {
   {"%x: u3[2,70]", "u64[2,3,2]", "pack %x axis=1"},
   {"%x: i5[33]", "u32[5,2]", "pack %x axis=0"},
   {"%x: bases<1>[2,3,64]", "u64[2,3,1,1]", "pack %x axis=2"},
+  /* bases: codes, floats, packed planes; groups without planes, blocks */
+  {"%x: u2[2,1,3,5]", "f32[2,1,4]", "bases %x, %bs, %ba, %bc, %s"},
+  {"%x: f32[1,3,5]", "f32[1,4]", "bases %x, %bs, %ba, %bc, %sd"},
+  {"%x: i8[2,2,3,5]", "f64[2,2,2]", "bases %x, %bs, %ba, %bd, %s"},
+  {"%x: u32[2,1,3,2,1]", "f32[2,1,4]", "bases %x, %bs, %ba, %bc, %s, %bp kernel=bitserial"},
+  {"%x: u64[2,1,3,1,1]", "f32[2,1,4]", "bases %x, %bs, %ba, %bc, %s, %bq kernel=bitserial"},
   /* fractional zero points; bn */
   {"%x: u2[4,30]", "f32[4,30]", "dequant %x, %s, %h"},
   {"%x: u2[4,30]", "f32[4,30]", "dequant %x, %sc, %h"},
@@ -292,6 +298,8 @@ enum { N_NODES = sizeof nodes / sizeof nodes[0] };
 
 static const char constants[] =
   "  %s: f32 = const 0.75\n  %sc: f32[4,1] = const [0.5, 0.1, 3, 1e-3]\n  %sd: f64 = const 0.3\n  %z: u8 = const 100\n  %h: f32 = const 1.5\n"
+  "  %bs: bases<1>[4,5] = const [1, -1, 1, 1, -1, -1, -1, -1, 1, 1, 1, -1, 1, 1, -1, 1, 1, -1, 1, 1]\n  %ba: f32[4] = const [0.3, 0.1, 0.7, 1e-3]\n  %bc: u2[1,4,3] = const [1, 0, 0, 0, 0, 0, 2, 0, 1, 0, 0, 0]\n"
+  "  %bd: u2[2,2,3] = const [1, 0, 0, 0, 0, 0, 2, 0, 1, 0, 0, 0]\n  %bp: i32[3] = const [1, -2, 0]\n  %bq: i32[2] = const [2, -1]\n"
   "  %t3: i9[3,3] = const [-3, 0, 4, 7, 2, 1, -200, 10, 200]\n  %f3: f32[3,2] = const [-0.5, 0.5, 0, 0, inf, nan]\n  %u1: u64[1,2] = const [5, 18446744073709551615]\n"
   "  %v3: f32[3] = const [0.5, 2, 1e-3]\n  %t1: i9[1,3] = const [-3, 0, 4]\n  %b0: u1 = const 0\n  %b1: u1 = const 1\n  %b3: i4[3] = const [-3, 2, 7]\n";
 

@@ -396,9 +396,48 @@ static Node *gen_pack(Gen *r) {
   return node_new(r->g, OP_PACK, &t, 1, &x, &a, NULL);
 }
 
+/* The pool node's last dimension as groups, or a constant of many terms beside it; any counts, none too. */
+static Node *gen_bases(Gen *r) {
+  Node *x = pick(r);
+  bool is_float = elem_is_float(x->t.e);
+  if (x->t.rank == 0 || x->t.rank > 4 || (is_float ? x->t.e.bits < 32 : x->t.e.bits > 32) || (x->t.e.kind == EK_BASES && x->t.e.bits > 1)) return x;
+  int last = x->t.rank - 1;
+  int64_t n = x->t.d[last].n, groups = 1, blocks = 1, outs = rnd(r, 8) ? 1 + rnd(r, 4) : 1;
+  if (rnd(r, 3) == 0 && n > 0) { /* more terms: repeated */
+    Affine acc[MAX_RANK];
+    Type t = x->t;
+    int64_t times = 1 + rnd(r, 40);
+    t.d[t.rank++] = dim_c(times);
+    for (int d = 0; d <= last; d++) acc[d] = affine_iter(d, 1, 0), t.d[d] = x->t.d[d];
+    x = node_view(r->g, x, &t, acc, 0);
+    t.rank--;
+    t.d[last] = dim_c(n * times);
+    x = node_reshape(r->g, x, t.rank, t.d);
+    n *= times;
+  }
+  for (int k = 5; k > 1; k--) if (n % k == 0 && rnd(r, 2)) { if (groups == 1) groups = k; else if (n / groups % k == 0) blocks = k; }
+  n /= groups * blocks;
+  if (n < 1) return x;
+  Dim dims[MAX_RANK];
+  for (int d = 0; d < last; d++) dims[d] = x->t.d[d];
+  dims[last] = dim_c(blocks), dims[last + 1] = dim_c(groups), dims[last + 2] = dim_c(n);
+  x = node_reshape(r->g, x, last + 3, dims);
+  Type ct = type_make(UINTK(4), 3, (int64_t[]){blocks, outs, groups});
+  Tensor *counts = tensor_new(r->g->ctx, &ct);
+  int64_t planes = 0;
+  int kind = (int)rnd(r, 4);
+  for (int64_t i = 0; i < counts->n; i++) {
+    int64_t c = kind == 0 ? 0 : kind == 1 ? 2 : rnd(r, 3) ? rnd(r, 3) : rnd(r, 8);
+    tensor_set_i(counts, i, c);
+    planes += c;
+  }
+  Type st = type_make(BIPOLAR, 2, (int64_t[]){planes, n}), at = type_make(rnd(r, 3) ? F32 : F64, 1, &planes), one = type_make(rnd(r, 2) ? F32 : F64, (int)rnd(r, 2), (int64_t[]){1});
+  return node_bases(r->g, x, rnd_const(r, &st), rnd_const(r, &at), node_const(r->g, counts), rnd_const(r, &one), NULL, rnd(r, 4) ? F32 : F64, KERNEL_AUTO);
+}
+
 typedef Node *Maker(Gen *);
 static Maker *const makers[] = {gen_map, gen_map, gen_map, gen_map, gen_view, gen_view, gen_reshape, gen_reshape, gen_concat, gen_gather, gen_reduce,
-  gen_reduce, gen_argreduce, gen_cum, gen_matmul, gen_any_conv, gen_quant, gen_quant, gen_dequant, gen_thresholds, gen_requant, gen_pack};
+  gen_reduce, gen_argreduce, gen_cum, gen_matmul, gen_any_conv, gen_quant, gen_quant, gen_dequant, gen_thresholds, gen_requant, gen_pack, gen_bases, gen_bases};
 
 static void add(Gen *r, Node *n) {
   int64_t count;

@@ -1,0 +1,64 @@
+/* Evaluation of bases: groups of weights as sums of a few signed alphas. */
+#include "ir/eval_impl.h"
+
+/* sum over r of sign[r] * x[r]: in f64 for floats, else exact. */
+static double signed_sum(const Tensor *x, int64_t at, const signed char *sign, int64_t n) {
+  Val v[RUN];
+  double f = 0;
+  int64_t s = 0;
+  bool is_float = elem_is_float(x->t.e);
+  for (int64_t r = 0; r < n; r += RUN) {
+    int m = (int)(n - r < RUN ? n - r : RUN);
+    vals_load(x, at + r, 1, v, m);
+    if (is_float) for (int i = 0; i < m; i++) f = sign[r + i] < 0 ? f - v[i].f : f + v[i].f;
+    else for (int i = 0; i < m; i++) s += sign[r + i] < 0 ? -v[i].i : v[i].i;
+  }
+  return is_float ? f : (double)s;
+}
+
+/* The same from packed planes [k, words]. */
+static double packed_sum(const Eval *e, int64_t at, const signed char *sign, int64_t n) {
+  const Tensor *x = e->in[0], *coef = e->in[5];
+  int64_t k = coef->n - 1, words = x->t.d[x->t.rank - 1].n, width = x->t.e.bits, s = 0;
+  for (int64_t r = 0; r < n; r++) {
+    int64_t number = tensor_i(coef, k);
+    for (int64_t p = 0; p < k; p++)
+      number += tensor_i(coef, p) * (tensor_i(x, at + p * words + r / width) >> r % width & 1);
+    s += sign[r] < 0 ? -number : number;
+  }
+  return (double)s;
+}
+
+/* One position's y[b, ..]: x's groups start at `at`, `size` elements each. Returns the next plane. */
+static int64_t block(const Eval *e, int64_t plane, int64_t b, int64_t at, int64_t size, int64_t to) {
+  const Tensor *counts = e->in[3];
+  int64_t n = bases_n(e->n), outs = counts->t.d[1].n, groups = counts->t.d[2].n;
+  for (int64_t o = 0; o < outs; o++) {
+    double sum = 0;
+    for (int64_t g = 0; g < groups; g++)
+      for (int64_t j = tensor_i(counts, (b * outs + o) * groups + g); j > 0; j--, plane++) {
+        const signed char *sign = (const signed char *)e->in[1]->data + plane * n;
+        double s = e->n->n_in == 6 ? packed_sum(e, at + g * size, sign, n) : signed_sum(e->in[0], at + g * size, sign, n);
+        double term = tensor_f(e->in[2], plane) * s;
+        sum += term;
+      }
+    double y = sum * tensor_f(e->in[4], 0);
+    vals_store(e->y, to + o, &(Val){.f = elem_round(e->n->t.e, y)}, 1);
+  }
+  return plane;
+}
+
+bool eval_bases(const Eval *e) {
+  const Tensor *x = e->in[0], *counts = e->in[3];
+  int64_t blocks = counts->t.d[0].n, outs = counts->t.d[1].n, groups = counts->t.d[2].n;
+  int64_t size = bases_n(e->n), row = blocks * outs;
+  if (e->n->n_in == 6) size = x->t.d[x->t.rank - 2].n * x->t.d[x->t.rank - 1].n;
+  for (int64_t i = 0; row > 0 && i < e->y->n / row; i++) {
+    int64_t plane = 0;
+    for (int64_t b = 0; b < blocks; b++) {
+      plane = block(e, plane, b, (i * blocks + b) * groups * size, size, i * row + b * outs);
+      if (eval_cancelled(e)) return false;
+    }
+  }
+  return true;
+}

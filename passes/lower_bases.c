@@ -1,0 +1,201 @@
+/* The nest of bases: at every position a plane counter runs through all groups of all outputs; a group's planes are a loop whose end
+ * is read from a table, so that an empty group costs one look. Three tables: the signs of all planes without a gap between them
+ * (bit plane*n + r), counts in 1, 2 or 4 bits, and the alphas.
+ *   codes or floats   each term is added or subtracted by its sign
+ *   packed planes a_p sum sign*number = sum_p c[p]*(pop(s) - pop(a_p xor s)) + c[k]*(2*pop(s) - n), s the group's signs */
+#include "passes/lower.h"
+
+#include <stdlib.h>
+
+typedef struct Bases {
+  const Node *n;
+  int64_t terms, planes, blocks, outs, groups;
+  int word;               /* bits that are taken at once */
+  int signs, counts;      /* buffers; counts -1: all groups have `same` planes */
+  int64_t same, most;     /* of a group */
+  int count_bits;         /* as a power of two: 0, 1, 2 */
+  Elem acc;               /* of a group's sum */
+} Bases;
+
+/* n codes of `bits` each, the first at the low end, in words of W bits and `spare` words behind. */
+static int bit_table(Lower *l, const Node *n, const char *name, const Tensor *t, int bits, int W, int spare) {
+  for (int i = 0; i < l->tables.n; i++)
+    if (l->tables.p[i].of == t && l->tables.p[i].word == W) return l->tables.p[i].buf;
+  int64_t words = (t->n * bits + W - 1) / W + spare;
+  Elem e = UINTK(W);
+  uint64_t *wide = NEWN(l->p->arena, uint64_t, words + 1);
+  for (int64_t i = 0; i < t->n; i++) {
+    uint64_t v = bits == 1 ? tensor_i(t, i) > 0 : (uint64_t)tensor_i(t, i); /* signs or counts; bits divides W */
+    wide[i * bits / W] |= v << i * bits % W;
+  }
+  uint32_t *narrow = W == 32 ? NEWN(l->p->arena, uint32_t, words + 1) : NULL;
+  for (int64_t i = 0; narrow && i < words; i++) narrow[i] = (uint32_t)wide[i];
+  const char *unique = nest_name(l->p, name, n->loc.name ? n->loc.name : "bases");
+  BitTable made = {t, W, program_buf(l->p, unique, e, SP_ROM, words, narrow ? (const void *)narrow : wide)};
+  vec_push(l->tmp, &l->tables, made);
+  return made.buf;
+}
+
+static Bases bases_of(Lower *l, const Node *n) {
+  const Tensor *counts = n->in[3]->a.value;
+  Elem x = n->in[0]->t.e;
+  bool packed = n->n_in == 6;
+  int64_t far = 0, reach;
+  Bases b = {.n = n, .terms = bases_n(n), .planes = n->in[1]->t.d[0].n, .blocks = counts->t.d[0].n, .outs = counts->t.d[1].n,
+             .groups = counts->t.d[2].n, .word = packed ? x.bits : 32, .counts = -1, .acc = F64};
+  for (int64_t i = 0; i < counts->n; i++) {
+    int64_t c = tensor_i(counts, i);
+    if (i && c != tensor_i(counts, 0)) b.counts = 0;
+    if (c > b.most) b.most = c;
+  }
+  b.same = b.most;
+  b.count_bits = b.most > 3 ? 2 : b.most > 1;
+  if (b.planes) b.signs = bit_table(l, n, "signs", n->in[1]->a.value, 1, b.word, b.terms % b.word != 0);
+  if (b.counts == 0 && b.planes) b.counts = bit_table(l, n, "counts", counts, 1 << b.count_bits, 32, 0);
+  if (packed) /* of every number and of partial sums */
+    for (int64_t p = 0; p < n->in[5]->a.value->n; p++) far += 2 * llabs(tensor_i(n->in[5]->a.value, p));
+  else if (elem_is_code(x)) far = -elem_lo(x) > elem_hi(x) ? -elem_lo(x) : elem_hi(x);
+  if (packed || elem_is_code(x)) b.acc = mul_ok(far, b.terms, &reach) && reach <= INT32_MAX ? I32 : I64;
+  return b;
+}
+
+/* W sign bits from bit `at` on. */
+static Expr *sign_word(Lower *l, const Bases *b, Lin at) {
+  Program *p = l->p;
+  int shift = b->word == 64 ? 6 : 5;
+  Elem w = UINTK(b->word);
+  Elem u = UINTK(p->index.bits);
+  Expr *bit = let(l, "bit", nx_cast(p, lin_expr(l, at), u));
+  Expr *i = nx_cast(p, nx2(p, S_SHR, bit, nx_const_i(p, bit->t, shift)), p->index);
+  if (b->terms % b->word == 0) return nx_load(p, b->signs, i, 1);
+  i = let(l, "k", i);
+  Expr *by = let(l, "s", nx_cast(p, nx2(p, S_AND, bit, nx_const_i(p, bit->t, b->word - 1)), w));
+  Expr *low = nx2(p, S_SHR, nx_load(p, b->signs, i, 1), by);
+  Expr *high = nx2(p, S_SHL, nx_load(p, b->signs, nx2(p, S_ADD, i, nx_idx(p, 1)), 1), nx_const_i(p, nt(w), 1));
+  return nx2(p, S_OR, low, nx2(p, S_SHL, high, nx2(p, S_SUB, nx_const_i(p, nt(w), b->word - 1), by)));
+}
+
+/* c * e; powers of two by shifts. */
+static Expr *times(Lower *l, Expr *e, int64_t c) {
+  int by = 0;
+  while (by < 62 && INT64_C(1) << by < c) by++;
+  if (c > 1 && INT64_C(1) << by == c) return nx2(l->p, S_SHL, e, nx_const_i(l->p, e->t, by));
+  return nx2(l->p, S_MUL, e, nx_const_i(l->p, e->t, c));
+}
+
+/* sum := sum +- the terms of the word `signs`, `count` of them from r0 on; in: index of x. */
+static void add_signed(Lower *l, const Bases *b, Expr *sum, Expr *signs, Lin r0, int64_t count, Lin *in, const void *key) {
+  Program *p = l->p;
+  const Node *x = b->n->in[0];
+  Lin i;
+  Scope outer = loops_open(l, key, 1, &count, &i, NULL, NULL);
+  in[x->t.rank - 1] = lin_within(lin_mad(l, r0, i, 1), 0, b->terms - 1);
+  Expr *v = let(l, "x", nx_cast(p, value(l, x, in), b->acc));
+  Expr *bit = nx2(p, S_AND, nx2(p, S_SHR, signs, nx_cast(p, lin_expr(l, i), signs->t.e)), nx_const_i(p, signs->t, 1));
+  Expr *plus = nx_cast(p, bit, BOOL);
+  ns_set(p, l->at, sum->var, nx3(p, S_SELECT, plus, nx2(p, S_ADD, sum, v), nx2(p, S_SUB, sum, v)));
+  block_leave(l, outer);
+}
+
+/* sum := sum + the word's share of sum_p c[p]*(pop(s) - pop(a_p xor s)) + 2*c[k]*pop(s). */
+static void add_counts(Lower *l, const Bases *b, Expr *sum, Expr *signs, Expr *mask, Lin word, Lin *in) {
+  Program *p = l->p;
+  const Node *x = b->n->in[0];
+  const Tensor *coef = b->n->in[5]->a.value;
+  int64_t k = coef->n - 1, off = tensor_i(coef, k);
+  Expr *ones = let(l, "ones", nx_cast(p, nx1(p, S_POP, signs), b->acc)), *all = off ? times(l, ones, 2 * off) : NULL;
+  in[x->t.rank - 1] = word;
+  for (int64_t q = 0; q < k; q++) {
+    in[x->t.rank - 2] = lin_c(q);
+    Expr *plane = nx_cast(p, value(l, x, in), signs->t.e);
+    if (mask && x->op != OP_PACK) plane = nx2(p, S_AND, plane, mask); /* what pack gives is 0 there */
+    Expr *differ = nx_cast(p, nx1(p, S_POP, nx2(p, S_XOR, plane, signs)), b->acc);
+    Expr *part = times(l, nx2(p, S_SUB, ones, differ), tensor_i(coef, q));
+    all = all ? nx2(p, S_ADD, all, part) : part;
+  }
+  if (all) ns_set(p, l->at, sum->var, nx2(p, S_ADD, sum, all));
+}
+
+/* One word of signs of the plane that starts at bit `first`: `count` terms from W*word on. */
+static void add_word(Lower *l, const Bases *b, Expr *sum, Lin first, Lin word, int64_t count, Lin *in, const void *key) {
+  Lin r0 = lin_mad(l, lin_c(0), word, b->word);
+  Expr *s = sign_word(l, b, lin_mad(l, first, r0, 1));
+  bool packed = b->n->n_in == 6;
+  Expr *mask = packed && count < b->word ? nx_const_i(l->p, s->t, (int64_t)((UINT64_C(1) << count) - 1)) : NULL;
+  s = let(l, "w", mask ? nx2(l->p, S_AND, s, mask) : s);
+  if (packed) add_counts(l, b, sum, s, mask, word, in);
+  else add_signed(l, b, sum, s, r0, count, in, key);
+}
+
+/* sum over r of sign*x of the plane whose number is in `plane`. */
+static Expr *plane_sum(Lower *l, const Bases *b, Expr *plane, Lin *in) {
+  Program *p = l->p;
+  const char *key = (const char *)b->n;
+  int64_t full = b->terms / b->word, rest = b->terms % b->word, off = b->n->n_in == 6 ? tensor_i(b->n->in[5]->a.value, b->n->in[5]->a.value->n - 1) : 0;
+  int var = nest_var(p, l->nest, "acc", nt(b->acc), false);
+  Expr *start = elem_is_float(b->acc) ? nx_const_f(p, nt(F64), 0) : nx_const_i(p, nt(b->acc), -off * b->terms);
+  ns_vardef(p, l->at, var, start);
+  Expr *sum = nx_var(p, l->nest, var);
+  Lin first = lin_mad(l, lin_c(0), lin_atom(l, plane, 0, b->planes - 1), b->terms), word;
+  if (full) {
+    Scope outer = loops_open(l, key + 3, 1, &full, &word, NULL, NULL);
+    add_word(l, b, sum, first, word, b->word, in, key + 4);
+    block_leave(l, outer);
+  }
+  if (rest) add_word(l, b, sum, first, lin_c(full), rest, in, key + 5);
+  return nx_cast(p, sum, F64);
+}
+
+/* Planes of group g of output o: a constant, or bits of the table. */
+static Expr *plane_count(Lower *l, const Bases *b, const Lin *bo, Lin g) {
+  Program *p = l->p;
+  NType w = nt(UINTK(32));
+  if (b->counts < 0) return nx_idx(p, b->same);
+  Lin flat = lin_flat(l, &b->n->in[3]->t, (Lin[]){bo[0], bo[1], g});
+  Expr *i = let(l, "i", nx_cast(p, lin_expr(l, flat), UINTK(p->index.bits)));
+  int each = 5 - b->count_bits; /* counts of a word, as a power of two */
+  Expr *word = nx_load(p, b->counts, nx_cast(p, nx2(p, S_SHR, i, nx_const_i(p, i->t, each)), p->index), 1);
+  Expr *by = nx_cast(p, nx2(p, S_AND, i, nx_const_i(p, i->t, (1 << each) - 1)), UINTK(32));
+  if (b->count_bits) by = nx2(p, S_SHL, by, nx_const_i(p, w, b->count_bits));
+  return nx_cast(p, nx2(p, S_AND, nx2(p, S_SHR, word, by), nx_const_i(p, w, (1 << (1 << b->count_bits)) - 1)), p->index);
+}
+
+/* y[.., b, o] at one position; in: x's leading dimensions are set. */
+static void output(Lower *l, const Bases *b, Expr *plane, const Lin *bo, Lin *in, int g_dim, Expr *total) {
+  Program *p = l->p;
+  const char *key = (const char *)b->n;
+  Lin g, one = lin_c(0);
+  Expr *none = NULL;
+  Scope outer = loops_open(l, key + 1, 1, &b->groups, &g, NULL, NULL);
+  in[g_dim] = g;
+  Expr *count = plane_count(l, b, bo, g);
+  loops_open(l, key + 2, 1, &b->most, &one, &none, &count);
+  Lin alpha = lin_atom(l, plane, 0, b->planes - 1);
+  Expr *sum = plane_sum(l, b, plane, in);
+  Expr *term = nx2(p, S_MUL, nx_cast(p, value(l, b->n->in[2], &alpha), F64), sum);
+  ns_set(p, l->at, total->var, nx2(p, S_ADD, total, term));
+  ns_set(p, l->at, plane->var, nx2(p, S_ADD, plane, nx_idx(p, 1)));
+  block_leave(l, outer);
+}
+
+void bases_body(Lower *l, const Node *n) {
+  Program *p = l->p;
+  Bases b = bases_of(l, n);
+  int lead = n->t.rank - 2; /* dimensions before B and O */
+  Lin out[MAX_RANK], in[MAX_RANK];
+  int64_t ext[MAX_RANK], bo[2] = {b.blocks, b.outs};
+  for (int d = 0; d < lead; d++) ext[d] = n->t.d[d].n;
+  Scope outer = loops_open(l, NULL, lead, ext, out, NULL, NULL);
+  int var = nest_var(p, l->nest, "plane", nt(p->index), false);
+  ns_vardef(p, l->at, var, nx_idx(p, 0));
+  loops_open(l, n, 2, bo, out + lead, NULL, NULL);
+  int total = nest_var(p, l->nest, "sum", nt(F64), false);
+  ns_vardef(p, l->at, total, nx_const_f(p, nt(F64), 0));
+  for (int d = 0; d <= lead; d++) in[d] = out[d];
+  if (b.planes) output(l, &b, nx_var(p, l->nest, var), out + lead, in, lead + 1, nx_var(p, l->nest, total));
+  Lin at[MAX_RANK]; /* the scale has one element */
+  for (int d = 0; d < n->in[4]->t.rank; d++) at[d] = lin_c(0);
+  Expr *y = nx2(p, S_MUL, nx_var(p, l->nest, total), nx_cast(p, value(l, n->in[4], at), F64));
+  ns_store(p, l->at, l->buf[n->id], lin_expr(l, lin_flat(l, &n->t, out)), nx_cast(p, y, lower_elem(l, n->t.e)));
+  block_leave(l, outer);
+}
