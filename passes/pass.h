@@ -54,6 +54,7 @@ typedef struct PassInfo {
 } PassInfo;
 extern const PassInfo pass_info[PASS_COUNT];
 int pass_find(const char *name); /* -1 where unknown */
+bool pass_optional(PassId);      /* it gives nothing that another needs: --skip may leave it out, and every value stays */
 
 #define PASS(name, level, needs, gives, keeps, what) PASS_DECL_##level(name)
 #define PASS_DECL_LEVEL_GRAPH(name) Graph *pass_##name(Graph *, const PassOptions *);
