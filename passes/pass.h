@@ -43,6 +43,7 @@ typedef struct PassOptions {
   /* Called with the state before (after = false) and after each pass. Exactly one of graph, program is not NULL. */
   void (*dump)(void *user, PassId, bool after, const Graph *, const Program *);
   void *dump_user;
+  struct Certificate *certificate; /* where pass thresholds notes what it replaces, or NULL (passes/certificate.h) */
   double *seconds;                /* [PASS_COUNT], added to; or NULL */
 } PassOptions;
 

@@ -1,6 +1,7 @@
 /* Random low-bit networks (random_graph.h) on every engine and after every pass: what eval says after recognize is what each must say, bit
  * by bit. Without arguments: a few hundred networks, compiled engines in batches. With arguments, a soak:
  *   test_random_models FIRST COUNT [eval,jit,c,hls]      2000 networks on everything: test_random_models 1 2000
+ *   test_random_models SEED                              prints a network
  * A failure tells its seed, and the smallest prefix of the network that still fails is printed as text. */
 #include "backends/c/c_backend.h"
 #include "backends/hls/hls_backend.h"
@@ -175,11 +176,12 @@ static bool write_files(Net *n, const char *dir, const OutFiles *files) {
 }
 
 static bool emit(Net *n, const char *dir, int engines) {
-  char name[32];
+  char name[32], hls[32]; /* their headers lie side by side */
   OutFiles c = {0}, h = {0};
   snprintf(name, sizeof name, "r%llu", (unsigned long long)n->seed);
+  snprintf(hls, sizeof hls, "h%llu", (unsigned long long)n->seed);
   bool ok = !(engines & RUN_C) || (c_emit(n->ctx, n->native, &(COptions){.name = name}, &c) && write_files(n, dir, &c));
-  ok = ok && (!(engines & RUN_HLS) || (hls_emit(n->ctx, n->exact, &(HlsOptions){.name = name}, &h) && write_files(n, dir, &h)));
+  ok = ok && (!(engines & RUN_HLS) || (hls_emit(n->ctx, n->exact, &(HlsOptions){.name = hls}, &h) && write_files(n, dir, &h)));
   out_files_free(&c);
   out_files_free(&h);
   return ok || wrong(n, "emit");
@@ -196,7 +198,7 @@ static void *library(const char *dir, const char *compile, const char *suffix, N
   char *command = malloc(size), path[300];
   int at = snprintf(command, size, "cd %s && %s -w -fPIC -shared -o m.so", dir, compile);
   for (int i = 0; i < count; i++)
-    if (!*nets[i].why) at += snprintf(command + at, size - (size_t)at, " r%llu%s", (unsigned long long)nets[i].seed, suffix);
+    if (!*nets[i].why) at += snprintf(command + at, size - (size_t)at, " %c%llu%s", suffix[2] ? 'h' : 'r', (unsigned long long)nets[i].seed, suffix);
   snprintf(command + at, size - (size_t)at, " -lm");
   void *so = NULL;
   snprintf(path, sizeof path, "%s/m.so", dir);
@@ -207,9 +209,9 @@ static void *library(const char *dir, const char *compile, const char *suffix, N
   return so;
 }
 
-static void *symbol(void *so, Net *n, const char *suffix) {
+static void *symbol(void *so, Net *n, char kind, const char *suffix) {
   char name[64];
-  snprintf(name, sizeof name, "r%llu_%s", (unsigned long long)n->seed, suffix);
+  snprintf(name, sizeof name, "%c%llu_%s", kind, (unsigned long long)n->seed, suffix);
   return dlsym(so, name);
 }
 
@@ -217,7 +219,7 @@ static void run_compiled(void *so, Net *n, const char *engine, bool hls) {
   CInit *init = NULL;
   CRun *c = NULL;
   HlsRun *h = NULL;
-  void *p = symbol(so, n, hls ? "bridge" : "run"), *q = hls ? p : symbol(so, n, "init"), *ws = workspace(n->native);
+  void *p = hls ? symbol(so, n, 'h', "bridge") : symbol(so, n, 'r', "run"), *q = hls ? p : symbol(so, n, 'r', "init"), *ws = workspace(n->native);
   memcpy(hls ? (void *)&h : (void *)&c, &p, sizeof p);
   memcpy(&init, &q, sizeof q);
   if (!p || !q || (!hls && init(ws, ((size_t)n->native->arena_bytes + 4096) / 64 * 64, NULL))) wrong(n, "symbols or init");
@@ -356,6 +358,18 @@ END_TEST
 START_TEST(simulated) { ck_assert_int_eq(check_seeds(300000 + (uint64_t)_i * BATCH, BATCH, RUN_C | RUN_HLS), 0); }
 END_TEST
 
+static int print_network(uint64_t seed) {
+  Ctx *ctx = ctx_new();
+  Graph *g = random_graph(ctx, seed);
+  Str s = {.ctx = ctx};
+  graph_print(&s, g);
+  fputs(s.p, stdout);
+  str_free(&s);
+  graph_free(g);
+  ctx_free(ctx);
+  return 0;
+}
+
 static int soak(int argc, char **argv) {
   uint64_t first = strtoull(argv[1], NULL, 10);
   int count = atoi(argv[2]), engines = argc > 3 ? 0 : RUN_JIT | RUN_C | RUN_HLS, failures = 0;
@@ -369,6 +383,7 @@ static int soak(int argc, char **argv) {
 
 int main(int argc, char **argv) {
   if (argc > 2) return soak(argc, argv);
+  if (argc == 2) return print_network(strtoull(argv[1], NULL, 10));
   Suite *s = suite_create("random_models");
   TCase *c = tcase_create("random");
   tcase_set_timeout(c, 600);
