@@ -30,6 +30,7 @@ typedef struct Net {
   Graph *meaning;                         /* after recognize */
   Program *native, *exact;
   Tensor *in[SETS], **want[SETS];
+  char how[2][120];                       /* the two programs: target, forced kernel, passes left out */
   char why[4096];                         /* "": nothing is wrong */
 } Net;
 
@@ -54,8 +55,9 @@ static bool same(Net *n, const char *engine, Tensor *const *got, int set) {
       if (!memcmp((const char *)a->data + (size_t)i * size, (const char *)b->data + (size_t)i * size, size)) continue;
       double x = tensor_f(a, i), y = tensor_f(b, i);
       if (x != x && y != y) continue;
-      char text[200];
-      snprintf(text, sizeof text, "%s: output %d[%lld] is %.9g, eval %.9g (input set %d)", engine, o, (long long)i, x, y, set);
+      char text[400];
+      snprintf(text, sizeof text, "%s (%s): output %d[%lld] is %.9g, eval %.9g (input set %d)", engine, n->how[strstr(engine, "hls") != NULL], o, (long long)i,
+               x, y, set);
       return wrong(n, text);
     }
   }
@@ -90,11 +92,12 @@ static bool lower_as(Net *n, Rnd *r, bool hls) {
       ok = passes_standard(n->ctx, &s, -1, &o);
     }
   }
-  if (!ok) {
-    char text[80];
-    snprintf(text, sizeof text, "%s passes for %s, skip %x", hls ? "hls" : "native", o.target->name, o.skip);
-    return wrong(n, text);
-  }
+  char *how = n->how[hls];
+  size_t room = sizeof n->how[hls], at = (size_t)snprintf(how, room, "%s--target %s%s%s", hls ? "hls, " : "", o.target->name,
+                                                          o.n_force ? " --force " : "", o.n_force ? kernel_names[f.kernel] : "");
+  for (int p = 0; p < PASS_COUNT; p++)
+    if (o.skip >> p & 1 && at < room) at += (size_t)snprintf(how + at, room - at, "%s%s", o.skip & ((1u << p) - 1) ? "," : " --skip ", pass_info[p].name);
+  if (!ok) return wrong(n, how);
   *(hls ? &n->exact : &n->native) = s.program;
   return true;
 }
