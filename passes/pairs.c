@@ -1,5 +1,6 @@
 #include "passes/pairs.h"
 
+#include "passes/certificate_add.h"
 #include "passes/levels.h"
 #include "passes/region.h"
 
@@ -87,7 +88,7 @@ static Node *scaled(Graph *g, Node *x, int64_t f) {
 
 /* Levels of fa*a + fb*b, the factors in the ratio of the scales: the coarsest that keep every pair apart that must be, and that serve a
  * requant line; `any`: thresholds will do. */
-static Node *weighted_sum(Graph *g, Arena *scratch, const Pairs *p, Levels *l, Node *a, Node *b, bool any) {
+static Node *weighted_sum(Graph *g, Arena *scratch, const Pairs *p, Levels *l, Node *a, Node *b, bool any, int64_t factor[2]) {
   double sa = entry_scale(&p->r, 0), sb = entry_scale(&p->r, 1), big = fmax(fabs(sa), fabs(sb));
   Pair *sorted = NEWN(scratch, Pair, p->n);
   if (sa == 0 || sb == 0 || a->t.e.kind == EK_SHIFT || b->t.e.kind == EK_SHIFT) return NULL;
@@ -97,6 +98,7 @@ static Node *weighted_sum(Graph *g, Arena *scratch, const Pairs *p, Levels *l, N
   for (int k = 0; k <= SHIFT_MAX; k++) {
     int64_t fa = (int64_t)nearbyint(ldexp(sa / big, k)), fb = (int64_t)nearbyint(ldexp(sb / big, k));
     if (!fa || !fb || !try_factors(scratch, p, fa, fb, sorted, l)) continue;
+    factor[0] = fa, factor[1] = fb;
     Node *sum = node_map_as(g, S_ADD, I32, 2, (Node *[]){scaled(g, a, fa), scaled(g, b, fb)});
     if (any || l->most <= LEVELS_FEW) return levels_thresholds(g, l, sum);
     Node *y = levels_requant(g, scratch, l, sum);
@@ -120,12 +122,23 @@ static Node *pair_table(Graph *g, const Pairs *p, Elem result, Node *a, Node *b)
   return node_gather(g, node_const(g, table), index, 0);
 }
 
-Node *pair_levels(Rewrite *rw, Arena *scratch, Ranges *rs, const Node *top) {
+/* Notes what y stands for. */
+static Node *certify(Certificate *c, Arena *scratch, Ranges *rs, const Pairs *p, Node *y, const int64_t factor[2], bool offset) {
+  CertEntry form = {.lo = NEWN(scratch, int64_t, p->r.rows), .hi = NEWN(scratch, int64_t, p->r.rows), .lo2 = p->blo, .hi2 = p->bhi,
+                    .factor = {factor[0], factor[1]}, .offset = offset};
+  for (int64_t i = 0; i < p->r.rows; i++) form.lo[i] = p->alo, form.hi[i] = p->ahi;
+  if (c && y) y->a.certified = certificate_add(c, rs, &p->r, &form);
+  return y;
+}
+
+Node *pair_levels(Rewrite *rw, Arena *scratch, Ranges *rs, const Node *top, Certificate *c) {
   Graph *g = rw->g;
   Pairs p = {.unit = top->t.e.kind == EK_BASES ? 2 : 1};
   if (top->t.e.kind == EK_SHIFT || !region_find_pair(scratch, top, &p.r) || !tabulate(scratch, rs, &p)) return NULL;
   Levels l = {.result = top->t.e, .axis = p.r.axis, .rows = p.r.rows};
-  Node *a = rw->map[p.r.base->id], *b = rw->map[p.r.base2->id], *y = weighted_sum(g, scratch, &p, &l, a, b, false);
-  if (y) return y;
-  return p.n * l.rows <= TABLE_CHEAP ? pair_table(g, &p, l.result, a, b) : weighted_sum(g, scratch, &p, &l, a, b, true);
+  int64_t f[2];
+  Node *a = rw->map[p.r.base->id], *b = rw->map[p.r.base2->id], *y = weighted_sum(g, scratch, &p, &l, a, b, false, f);
+  if (y) return certify(c, scratch, rs, &p, y, f, false);
+  if (p.n * l.rows > TABLE_CHEAP) return certify(c, scratch, rs, &p, weighted_sum(g, scratch, &p, &l, a, b, true, f), f, false);
+  return certify(c, scratch, rs, &p, pair_table(g, &p, l.result, a, b), (int64_t[]){p.bhi - p.blo + 1, 1}, true);
 }

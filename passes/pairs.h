@@ -3,10 +3,11 @@
 #define POPSHIFT_PASSES_PAIRS_H
 
 #include "ir/graph.h"
+#include "passes/certificate.h"
 #include "passes/range.h"
 
 /* A quant of two small codes (a residual addition): levels of p*a + q*b, checked for every pair of codes, or a table of all pairs. NULL
- * where neither is possible. */
-Node *pair_levels(Rewrite *, Arena *scratch, Ranges *of_old, const Node *top);
+ * where neither is possible. What it stands for goes into the certificate, where there is one. */
+Node *pair_levels(Rewrite *, Arena *scratch, Ranges *of_old, const Node *top, Certificate *);
 
 #endif

@@ -37,6 +37,8 @@ int pass_find(const char *name) {
   return -1;
 }
 
+bool pass_optional(PassId id) { return pass_info[id].gives == 0 && pass_info[id].level != LEVEL_LOWER; }
+
 /* Properties as predicates */
 
 static bool all_static(const Graph *g) {

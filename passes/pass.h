@@ -63,6 +63,7 @@ typedef struct PassOptions {
   /* Called with the state before (after = false) and after each pass. Exactly one of graph, program is not NULL. */
   void (*dump)(void *user, PassId, bool after, const Graph *, const Program *);
   void *dump_user;
+  struct Certificate *certificate; /* where pass thresholds notes what it replaces, or NULL (passes/certificate.h) */
   double *seconds;                /* [PASS_COUNT], added to; or NULL */
   void (*dead)(void *user, Dead, const Node *at, int64_t n); /* a contract, or thresholds, of the graph before; or NULL */
   void *dead_user;
@@ -76,6 +77,7 @@ typedef struct PassInfo {
 } PassInfo;
 extern const PassInfo pass_info[PASS_COUNT];
 int pass_find(const char *name); /* -1 where unknown */
+bool pass_optional(PassId);      /* it gives nothing that another needs: --skip may leave it out, and every value stays */
 
 #define PASS(name, level, needs, gives, keeps, what) PASS_DECL_##level(name)
 #define PASS_DECL_LEVEL_GRAPH(name) Graph *pass_##name(Graph *, const PassOptions *);

@@ -6,6 +6,7 @@
  *   result     thresholds (up to 15 levels); a requant line that meets every level exactly; a table; else thresholds
  * A function of two small codes (a residual addition) becomes levels of their weighted sum, or a table of all pairs (pairs.h). */
 #include "passes/access.h"
+#include "passes/certificate_add.h"
 #include "passes/levels.h"
 #include "passes/pairs.h"
 #include "passes/pass.h"
@@ -20,7 +21,7 @@ enum {
   LEVELS_ALL = 1 << 22     /* of all rows */
 };
 
-typedef struct Work { Ranges *ranges; } Work;
+typedef struct Work { Ranges *ranges; Certificate *certificate; } Work;
 
 /* What is known of one candidate. */
 typedef struct Plan {
@@ -112,6 +113,15 @@ static Node *emit(Graph *g, Arena *scratch, Ranges *ranges, Plan *p, Node *x, bo
   return size && (!cheap || size <= TABLE_CHEAP) ? levels_table(g, &p->l, table_value, &p->r, x) : NULL;
 }
 
+/* Notes what y stands for. */
+static void certify(Work *w, const Plan *p, Node *y) {
+  CertEntry form = {.lo = p->l.lo, .hi = p->l.hi, .factor = {1, 0}};
+  int64_t least, range;
+  if (!w->certificate) return;
+  form.offset = y->op == OP_GATHER && levels_table_size(&p->l, &least, &range) && (p->l.rows > 1 || least != 0); /* as levels_table has it */
+  y->a.certified = certificate_add(w->certificate, w->ranges, &p->r, &form);
+}
+
 static bool is_top(const Node *n) {
   Elem e = n->t.e;
   if (n->t.rank == 0 || (e.kind == EK_BASES && e.bits > 1) || e.kind == EK_BOOL) return false;
@@ -138,8 +148,8 @@ static Node *thresholds_rule(Rewrite *rw, const Node *old, Node *const *in) {
   }
   for (int cheap = 1; cheap >= 0 && !y; cheap--)
     for (int i = n - 1; i >= 0 && !y; i--)
-      y = emit(rw->g, scratch, w->ranges, &plan[i], rw->map[plan[i].r.base->id], cheap);
-  if (!y && n == 0) y = pair_levels(rw, scratch, w->ranges, old);
+      if ((y = emit(rw->g, scratch, w->ranges, &plan[i], rw->map[plan[i].r.base->id], cheap))) certify(w, &plan[i], y);
+  if (!y && n == 0) y = pair_levels(rw, scratch, w->ranges, old, w->certificate);
   arena_free(scratch);
   if (y) rw->changes++;
   return y;
@@ -179,8 +189,7 @@ static Node *raise_rule(Rewrite *rw, const Node *old, Node *const *in) {
 Graph *pass_thresholds(Graph *old, const PassOptions *opt) {
   enum { ROUNDS = 16 };
   Arena *scratch = arena_new(old->ctx);
-  Work w = {ranges_new(scratch, old)};
-  (void)opt;
+  Work w = {ranges_new(scratch, old), opt->certificate};
   Graph *g = graph_rewrite(old, thresholds_rule, &w, NULL);
   arena_free(scratch);
   graph_free(old);

@@ -1,4 +1,5 @@
 /* compile: a model to C, LLVM code, objects, or an HLS project. */
+#include "tools/certificate.h"
 #include "tools/engine.h"
 #include "tools/report.h"
 
@@ -28,7 +29,7 @@ typedef struct Job {
   const char *out, *stem, *dir; /* OUT; OUT without suffix; folder of OUT */
   const char *name;
   double clock_ns;              /* 0: the default of HLS */
-  Graph *fused;                 /* a copy of the graph after fuse, for the report; NULL without --json */
+  Graph *fused;                 /* a copy of the graph after fuse, for the report and the certificate; NULL without either */
   Str explained;                /* what --explain says */
   Program *program;             /* native widths, planned; of several variants the first */
   CVariant *variants; int n_variants; /* of several targets, the best first; else none */
@@ -161,7 +162,7 @@ static void watch(void *user, PassId p, bool after, const Graph *g, const Progra
   Job *j = user;
   (void)prog;
   if (!after || !g) return;
-  if (p == PASS_fuse && cmd_has(j->c, FLAG_json) && !j->fused) j->fused = graph_copy((Graph *)(uintptr_t)g);
+  if (p == PASS_fuse && (cmd_has(j->c, FLAG_json) || j->opt.certificate) && !j->fused) j->fused = graph_copy((Graph *)(uintptr_t)g);
   if (p == PASS_select && cmd_has(j->c, FLAG_explain)) {
     if (j->n_variants) str_printf(&j->explained, "target %s\n", j->opt.target->name);
     explain_select(&j->explained, g, &j->opt);
@@ -187,6 +188,18 @@ static void say(Job *j, const Program *p) {
     json_object_set_new(o, "explain", lines);
   }
   json_print(o);
+}
+
+/* --certificate: of the program that is reported. Fuse cannot be watched where it is left out: then the certificate is refused. */
+static bool certify(Job *j) {
+  const char *path = cmd_get(j->c, FLAG_certificate);
+  Ctx *ctx = j->c->ctx;
+  if (!path) return true;
+  if (!j->fused) return diag(ctx, E0307, NULL, "--certificate starts from a graph and needs pass fuse");
+  char *text = json_dumps(certificate_json(j->opt.certificate, ctx, j->fused, j->model.sha, j->opt.target->name), JSON_INDENT(1) | JSON_PRESERVE_ORDER);
+  bool ok = text && file_write(ctx, path, text, strlen(text));
+  free(text);
+  return ok;
 }
 
 /* Test vectors: seeded random inputs and what eval makes of them. */
@@ -216,6 +229,7 @@ static bool emit_hls(Job *j, Graph *g) {
   State s = {.graph = graph_copy(g)};
   OutFiles files = {0};
   opt.hls = true;
+  if (j->n_want > 1) opt.certificate = NULL;
   if (j->n_want == 1) { /* else the native program is what is reported */
     j->opt.hls = true;
     opt.dump = watch;
@@ -235,7 +249,10 @@ static bool emit_hls(Job *j, Graph *g) {
     if (ok && strlen(path) > 3 && !strcmp(path + strlen(path) - 3, ".sh")) chmod(path, 0755);
   }
   out_files_free(&files);
-  if (ok && j->n_want == 1) say(j, s.program);
+  if (ok && j->n_want == 1) {
+    ok = certify(j);
+    if (ok) say(j, s.program);
+  }
   if (s.program) program_free(s.program);
   return ok;
 }
@@ -323,6 +340,7 @@ int verb_compile(Cmd *c) {
   if (!only(c, FLAG_io, "io", "float") || !only(c, FLAG_weights, "weights", "inline") || !job_emits(&j) || !job_paths(&j) || !flags_fit(&j) || !model_pass_options(c, &j.opt) || !variants_of(&j))
     return diag_exit(c->ctx);
   if (!model_load(c, path, &j.model)) return diag_exit(c->ctx);
+  if (cmd_has(c, FLAG_certificate)) j.opt.certificate = certificate_new(c->ctx);
   bool native = j.n_want > j.want[EMIT_HLS], ok = true;
   if (j.want[EMIT_HLS] && !j.model.s.graph) {
     diag(c->ctx, E0307, NULL, "an HLS project starts from a graph, and this is a program");
@@ -330,6 +348,7 @@ int verb_compile(Cmd *c) {
   }
   if (j.want[EMIT_HLS]) ok = emit_hls(&j, j.model.s.graph);
   if (ok && native) ok = programs_of(&j) && (!strcmp(j.out, "-") || emit_c(&j)) && (j.n_want == j.want[EMIT_C] + j.want[EMIT_HLS] || emit_llvm(&j));
+  ok = ok && (!native || certify(&j));
   if (ok && native) say(&j, j.program);
   str_free(&j.explained);
   if (j.fused) graph_free(j.fused);

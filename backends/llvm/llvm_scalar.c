@@ -94,16 +94,34 @@ static LLVMValueRef row_mod(const Row *r) {
   return LLVMBuildSelect(r->b, fix, moved, m, "");
 }
 
-static LLVMValueRef extreme(const Row *r, LLVMValueRef take_first) {
-  LLVMValueRef v = LLVMBuildSelect(r->b, take_first, r->a[0], r->a[1], "");
-  if (!is_float(r))
-    return v;
-  LLVMValueRef nan = LLVMBuildFCmp(r->b, LLVMRealUNO, r->a[0], r->a[0], "");
-  return LLVMBuildSelect(r->b, nan, r->a[0], v, "");
+/* Whether a float is NaN, on its bits: LLVM 19 joins "x is NaN" with "|x| > c" into one comparison of x itself and loses the |x|. */
+static LLVMValueRef is_nan(const Row *r, LLVMValueRef v) {
+  LLVMTypeRef one = llvm_type(r->g, nt(UINTK(r->e.bits))), t = llvm_type(r->g, ntv(UINTK(r->e.bits), r->result.lanes));
+  uint64_t magnitude = UINT64_MAX >> (65 - r->e.bits), infinity = r->e.bits == 64 ? UINT64_C(0x7ff) << 52 : UINT64_C(0xff) << 23;
+  LLVMValueRef mask = splat(r, LLVMConstInt(one, magnitude, 0)), inf = splat(r, LLVMConstInt(one, infinity, 0));
+  return LLVMBuildICmp(r->b, LLVMIntUGT, LLVMBuildAnd(r->b, LLVMBuildBitCast(r->b, v, t, ""), mask, ""), inf, "");
 }
 
-static LLVMValueRef row_max(const Row *r) { return extreme(r, less(r, r->a[1], r->a[0])); }
-static LLVMValueRef row_min(const Row *r) { return extreme(r, less(r, r->a[0], r->a[1])); }
+/* A number, not NaN, that is written out. */
+static bool is_number(LLVMValueRef v) {
+  LLVMBool lost;
+  if (!LLVMIsAConstantFP(v)) return false;
+  double d = LLVMConstRealGetDouble(v, &lost);
+  return d == d;
+}
+
+/* (first beats second, or is NaN) ? first : second. Against a number one comparison does both. */
+static LLVMValueRef extreme(const Row *r, bool max) {
+  LLVMValueRef a = r->a[0], b = r->a[1];
+  if (!is_float(r)) return LLVMBuildSelect(r->b, max ? less(r, b, a) : less(r, a, b), a, b, "");
+  bool beats_or_nan = is_number(b);
+  LLVMRealPredicate p = max ? beats_or_nan ? LLVMRealUGT : LLVMRealOGT : beats_or_nan ? LLVMRealULT : LLVMRealOLT;
+  LLVMValueRef v = LLVMBuildSelect(r->b, LLVMBuildFCmp(r->b, p, a, b, ""), a, b, "");
+  return beats_or_nan || is_number(a) ? v : LLVMBuildSelect(r->b, is_nan(r, a), a, v, "");
+}
+
+static LLVMValueRef row_max(const Row *r) { return extreme(r, true); }
+static LLVMValueRef row_min(const Row *r) { return extreme(r, false); }
 
 static LLVMValueRef row_neg(const Row *r) {
   return is_float(r) ? LLVMBuildFNeg(r->b, r->a[0], "") : LLVMBuildNeg(r->b, r->a[0], "");
@@ -166,7 +184,7 @@ static LLVMValueRef row_le(const Row *r) {
   return LLVMBuildICmp(r->b, llvm_is_signed(r->e) ? LLVMIntSLE : LLVMIntULE, r->a[0], r->a[1], "");
 }
 
-static LLVMValueRef row_isnan(const Row *r) { return LLVMBuildFCmp(r->b, LLVMRealUNO, r->a[0], r->a[0], ""); }
+static LLVMValueRef row_isnan(const Row *r) { return is_nan(r, r->a[0]); }
 
 static LLVMValueRef row_isinf(const Row *r) {
   return LLVMBuildFCmp(r->b, LLVMRealOEQ, unary(r, "llvm.fabs"), real(r, __builtin_inf()), "");
