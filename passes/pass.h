@@ -34,6 +34,9 @@ const Target *target_find(const char *name); /* NULL where unknown */
 
 typedef struct Force { Kernel kernel; const char *layer; } Force; /* layer NULL: all contractions of codes */
 
+/* An output that is the next run's input (--state): ports of the graph by number. */
+typedef struct Keep { int out, in; } Keep;
+
 typedef struct PassOptions {
   const Target *target;
   bool hls;                       /* lower for HLS: exact widths, no packing, pipelined loops */
@@ -43,6 +46,8 @@ typedef struct PassOptions {
   /* Called with the state before (after = false) and after each pass. Exactly one of graph, program is not NULL. */
   void (*dump)(void *user, PassId, bool after, const Graph *, const Program *);
   void *dump_user;
+  const Keep *keep; int n_keep;   /* for engines and backends: program_keep (edges.h) makes them of the planned program */
+  Tensor *const *keep_first;      /* [n_keep] what init writes */
   double *seconds;                /* [PASS_COUNT], added to; or NULL */
 } PassOptions;
 

@@ -1,5 +1,5 @@
 /* compile: a model to C, LLVM code, objects, or an HLS project. */
-#include "tools/engine.h"
+#include "tools/ends.h"
 #include "tools/report.h"
 
 #include "backends/c/c_backend.h"
@@ -22,6 +22,7 @@ typedef struct Job {
   Cmd *c;
   Model model;
   PassOptions opt;
+  Ends ends;
   bool want[EMIT_COUNT];
   int n_want;
   const char *out, *stem, *dir; /* OUT; OUT without suffix; folder of OUT */
@@ -240,12 +241,16 @@ int verb_compile(Cmd *c) {
   if (!path) return EXIT_USAGE;
   if (!j.out || !*j.out) { diag(c->ctx, E0701, NULL, "compile needs -o OUT"); return EXIT_USAGE; }
   j.model.path = path;
-  if (!only(c, FLAG_io, "io", "float") || !only(c, FLAG_weights, "weights", "inline") || !job_emits(&j) || !job_paths(&j) || !flags_fit(&j) || !model_pass_options(c, &j.opt))
+  if (!only(c, FLAG_weights, "weights", "inline") || !job_emits(&j) || !job_paths(&j) || !flags_fit(&j) || !model_pass_options(c, &j.opt))
     return diag_exit(c->ctx);
-  if (!model_load(c, path, &j.model)) return diag_exit(c->ctx);
+  if (!model_load(c, path, &j.model) || !model_ends(c, &j.model, &j.opt, &j.ends)) return diag_exit(c->ctx);
   bool native = j.n_want > j.want[EMIT_HLS], ok = true;
   if (j.want[EMIT_HLS] && !j.model.s.graph) {
     diag(c->ctx, E0307, NULL, "an HLS project starts from a graph, and this is a program");
+    return EXIT_UNSUPPORTED;
+  }
+  if (j.want[EMIT_HLS] && j.opt.n_keep) {
+    diag(c->ctx, E0307, NULL, "an HLS project does not keep outputs (--state)");
     return EXIT_UNSUPPORTED;
   }
   if (j.want[EMIT_HLS]) ok = emit_hls(&j, j.model.s.graph);
@@ -256,12 +261,15 @@ int verb_compile(Cmd *c) {
     ok = passes_standard(c->ctx, &j.model.s, -1, &o);
     if (ok) {
       j.program = j.model.s.program;
+      ok = !j.opt.n_keep || program_keep(j.program, j.opt.keep, j.opt.keep_first, j.opt.n_keep);
+      ends_describe(&j.ends, j.program);
       j.program->name = arena_strdup(j.program->arena, j.name);
-      ok = (!strcmp(j.out, "-") || emit_c(&j)) && (j.n_want == j.want[EMIT_C] + j.want[EMIT_HLS] || emit_llvm(&j));
+      ok = ok && (!strcmp(j.out, "-") || emit_c(&j)) && (j.n_want == j.want[EMIT_C] + j.want[EMIT_HLS] || emit_llvm(&j));
     }
   }
   if (ok && native) say(&j, j.program);
   str_free(&j.explained);
+  ends_free(&j.ends);
   if (j.fused) graph_free(j.fused);
   if (j.model.s.program) program_free(j.model.s.program);
   if (j.model.s.graph) graph_free(j.model.s.graph);
