@@ -6,7 +6,7 @@
 #include "passes/range.h"
 
 /* A quant of two small codes (a residual addition): levels of p*a + q*b, checked for every pair of codes, or a table of all pairs. NULL
- * where neither is possible. */
+ * where neither is possible. Products (gates): levels of (a - za) * (b - zb). */
 Node *pair_levels(Rewrite *, Arena *scratch, Ranges *of_old, const Node *top);
 
 #endif
