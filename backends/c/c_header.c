@@ -166,6 +166,12 @@ void c_header(Unit *u, Str *s) {
                 "  void *user;\n} %s_env;\n\n", nm);
   str_printf(s, "/* A workspace of %s_WORKSPACE_BYTES is one instance; init comes before the first run. Instances run at once if their\n"
                 " * workspaces differ. env is copied. */\n", up);
+  if (p->n_inits) {
+    str_put(s, "/* Kept in the workspace from sample to sample and run to run:");
+    for (int i = 0; i < p->n_bufs; i++)
+      if (p->bufs[i].keep) str_printf(s, " %s (%" PRId64 " bytes)", p->bufs[i].name, c_buf_bytes(&p->bufs[i]));
+    str_put(s, "; init\n * starts it anew. Samples of a batch follow one another in time. */\n");
+  }
   str_printf(s, "%s_status %s_init(void *workspace, size_t bytes, const %s_env *env);\n", nm, nm, nm);
   str_printf(s, "%s_status %s_run(void *workspace, const %s_in *in, const %s_out *out, size_t batch);\n\n", nm, nm, nm, nm);
   str_put(s, "#ifdef __cplusplus\n}\n#endif\n\n#endif\n");
