@@ -2,7 +2,6 @@
 
 #include "passes/access.h"
 #include "passes/levels.h"
-#include "passes/region.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -24,7 +23,7 @@ typedef struct Pairs {
 } Pairs;
 
 static bool tabulate(Arena *scratch, Ranges *rs, Pairs *p) {
-  if (!range_hull(rs, p->r.base, &p->alo, &p->ahi) || !range_hull(rs, p->r.base2, &p->blo, &p->bhi)) return false;
+  if (!range_hull(rs, p->r.base, &p->alo, &p->ahi) || !range_hull(rs, p->r.leaf[1], &p->blo, &p->bhi)) return false;
   uint64_t na = (uint64_t)p->ahi - (uint64_t)p->alo + 1, nb = (uint64_t)p->bhi - (uint64_t)p->blo + 1;
   if (na == 0 || nb == 0 || na > PAIRS_MAX || nb > PAIRS_MAX || na * nb > PAIRS_MAX) return false;
   p->n = (int64_t)(na * nb);
@@ -32,7 +31,7 @@ static bool tabulate(Arena *scratch, Ranges *rs, Pairs *p) {
   p->y = NEWN(scratch, int64_t, p->n * p->r.rows);
   for (int64_t row = 0, i = 0; row < p->r.rows; row++)
     for (int64_t a = p->alo; a <= p->ahi; a++)
-      for (int64_t b = p->blo; b <= p->bhi; b++) p->y[i++] = region_eval_pair(&p->r, row, (Val){.i = a}, (Val){.i = b}).i;
+      for (int64_t b = p->blo; b <= p->bhi; b++) p->y[i++] = region_eval_leaves(&p->r, row, (Val[]){{.i = a}, {.i = b}}).i;
   return true;
 }
 
@@ -152,14 +151,16 @@ static Node *pair_table(Graph *g, const Pairs *p, Elem result, Node *a, Node *b)
 Node *pair_levels(Rewrite *rw, Arena *scratch, Ranges *rs, const Node *top) {
   Graph *g = rw->g;
   Pairs p = {.unit = top->t.e.kind == EK_BASES ? 2 : 1};
-  if (top->t.e.kind == EK_SHIFT || !region_find_pair(scratch, top, &p.r) || !tabulate(scratch, rs, &p)) return NULL;
+  if (top->t.e.kind == EK_SHIFT || !region_find_leaves(scratch, top, &p.r) || p.r.first < 2) return NULL;
+  if (p.r.first > 2 || !tabulate(scratch, rs, &p)) return sum_levels(rw, scratch, rs, top, &p.r);
   Levels l = {.result = top->t.e, .axis = p.r.axis, .rows = p.r.rows};
-  Node *a = rw->map[p.r.base->id], *b = rw->map[p.r.base2->id], *y;
+  Node *a = rw->map[p.r.base->id], *b = rw->map[p.r.leaf[1]->id], *y;
   l.lo = NEWN(scratch, int64_t, l.rows);
   l.hi = NEWN(scratch, int64_t, l.rows);
   l.row = NEWN(scratch, Stairs, l.rows);
   if ((y = weighted_sum(g, scratch, &p, &l, a, b, false)) || (y = product(g, scratch, &p, &l, a, b, false))) return y;
   if (p.n * l.rows <= TABLE_CHEAP) return pair_table(g, &p, l.result, a, b);
   if ((y = weighted_sum(g, scratch, &p, &l, a, b, true)) || (y = product(g, scratch, &p, &l, a, b, true))) return y;
+  if ((y = sum_levels(rw, scratch, rs, top, &p.r))) return y;
   return p.n * l.rows <= PAIR_TABLE ? pair_table(g, &p, l.result, a, b) : NULL;
 }
