@@ -100,6 +100,7 @@ static const struct { char kind; int type; const char *what; } attr_kinds[] = {
   {'f', ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOAT, "a float"},
   {'s', ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__STRING, "a string"},
   {'t', ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__TENSOR, "a tensor"},
+  {'g', ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__GRAPH, "a graph"},
   {'I', ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INTS, "a list of integers"},
   {'K', ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INTS, "a list of integers"},
   {'P', ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INTS, "a list of integers"},
@@ -118,6 +119,7 @@ static bool attr_check(OpCall *c, const Spec *s, const Onnx__AttributeProto *a) 
   if (s->kind == 'f') there &= a->has_f;
   if (s->kind == 's') there &= a->has_s;
   if (s->kind == 't') there &= a->t != NULL;
+  if (s->kind == 'g') there &= a->g != NULL;
   if (s->kind == 'X') there &= a->sparse_tensor != NULL;
   if (!there) return ox_fail(c, E0203, "attribute %s is not %s", a->name, attr_kinds[k].what);
   if ((int64_t)(a->n_ints + a->n_floats + a->n_strings) > c->ctx->limits.list)

@@ -214,13 +214,19 @@ static bool function_call(Import *im, Scope *caller, const Onnx__NodeProto *p, c
   return true;
 }
 
+static NameSlot *scope_find(const Scope *s, const char *name) {
+  NameSlot *slot = NULL;
+  for (; s && !slot; s = s->outer) slot = names_find(s->names, name);
+  return slot;
+}
+
 /* Operands by name. *bad: one of them failed earlier, so that this node is left out silently. */
 static bool operands(OpCall *c, const Scope *s, bool *bad) {
   *bad = false;
   for (int i = 0; i < c->n_in; i++) {
     const char *name = c->p->input[i];
     if (!*name) continue;
-    NameSlot *slot = names_find(s->names, name);
+    NameSlot *slot = scope_find(s, name);
     if (!slot) return ox_fail(c, E0201, "input %d is %s, which nothing produces", i, name);
     if (!slot->set) return ox_fail(c, E0201, "input %d is %s, which node %d produces later", i, name, slot->made_by);
     *bad |= slot->bad;
@@ -251,10 +257,11 @@ static bool import_node(Import *im, Scope *s, const Onnx__FunctionProto *in, int
     Resolved r = model_resolve(im->m, in, p);
     int errors = im->ctx->n_errors;
     c.row = r.row, c.opset = r.opset;
-    ok = r.fn ? function_call(im, s, p, r.fn, &c) : run_importer(&c);
+    if (!r.fn && !r.row) ok = ox_fail(&c, E0301, "operator %s of %s is not supported", text_of(p->op_type), *r.domain ? r.domain : "ai.onnx");
+    else ok = r.fn ? function_call(im, s, p, r.fn, &c) : run_importer(&c);
     for (int i = 0; ok && i < c.n_out; i++)
       if (*p->output[i] && !c.out[i]) ok = false;
-    assert(ok || im->ctx->n_errors > errors);
+    assert(ok || c.bad || im->ctx->n_errors > errors);
     (void)errors;
   }
   for (int i = 0; i < c.n_out; i++) {
@@ -309,8 +316,7 @@ static bool add_constant(Import *im, Scope *s, const char *name, const Tensor *t
   return true;
 }
 
-static bool initializers(Import *im, Scope *s) {
-  const Onnx__GraphProto *p = im->m->p->graph;
+static bool initializers(Import *im, Scope *s, const Onnx__GraphProto *p) {
   for (size_t i = 0; i < p->n_initializer; i++) {
     const char *name = p->initializer[i]->name;
     TensorSource src = {.ctx = im->ctx, .loc = value_loc(im, name), .bad = E0208, .root = im->root};
@@ -320,6 +326,52 @@ static bool initializers(Import *im, Scope *s) {
   }
   if (p->n_sparse_initializer) return diag(im->ctx, E0303, &im->m->loc, "sparse initializers are not supported");
   return true;
+}
+
+/* Bodies */
+
+struct Body { const Onnx__GraphProto *p; Names names; Scope consts; };
+
+Body *ox_body(OpCall *c, const Onnx__GraphProto *p, int n_in) {
+  Import *im = c->im;
+  Body *b = NEW(im->arena, Body);
+  b->p = p;
+  b->names.arena = im->arena;
+  b->consts = (Scope){.parent = c->scope->parent, .outer = c->scope, .call = c->scope->call, .fn = c->scope->fn, .names = &b->names,
+                      .prefix = c->scope->prefix, .index = c->loc.node, .depth = c->scope->depth + 1};
+  if (b->consts.depth > im->ctx->limits.inline_depth) { ox_fail(c, E0402, "bodies lie more than %lld deep", (long long)im->ctx->limits.inline_depth); return NULL; }
+  if ((int)p->n_input != n_in) { ox_fail(c, E0205, "the body has %zu inputs, it is given %d", p->n_input, n_in); return NULL; }
+  if (!initializers(im, &b->consts, p)) return NULL;
+  im->g->at = c->loc;
+  return b;
+}
+
+bool ox_body_step(OpCall *c, Body *b, int64_t step, Node *const *in, Node **out) {
+  Import *im = c->im;
+  const char *own = *text_of(c->p->name) ? c->p->name : c->row->name;
+  Names names = {.arena = im->arena};
+  Scope s = b->consts;
+  s.outer = &b->consts;
+  s.names = &names;
+  s.prefix = step < 0 ? arena_printf(im->arena, "%s%s/", b->consts.prefix, own)
+                      : arena_printf(im->arena, "%s%s/%lld/", b->consts.prefix, own, (long long)step);
+  if ((int64_t)strlen(s.prefix) > im->ctx->limits.name) s.prefix = b->consts.prefix;
+  for (size_t i = 0; i < b->p->n_input; i++) {
+    NameSlot *slot = names_get(&names, text_of(b->p->input[i]->name));
+    if (slot->set) return ox_fail(c, E0202, "the body has two inputs %s", slot->name);
+    slot->set = true;
+    slot->node = in[i];
+  }
+  bool ok = scope_import(im, &s, s.fn, b->p->n_node, b->p->node);
+  im->g->at = c->loc;
+  for (size_t i = 0; ok && i < b->p->n_output; i++) {
+    const char *name = text_of(b->p->output[i]->name);
+    NameSlot *slot = scope_find(&s, name);
+    if (!slot || !slot->set) return ox_fail(c, E0201, "the body does not produce its output %s", name);
+    if (slot->bad) { c->bad = true; return false; }
+    if (!(out[i] = slot->node)) return ox_fail(c, E0201, "output %s of the body is absent", name);
+  }
+  return ok;
 }
 
 static const char *dim_name(Import *im, const char *input, size_t axis, const Onnx__TensorShapeProto__Dimension *p) {
@@ -496,7 +548,7 @@ static bool import_graph(Import *im) {
   Names names = {.arena = im->arena};
   Scope top = {.names = &names, .prefix = "", .index = -1};
   const Onnx__GraphProto *p = im->m->p->graph;
-  return initializers(im, &top) && inputs(im, &top) && scope_import(im, &top, NULL, p->n_node, p->node) && outputs(im, &top);
+  return initializers(im, &top, p) && inputs(im, &top) && scope_import(im, &top, NULL, p->n_node, p->node) && outputs(im, &top);
 }
 
 Graph *onnx_import(Ctx *ctx, const char *file, const char *bytes, size_t n, const ImportOptions *opt) {

@@ -20,7 +20,7 @@ enum RowFlag {
 /* One row of operators.def. types: a letter per input, the last one repeats:
  *   a any, f float, n float or integer, i integer, b bool, l i32 or i64;
  *   = as input 0, ^ as the input before; a capital: may be absent though one after it is there.
- * attrs: "name:kind[=default]" with kind i f s t (one), I F S (lists), K (ints, one per spatial dimension of input 0),
+ * attrs: "name:kind[=default]" with kind i f s t g (one), I F S (lists), K (ints, one per spatial dimension of input 0),
  *   P (two per spatial dimension), R (one per dimension of input 0), X (a sparse tensor); ! must be there. */
 typedef struct OpRow {
   const char *domain, *name;
@@ -50,6 +50,7 @@ struct OpCall {
   int64_t opset;
   Node **in; int n_in;   /* NULL where absent */
   Node **out; int n_out; /* as many as the node names */
+  bool bad;              /* a body reads what failed before: no error of this node */
   Loc loc;
 };
 
@@ -76,6 +77,12 @@ bool ox_axis(OpCall *, int64_t axis, int rank, int *out);              /* negati
 /* Axes of operand i or of the attribute: bits. absent: true where neither is there. */
 bool ox_axes(OpCall *, const char *attr, int i, int rank, uint32_t *bits, bool *absent);
 int64_t ox_count(const Type *, int from, int to);                      /* product of static dims [from, to) */
+
+/* A body graph (attribute of kind g): its constants are read once, its nodes at every step. Names of the graphs around it are seen.
+ * ox_body: NULL with a diagnostic, also where it does not have n_in inputs. step -1: there are no steps. */
+typedef struct Body Body;
+Body *ox_body(OpCall *, const Onnx__GraphProto *, int n_in);
+bool ox_body_step(OpCall *, Body *, int64_t step, Node *const *in, Node **out);
 
 /* Builders. */
 Node *ox_num(OpCall *, Elem, double);

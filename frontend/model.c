@@ -61,22 +61,32 @@ Resolved model_resolve(const Model *m, const Onnx__FunctionProto *in, const Onnx
   return r;
 }
 
+typedef struct Walk { const Model *m; SeeNode *see; void *user; bool *seen; size_t *todo, n_todo; } Walk;
+
+/* Nodes, and those of the graphs that are their attributes; the branches of If only where both may be taken matter, which import finds out. */
+static void walk_nodes(Walk *w, const Onnx__FunctionProto *in, size_t n, Onnx__NodeProto *const *nodes, bool body) {
+  for (size_t i = 0; i < n; i++) {
+    Resolved r = model_resolve(w->m, in, nodes[i]);
+    ptrdiff_t f = r.fn ? function_find(w->m, r.fn) : -1;
+    if (f >= 0 && !w->seen[f]) { w->seen[f] = true; w->todo[w->n_todo++] = (size_t)f; }
+    w->see(w->user, in, body ? -1 : (int)i, nodes[i], &r);
+    bool branches = r.row && !strcmp(r.row->name, "If");
+    for (size_t k = 0; r.row && !branches && k < nodes[i]->n_attribute; k++) {
+      const Onnx__GraphProto *g = nodes[i]->attribute[k]->g;
+      if (g) walk_nodes(w, in, g->n_node, g->node, true);
+    }
+  }
+}
+
 /* Bodies are visited once each, in the order in which they are first called. */
 void model_walk(const Model *m, SeeNode *see, void *user) {
   size_t n = m->p->n_functions;
   Arena *a = arena_new(m->ctx);
-  bool *seen = NEWN(a, bool, n + 1);
-  size_t *todo = NEWN(a, size_t, n + 1), n_todo = 0;
-  for (size_t at = 0; at <= n_todo; at++) {
-    const Onnx__FunctionProto *in = at ? m->functions[todo[at - 1]] : NULL;
-    size_t n_nodes = in ? in->n_node : m->p->graph->n_node;
-    Onnx__NodeProto **nodes = in ? in->node : m->p->graph->node;
-    for (size_t i = 0; i < n_nodes; i++) {
-      Resolved r = model_resolve(m, in, nodes[i]);
-      ptrdiff_t f = r.fn ? function_find(m, r.fn) : -1;
-      if (f >= 0 && !seen[f]) { seen[f] = true; todo[n_todo++] = (size_t)f; }
-      see(user, in, (int)i, nodes[i], &r);
-    }
+  Walk w = {m, see, user, NEWN(a, bool, n + 1), NEWN(a, size_t, n + 1), 0};
+  for (size_t at = 0; at <= w.n_todo; at++) {
+    const Onnx__FunctionProto *in = at ? m->functions[w.todo[at - 1]] : NULL;
+    if (in) walk_nodes(&w, in, in->n_node, in->node, false);
+    else walk_nodes(&w, NULL, m->p->graph->n_node, m->p->graph->node, false);
   }
   arena_free(a);
 }
@@ -124,6 +134,11 @@ static bool nodes_check(const Model *m, size_t n, Onnx__NodeProto *const *nodes,
     if (!name_fits(m, p->name, "node") || !name_fits(m, p->op_type, "operator") || !name_fits(m, p->domain, "domain")) return false;
     for (size_t k = 0; k < p->n_input; k++) if (!name_fits(m, p->input[k], "value")) return false;
     for (size_t k = 0; k < p->n_output; k++) if (!name_fits(m, p->output[k], "value")) return false;
+    for (size_t k = 0; k < p->n_attribute; k++) { /* bodies; the wire check bounds their depth */
+      const Onnx__GraphProto *g = p->attribute[k]->g;
+      if (g && ((int64_t)(g->n_input + g->n_output + g->n_initializer) > m->ctx->limits.nodes || !nodes_check(m, g->n_node, g->node, "a body")))
+        return diag(m->ctx, E0402, &loc, "a body is too large or malformed");
+    }
   }
   return true;
 }

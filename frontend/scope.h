@@ -12,6 +12,7 @@ NameSlot *names_find(const Names *, const char *name);
 
 struct Scope {
   const Scope *parent;             /* of the call; NULL for the model's graph */
+  const Scope *outer;              /* whose names are seen too: of the graph around a body */
   const Onnx__NodeProto *call;
   const Onnx__FunctionProto *fn;
   Names *names;

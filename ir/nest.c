@@ -408,6 +408,8 @@ void buf_lifetimes(const Program *p, int *first, int *last) {
   for (int b = 0; b < p->n_bufs; b++) { first[b] = p->n_steps; last[b] = -1; }
   Touch t = {first, last, 0};
   for (t.step = 0; t.step < p->n_steps; t.step++) stmt_visit(&p->nests[p->steps[t.step]]->body, touch_stmt, &t);
+  for (int b = 0; b < p->n_bufs; b++)
+    if (p->bufs[b].keep) { first[b] = 0; last[b] = p->n_steps - 1; }
 }
 
 void buf_lifetime(const Program *p, int buf, int *first, int *last) {

@@ -31,7 +31,17 @@ typedef struct Buf {
   int64_t off;      /* SP_ARENA: byte offset after plan, -1 before; multiple of 64 */
   const void *rom;  /* SP_ROM: n elements at elem_store(e) */
   Part part;
+  bool keep;        /* SP_ARENA: lives from run to run; written by init */
 } Buf;
+
+/* What the codes of a port mean: (code - zero) * scale. Said in headers, not in a program's text. */
+typedef struct PortMeaning {
+  const Tensor *scale, *zero;  /* one element, or as many as the extent of axis; NULL: numbers as the model has them; zero NULL: 0 */
+  int axis;                    /* of t, along which scale or zero vary */
+  Type t;                      /* of the codes, before they were packed */
+  int bits;                    /* of a packed code, least significant first in words of 32; 0: not packed */
+  bool channels_last;          /* dimension 1 of the model's value lies last */
+} PortMeaning;
 
 /* What the caller sees of an input or output. */
 typedef struct Port { const char *name; int buf; Type t; } Port; /* name as the model writes it, not escaped */
@@ -111,8 +121,10 @@ typedef struct Program {
   Buf *bufs; int n_bufs, cap_bufs;
   Port *ins; int n_ins;
   Port *outs; int n_outs;
+  const PortMeaning *in_means, *out_means; /* of each port, or NULL */
   Nest **nests; int n_nests, cap_nests;
   int *steps; int n_steps, cap_steps; /* nests to call, in order */
+  int *inits; int n_inits;            /* nests that init calls: they write what is kept */
   int64_t arena_bytes; /* after plan; -1 before */
   int64_t arena_bound; /* most bytes alive at any one step: no plan can be smaller */
   struct NameSet *names; /* identifiers taken (nest_names.c) */
@@ -189,6 +201,8 @@ bool program_verify(Ctx *, const Program *);
 /* The interpreter: checks every index against its buffer (E0902, for a program from a text E0211, with the nest and statement where
  * outside) and every read of a never-written element of ARENA, REG, OUT. ins, outs: pointers to n elements of each port at their storage. */
 bool program_run(Ctx *, const Program *, const void *const *ins, void *const *outs);
+/* The same in the caller's workspace of arena_bytes, where kept buffers are what the last run left; first: init runs before. */
+bool program_run_in(Ctx *, const Program *, void *workspace, bool first, const void *const *ins, void *const *outs);
 
 /* First and last step that touches an arena buffer; first > last where none does. */
 void buf_lifetime(const Program *, int buf, int *first, int *last);

@@ -281,9 +281,9 @@ static bool memory_fits(Ctx *ctx, const Program *p) {
   return true;
 }
 
-static RunBuf *make_bufs(Arena *a, const Program *p, const void *const *ins, void *const *outs) {
+static RunBuf *make_bufs(Arena *a, const Program *p, void *workspace, bool first, const void *const *ins, void *const *outs) {
   RunBuf *r = NEWN(a, RunBuf, p->n_bufs);
-  char *arena = p->arena_bytes >= 0 ? arena_alloc(a, (size_t)p->arena_bytes + 1) : NULL;
+  char *arena = workspace ? workspace : p->arena_bytes >= 0 ? arena_alloc(a, (size_t)p->arena_bytes + 1) : NULL;
   for (int i = 0; i < p->n_ins; i++) r[p->ins[i].buf].data = (void *)(uintptr_t)ins[i]; /* IN is never stored to */
   for (int i = 0; i < p->n_outs; i++) r[p->outs[i].buf].data = outs[i];
   for (int i = 0; i < p->n_bufs; i++) {
@@ -292,6 +292,7 @@ static RunBuf *make_bufs(Arena *a, const Program *p, const void *const *ins, voi
     else if (b->sp == SP_ARENA && arena && b->off >= 0) r[i].data = arena + b->off;
     else if (b->sp == SP_ARENA || b->sp == SP_REG) r[i].data = arena_alloc(a, (size_t)b->n * store_size(elem_store(b->e)) + 1);
     if (b->sp != SP_IN && b->sp != SP_ROM) r[i].map = arena_alloc(a, (size_t)b->n + 1);
+    if (b->keep && !first) memset(r[i].map, 1, (size_t)b->n);
   }
   return r;
 }
@@ -308,14 +309,18 @@ static bool outputs_written(Machine *m) {
 }
 
 bool program_run(Ctx *ctx, const Program *p, const void *const *ins, void *const *outs) {
+  return program_run_in(ctx, p, NULL, true, ins, outs);
+}
+
+bool program_run_in(Ctx *ctx, const Program *p, void *workspace, bool first, const void *const *ins, void *const *outs) {
   if (!memory_fits(ctx, p)) return false;
   Program *meanings = program_new(ctx, "meanings");
   Arena *a = meanings->arena;
-  Machine m = {.ctx = ctx, .p = p, .bufs = make_bufs(a, p, ins, outs), .chunk = CHUNK};
+  Machine m = {.ctx = ctx, .p = p, .bufs = make_bufs(a, p, workspace, first, ins, outs), .chunk = CHUNK};
   NestCode **codes = NEWN(a, NestCode *, p->n_nests);
   bool ok = true;
-  for (int i = 0; ok && i < p->n_steps; i++) {
-    int k = p->steps[i];
+  for (int i = first ? -p->n_inits : 0; ok && i < p->n_steps; i++) {
+    int k = i < 0 ? p->inits[p->n_inits + i] : p->steps[i];
     const Nest *n = p->nests[k];
     if (!codes[k]) codes[k] = nest_compile(a, meanings, p, n, m.bufs);
     const NestCode *code = codes[k];

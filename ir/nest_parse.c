@@ -575,15 +575,29 @@ static bool nest_item(Parse *s) {
   return ok;
 }
 
-static bool run_item(Parse *s) {
+static bool nest_ref(Parse *s, int *id) {
   char w[WORD + 1];
   if (!word(s, w, "expected a nest's name")) return false;
-  int id = name_find(s->p, NULL, w) - NEST_ID;
-  if (id < 0 || id >= s->p->n_nests) return fail(s, "expected a nest's name before this");
+  *id = name_find(s->p, NULL, w) - NEST_ID;
+  return (*id >= 0 && *id < s->p->n_nests) || fail(s, "expected a nest's name before this");
+}
+
+static bool run_item(Parse *s) {
   Program *p = s->p;
+  int id;
+  if (!nest_ref(s, &id)) return false;
   VEC(int) v = {p->steps, p->n_steps, p->cap_steps};
   vec_push(p->arena, &v, id);
   p->steps = v.p; p->n_steps = v.n; p->cap_steps = v.cap;
+  return true;
+}
+
+static bool init_item(Parse *s) {
+  Program *p = s->p;
+  int id;
+  if (!nest_ref(s, &id)) return false;
+  p->inits = arena_grow(p->arena, p->inits, sizeof *p->inits * (size_t)p->n_inits, sizeof *p->inits * ((size_t)p->n_inits + 1));
+  p->inits[p->n_inits++] = id;
   return true;
 }
 
@@ -672,21 +686,24 @@ static bool buf_item(Parse *s, Space sp) {
   if (!expect(s, ":") || !elem(s, &b.e) || !expect(s, "[")) return false;
   if (!integer(s, 0, INT64_C(1) << 48, &b.n, "expected a count of elements") || !expect(s, "]") || !part(s, &b.part)) return false;
   if (sp == SP_ROM && !rom_data(s, &b)) return false;
+  b.keep = sp == SP_ARENA && accept_word(s, "keep");
   if (sp == SP_ARENA && accept_word(s, "at") && !integer(s, 0, INT64_C(1) << 48, &b.off, "expected an offset")) return false;
   int i = program_buf(s->p, w, b.e, sp, b.n, b.rom);
   s->p->bufs[i].part = b.part;
   s->p->bufs[i].off = b.off;
+  s->p->bufs[i].keep = b.keep;
   return (sp != SP_IN && sp != SP_OUT) || port(s, i, sp == SP_OUT);
 }
 
 static bool item(Parse *s) {
   for (int sp = 0; sp <= SP_REG; sp++) if (accept_word(s, space_names[sp])) return buf_item(s, (Space)sp);
   if (accept_word(s, "nest")) return nest_item(s);
+  if (accept_word(s, "init")) return init_item(s);
   if (accept_word(s, "run")) return run_item(s);
   if (accept_word(s, "plan"))
     return integer(s, 0, INT64_MAX, &s->p->arena_bytes, "expected bytes") && expect_word(s, "bound") &&
            integer(s, 0, INT64_MAX, &s->p->arena_bound, "expected bytes");
-  return fail(s, "expected a buffer, plan, nest, run or `}`");
+  return fail(s, "expected a buffer, plan, nest, init, run or `}`");
 }
 
 static bool header(Parse *s) {

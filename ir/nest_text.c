@@ -324,6 +324,7 @@ static void buf_print(Str *s, const Program *p, int i) {
   if (b->part.kind == PART_CYCLIC) str_printf(s, " part cyclic %d", b->part.factor);
   if (b->sp == SP_IN) port_print(s, p->ins, p->n_ins, i);
   if (b->sp == SP_OUT) port_print(s, p->outs, p->n_outs, i);
+  if (b->keep) str_put(s, " keep");
   if (b->sp == SP_ARENA && b->off >= 0) str_printf(s, " at %" PRId64, b->off);
   if (b->sp == SP_ROM) rom_print(s, b);
   str_put(s, "\n");
@@ -336,6 +337,7 @@ void program_print(Str *s, const Program *p) {
   for (int i = 0; i < p->n_bufs; i++) buf_print(s, p, i);
   if (p->arena_bytes >= 0) str_printf(s, "  plan %" PRId64 " bound %" PRId64 "\n", p->arena_bytes, p->arena_bound);
   for (int i = 0; i < p->n_nests; i++) nest_print(s, p, p->nests[i]);
+  for (int i = 0; i < p->n_inits; i++) str_printf(s, "  init %s\n", p->nests[p->inits[i]]->name);
   for (int i = 0; i < p->n_steps; i++) str_printf(s, "  run %s\n", p->nests[p->steps[i]]->name);
   str_put(s, "}\n");
 }

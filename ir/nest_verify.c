@@ -361,6 +361,10 @@ static bool tables_ok(Verify *v) {
     if ((p->bufs[i].sp == SP_IN || p->bufs[i].sp == SP_OUT) && !uses[i]) return bad(v, "buffer %s has no port", p->bufs[i].name);
   for (int i = 0; i < p->n_steps; i++)
     if (p->steps[i] < 0 || p->steps[i] >= p->n_nests) return bad(v, "step %d has no nest", i);
+  for (int i = 0; i < p->n_inits; i++)
+    if (p->inits[i] < 0 || p->inits[i] >= p->n_nests) return bad(v, "init %d has no nest", i);
+  for (int i = 0; i < p->n_bufs; i++)
+    if (p->bufs[i].keep && p->bufs[i].sp != SP_ARENA) return bad(v, "buffer %s is kept, and not of the arena", p->bufs[i].name);
   return names_ok(v);
 }
 

@@ -87,7 +87,7 @@ int certificate_add(Certificate *c, Ranges *rs, const Region *r, const CertEntry
   e.layer = name ? arena_strdup(c->a, name) : arena_printf(c->a, "%%%u", top->id);
   e.op = arena_strdup(c->a, op_info[r->base->op].name);
   e.in[0] = r->base->t.e;
-  e.in[1] = r->base2 ? r->base2->t.e : e.in[0];
+  e.in[1] = r->first > 1 ? r->leaf[1]->t.e : e.in[0];
   e.out = top->t.e;
   e.n_in = r->first;
   e.rows = r->rows;
@@ -107,7 +107,7 @@ int certificate_add(Certificate *c, Ranges *rs, const Region *r, const CertEntry
       else constant(c->a, r, n, k, &s->in[k]);
     }
   }
-  if (!r->base2) sums_of(c, rs, r, &e.sums);
+  if (r->first == 1) sums_of(c, rs, r, &e.sums);
   vec_push(c->a, &c->entry, e);
   return c->entry.n;
 }

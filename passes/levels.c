@@ -12,7 +12,7 @@ static int64_t distinct_rows(const Levels *p) {
     const Stairs *a = &p->row[0], *b = &p->row[i];
     if (a->y0 != b->y0 || a->n != b->n || (a->n && a->step != b->step)) return p->rows;
     for (int64_t j = 0; j < a->n; j++)
-      if (a->at[j] != b->at[j]) return p->rows;
+      if (a->at[j] != b->at[j] || (a->under && a->under[j] != b->under[j])) return p->rows;
   }
   return 1;
 }

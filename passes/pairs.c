@@ -1,8 +1,8 @@
 #include "passes/pairs.h"
 
 #include "passes/certificate_add.h"
+#include "passes/access.h"
 #include "passes/levels.h"
-#include "passes/region.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -10,6 +10,7 @@
 enum {
   PAIRS_MAX = 1 << 16,     /* pairs of codes of one row: two bytes */
   PAIRS_ALL = 1 << 20,     /* of all rows */
+  PAIR_TABLE = 1 << 17,    /* entries of a table where nothing smaller serves: two rows of all pairs of bytes */
   SHIFT_MAX = 20           /* bits of the factors p, q: with codes of 9 bits their sum fits i32 */
 };
 
@@ -23,7 +24,7 @@ typedef struct Pairs {
 } Pairs;
 
 static bool tabulate(Arena *scratch, Ranges *rs, Pairs *p) {
-  if (!range_hull(rs, p->r.base, &p->alo, &p->ahi) || !range_hull(rs, p->r.base2, &p->blo, &p->bhi)) return false;
+  if (!range_hull(rs, p->r.base, &p->alo, &p->ahi) || !range_hull(rs, p->r.leaf[1], &p->blo, &p->bhi)) return false;
   uint64_t na = (uint64_t)p->ahi - (uint64_t)p->alo + 1, nb = (uint64_t)p->bhi - (uint64_t)p->blo + 1;
   if (na == 0 || nb == 0 || na > PAIRS_MAX || nb > PAIRS_MAX || na * nb > PAIRS_MAX) return false;
   p->n = (int64_t)(na * nb);
@@ -31,7 +32,7 @@ static bool tabulate(Arena *scratch, Ranges *rs, Pairs *p) {
   p->y = NEWN(scratch, int64_t, p->n * p->r.rows);
   for (int64_t row = 0, i = 0; row < p->r.rows; row++)
     for (int64_t a = p->alo; a <= p->ahi; a++)
-      for (int64_t b = p->blo; b <= p->bhi; b++) p->y[i++] = region_eval_pair(&p->r, row, (Val){.i = a}, (Val){.i = b}).i;
+      for (int64_t b = p->blo; b <= p->bhi; b++) p->y[i++] = region_eval_leaves(&p->r, row, (Val[]){{.i = a}, {.i = b}}).i;
   return true;
 }
 
@@ -58,7 +59,7 @@ static bool row_stairs(Arena *scratch, const Pairs *p, const Pair *sorted, const
   int64_t done = 0;
   for (int64_t i = 1; i <= last; i++) {
     int64_t d = (y[sorted[i].at] - y[sorted[i - 1].at]) * dir;
-    if (d < 0 || (d > 0 && sorted[i].acc == sorted[i - 1].acc) || d % p->unit) return false;
+    if (d < 0 || d / p->unit > s->n - done || (d > 0 && sorted[i].acc == sorted[i - 1].acc) || d % p->unit) return false;
     for (; d > 0; d -= p->unit, done++) {
       s->at[done] = sorted[i].acc;
       s->under[done] = sorted[i - 1].acc;
@@ -67,10 +68,8 @@ static bool row_stairs(Arena *scratch, const Pairs *p, const Pair *sorted, const
   return done == s->n;
 }
 
-static bool try_factors(Arena *scratch, const Pairs *p, int64_t fa, int64_t fb, Pair *sorted, Levels *l) {
-  int64_t i = 0;
-  for (int64_t a = p->alo; a <= p->ahi; a++)
-    for (int64_t b = p->blo; b <= p->bhi; b++, i++) sorted[i] = (Pair){fa * a + fb * b, (int32_t)i};
+/* Each row as a staircase of the sums that `sorted` holds. */
+static bool all_stairs(Arena *scratch, const Pairs *p, Pair *sorted, Levels *l) {
   qsort(sorted, (size_t)p->n, sizeof *sorted, by_acc);
   l->most = 0;
   for (int64_t row = 0; row < l->rows; row++) {
@@ -80,6 +79,13 @@ static bool try_factors(Arena *scratch, const Pairs *p, int64_t fa, int64_t fb, 
     if (l->row[row].n > l->most) l->most = l->row[row].n;
   }
   return true;
+}
+
+static bool try_factors(Arena *scratch, const Pairs *p, int64_t fa, int64_t fb, Pair *sorted, Levels *l) {
+  int64_t i = 0;
+  for (int64_t a = p->alo; a <= p->ahi; a++)
+    for (int64_t b = p->blo; b <= p->bhi; b++, i++) sorted[i] = (Pair){fa * a + fb * b, (int32_t)i};
+  return all_stairs(scratch, p, sorted, l);
 }
 
 static Node *scaled(Graph *g, Node *x, int64_t f) {
@@ -92,9 +98,6 @@ static Node *weighted_sum(Graph *g, Arena *scratch, const Pairs *p, Levels *l, N
   double sa = entry_scale(&p->r, 0), sb = entry_scale(&p->r, 1), big = fmax(fabs(sa), fabs(sb));
   Pair *sorted = NEWN(scratch, Pair, p->n);
   if (sa == 0 || sb == 0 || a->t.e.kind == EK_SHIFT || b->t.e.kind == EK_SHIFT) return NULL;
-  l->lo = NEWN(scratch, int64_t, l->rows);
-  l->hi = NEWN(scratch, int64_t, l->rows);
-  l->row = NEWN(scratch, Stairs, l->rows);
   for (int k = 0; k <= SHIFT_MAX; k++) {
     int64_t fa = (int64_t)nearbyint(ldexp(sa / big, k)), fb = (int64_t)nearbyint(ldexp(sb / big, k));
     if (!fa || !fb || !try_factors(scratch, p, fa, fb, sorted, l)) continue;
@@ -105,6 +108,31 @@ static Node *weighted_sum(Graph *g, Arena *scratch, const Pairs *p, Levels *l, N
     if (y) return y;
   }
   return NULL;
+}
+
+/* The uniform zero point by which base k enters. */
+static int64_t entry_zero(const Region *r, int k) {
+  int64_t z = 0;
+  for (int i = r->first; i < r->n; i++)
+    if (r->step[i].n->op == OP_DEQUANT && r->step[i].in[0] == k) return zp_uniform(r->step[i].n->n_in > 2 ? r->step[i].n->in[2] : NULL, &z) ? z : 0;
+  return 0;
+}
+
+static Node *less_zero(Graph *g, Node *x, int64_t z) {
+  return z == 0 ? x : node_map_as(g, S_SUB, I32, 2, (Node *[]){x, node_const_i(g, I32, z)});
+}
+
+/* Levels of (a - za) * (b - zb): a gate. */
+static Node *product(Graph *g, Arena *scratch, const Pairs *p, Levels *l, Node *a, Node *b, bool any) {
+  int64_t za = entry_zero(&p->r, 0), zb = entry_zero(&p->r, 1), i = 0;
+  Pair *sorted = NEWN(scratch, Pair, p->n);
+  if (a->t.e.kind == EK_SHIFT || b->t.e.kind == EK_SHIFT || llabs(za) > PAIRS_MAX || llabs(zb) > PAIRS_MAX) return NULL;
+  for (int64_t x = p->alo; x <= p->ahi; x++)
+    for (int64_t y = p->blo; y <= p->bhi; y++, i++) sorted[i] = (Pair){(x - za) * (y - zb), (int32_t)i};
+  if (!all_stairs(scratch, p, sorted, l)) return NULL;
+  if (sorted[0].acc < INT32_MIN || sorted[p->n - 1].acc > INT32_MAX) return NULL;
+  Node *y = node_map_as(g, S_MUL, I32, 2, (Node *[]){less_zero(g, a, za), less_zero(g, b, zb)});
+  return any || l->most <= LEVELS_FEW ? levels_thresholds(g, l, y) : levels_requant(g, scratch, l, y);
 }
 
 static Node *pair_table(Graph *g, const Pairs *p, Elem result, Node *a, Node *b) {
@@ -131,14 +159,25 @@ static Node *certify(Certificate *c, Arena *scratch, Ranges *rs, const Pairs *p,
   return y;
 }
 
+static Node *table_of(Graph *g, Arena *scratch, Ranges *rs, const Pairs *p, const Levels *l, Node *a, Node *b, Certificate *c) {
+  return certify(c, scratch, rs, p, pair_table(g, p, l->result, a, b), (int64_t[]){p->bhi - p->blo + 1, 1}, true);
+}
+
 Node *pair_levels(Rewrite *rw, Arena *scratch, Ranges *rs, const Node *top, Certificate *c) {
   Graph *g = rw->g;
   Pairs p = {.unit = top->t.e.kind == EK_BASES ? 2 : 1};
-  if (top->t.e.kind == EK_SHIFT || !region_find_pair(scratch, top, &p.r) || !tabulate(scratch, rs, &p)) return NULL;
+  if (top->t.e.kind == EK_SHIFT || !region_find_leaves(scratch, top, &p.r) || p.r.first < 2) return NULL;
+  if (p.r.first > 2 || !tabulate(scratch, rs, &p)) return sum_levels(rw, scratch, rs, top, &p.r);
   Levels l = {.result = top->t.e, .axis = p.r.axis, .rows = p.r.rows};
   int64_t f[2];
-  Node *a = rw->map[p.r.base->id], *b = rw->map[p.r.base2->id], *y = weighted_sum(g, scratch, &p, &l, a, b, false, f);
-  if (y) return certify(c, scratch, rs, &p, y, f, false);
-  if (p.n * l.rows > TABLE_CHEAP) return certify(c, scratch, rs, &p, weighted_sum(g, scratch, &p, &l, a, b, true, f), f, false);
-  return certify(c, scratch, rs, &p, pair_table(g, &p, l.result, a, b), (int64_t[]){p.bhi - p.blo + 1, 1}, true);
+  Node *a = rw->map[p.r.base->id], *b = rw->map[p.r.leaf[1]->id], *y;
+  l.lo = NEWN(scratch, int64_t, l.rows);
+  l.hi = NEWN(scratch, int64_t, l.rows);
+  l.row = NEWN(scratch, Stairs, l.rows);
+  if ((y = weighted_sum(g, scratch, &p, &l, a, b, false, f))) return certify(c, scratch, rs, &p, y, f, false);
+  if ((y = product(g, scratch, &p, &l, a, b, false))) return y;
+  if (p.n * l.rows <= TABLE_CHEAP) return table_of(g, scratch, rs, &p, &l, a, b, c);
+  if ((y = weighted_sum(g, scratch, &p, &l, a, b, true, f))) return certify(c, scratch, rs, &p, y, f, false);
+  if ((y = product(g, scratch, &p, &l, a, b, true)) || (y = sum_levels(rw, scratch, rs, top, &p.r))) return y;
+  return p.n * l.rows <= PAIR_TABLE ? table_of(g, scratch, rs, &p, &l, a, b, c) : NULL;
 }

@@ -53,6 +53,8 @@ typedef struct Force { Kernel kernel; const char *layer; } Force; /* layer NULL:
 
 /* What prune and widths take out: output channels of a layer that are one number, or that nobody reads; thresholds out of reach. */
 typedef enum Dead { DEAD_CONSTANT, DEAD_UNREAD, DEAD_THRESHOLDS, DEAD_COUNT } Dead;
+/* An output that is the next run's input (--state): ports of the graph by number. */
+typedef struct Keep { int out, in; } Keep;
 
 typedef struct PassOptions {
   const Target *target;
@@ -64,6 +66,8 @@ typedef struct PassOptions {
   void (*dump)(void *user, PassId, bool after, const Graph *, const Program *);
   void *dump_user;
   struct Certificate *certificate; /* where pass thresholds notes what it replaces, or NULL (passes/certificate.h) */
+  const Keep *keep; int n_keep;   /* for engines and backends: program_keep (edges.h) makes them of the planned program */
+  Tensor *const *keep_first;      /* [n_keep] what init writes */
   double *seconds;                /* [PASS_COUNT], added to; or NULL */
   void (*dead)(void *user, Dead, const Node *at, int64_t n); /* a contract, or thresholds, of the graph before; or NULL */
   void *dead_user;

@@ -5,6 +5,7 @@
  *   contract   contract(dequant(a, sa, za), dequant(w, sw, zw)) = dequant(sum (a-za)(w-zw), sa*sw): the sum in i32, or i64 where
  *              i32 may not hold it, the product of the scales in binary64, one rounding to the result
  *   reduce     an add-reduce of dequantized codes likewise (average pools)
+ *   softmax    of codes, quantized again: a table, an exact sum, one division (softmax.c)
  * Zero points: a constant operand takes its own in (w - zw); that of codes times a constant is a constant correction
  * -za * sum_r w, the padding being za, the code of zero; else it is subtracted from the codes first. */
 #include "passes/recognize.h"
@@ -243,7 +244,13 @@ static Node *recognize_sum(Rewrite *rw, const Node *old, Node *const *in) {
 static Node *recognize_rule(Rewrite *rw, const Node *old, Node *const *in) {
   Node *y;
   switch (old->op) {
-  case OP_QUANT: return spell_quant(rw, old, in);
+  case OP_QUANT: {
+    Node *y = spell_quant(rw, old, in), *q = y ? NULL : softmax_codes(in);
+    int64_t lo, hi;
+    if (!q) return y;
+    code_bounds(q, &lo, &hi);
+    return softmax_of_codes(rw, old, in, lo, hi);
+  }
   case OP_DEQUANT: return spell_dequant(rw, old, in);
   case OP_MAP:
     if (elem_is_code(old->t.e)) return spell_codes(rw, old, in);

@@ -14,6 +14,13 @@ static bool same_shape(const Type *a, const Type *b) {
   return true;
 }
 
+static bool fits_shape(const Type *a, const Type *top) {
+  if (a->rank != top->rank) return false;
+  for (int i = 0; i < a->rank; i++)
+    if (!dim_eq(a->d[i], top->d[i]) && !dim_eq(a->d[i], dim_c(1))) return false;
+  return true;
+}
+
 static bool plain_code(Elem e) {
   return elem_is_code(e) && !(e.kind == EK_BASES && e.bits > 1) && !(e.kind == EK_UINT && e.bits == 64);
 }
@@ -35,10 +42,18 @@ typedef struct Walk {
   const Node *stop;      /* fixed base, or NULL */
   uint32_t above;        /* code values with an id below this are leaves; those from it on are steps */
   VEC(const Node *) found;
-  bool pair;             /* two leaves are looked for */
-  const Node *leaf, *leaf2;
+  int most;              /* leaves looked for; above 1 they, and steps, may have dimensions of 1 */
+  const Node *leaf[LEAVES_MAX];
+  int n_leaf;
   bool ok;
 } Walk;
+
+static void walk_leaf(Walk *w, const Node *x) {
+  for (int i = 0; i < w->n_leaf; i++)
+    if (w->leaf[i] == x) return;
+  if (w->n_leaf == w->most) w->ok = false;
+  else w->leaf[w->n_leaf++] = x;
+}
 
 static void walk_add(Walk *w, const Node *n) {
   for (int i = 0; i < w->found.n; i++)
@@ -56,18 +71,17 @@ static void walk(Walk *w, const Node *top) {
       const Node *x = n->in[k];
       if (node_is_const(x)) continue;
       bool leaf = w->stop ? x == w->stop : elem_is_code(x->t.e) && x->t.e.kind != EK_BOOL && x->id < w->above;
+      bool shaped = w->most > 1 ? fits_shape(&x->t, &top->t) : same_shape(&x->t, &top->t);
       if (leaf) {
-        w->ok = same_shape(&x->t, &top->t) && (w->stop || plain_code(x->t.e));
-        if (!w->leaf) w->leaf = x;
-        else if (x != w->leaf && w->pair && !w->leaf2) w->leaf2 = x;
-        else if (x != w->leaf && x != w->leaf2) w->ok = false;
+        w->ok = shaped && (w->stop || plain_code(x->t.e));
+        if (w->ok) walk_leaf(w, x);
       } else {
-        w->ok = is_step(x) && same_shape(&x->t, &top->t) && w->found.n < STEPS_MAX;
+        w->ok = is_step(x) && shaped && w->found.n < STEPS_MAX;
         if (w->ok) walk_add(w, x);
       }
     }
   }
-  w->ok = w->ok && w->leaf && (!w->pair || w->leaf2);
+  w->ok = w->ok && w->n_leaf > 0;
 }
 
 /* Position of the axis along which a constant operand of n varies; false where it varies along two. rows of thresholds, requant. */
@@ -91,7 +105,7 @@ static bool operand_axis(const Node *n, int k, int *axis, int64_t *rows) {
 
 static bool region_make(Walk *w, Region *r) {
   int axis = -1;
-  *r = (Region){.base = w->leaf, .base2 = w->leaf2, .first = w->leaf2 ? 2 : 1, .rows = 1, .row = -1};
+  *r = (Region){.base = w->leaf[0], .first = w->n_leaf, .rows = 1, .row = -1};
   r->n = w->found.n + r->first;
   r->step = NEWN(w->a, RegionStep, r->n);
   r->k = arena_alloc(w->a, sizeof *r->k * (size_t)r->n);
@@ -102,8 +116,7 @@ static bool region_make(Walk *w, Region *r) {
       w->found.p[j] = w->found.p[j - 1];
       w->found.p[j - 1] = t;
     }
-  r->step[0].n = w->leaf;
-  if (w->leaf2) r->step[1].n = w->leaf2;
+  for (int i = 0; i < w->n_leaf; i++) r->step[i].n = r->leaf[i] = w->leaf[i];
   for (int i = r->first; i < r->n; i++) {
     RegionStep *s = &r->step[i];
     s->n = w->found.p[i - r->first];
@@ -119,14 +132,14 @@ static bool region_make(Walk *w, Region *r) {
 }
 
 bool region_find(Arena *a, const Node *top, const Node *base, Region *r) {
-  Walk w = {.a = a, .stop = base, .above = top->id, .ok = true};
+  Walk w = {.a = a, .stop = base, .above = top->id, .most = 1, .ok = true};
   if (!is_step(top)) return false;
   walk(&w, top);
   return w.ok && region_make(&w, r);
 }
 
-bool region_find_pair(Arena *a, const Node *top, Region *r) {
-  Walk w = {.a = a, .above = top->id, .pair = true, .ok = true};
+bool region_find_leaves(Arena *a, const Node *top, Region *r) {
+  Walk w = {.a = a, .above = top->id, .most = LEAVES_MAX, .ok = true};
   if (!is_step(top)) return false;
   walk(&w, top);
   return w.ok && region_make(&w, r);
@@ -134,7 +147,7 @@ bool region_find_pair(Arena *a, const Node *top, Region *r) {
 
 bool region_extend(Arena *a, const Region *r, const int *uses, Region *higher) {
   const Node *top = r->step[r->n - 1].n;
-  Walk w = {.a = a, .above = r->base->id, .ok = true};
+  Walk w = {.a = a, .above = r->base->id, .most = 1, .ok = true};
   int inside = 0;
   if (!is_step(r->base)) return false;
   for (int i = 1; i < r->n; i++)
@@ -200,10 +213,9 @@ Val region_eval(Region *r, int64_t row, Val x) {
   return r->v[r->n - 1];
 }
 
-Val region_eval_pair(Region *r, int64_t row, Val x, Val y) {
+Val region_eval_leaves(Region *r, int64_t row, const Val *x) {
   if (r->row != row) load_row(r, row);
-  r->v[0] = x;
-  r->v[1] = y;
+  for (int i = 0; i < r->first; i++) r->v[i] = x[i];
   for (int i = r->first; i < r->n; i++) r->v[i] = step_val(r, i);
   return r->v[r->n - 1];
 }
@@ -219,7 +231,8 @@ static int step_direction(const Region *r, int i, const int *dir) {
   double k[3] = {0};
   for (int j = 0; j < n->n_in && j < 3; j++) {
     if (s->in[j] >= 0) d[j] = dir[s->in[j]];
-    else if (n->op == OP_MAP || n->op == OP_QUANT || n->op == OP_DEQUANT)
+    if (s->in[j] >= 0 && d[j] == 2) k[j] = elem_is_float(n->in[j]->t.e) ? r->v[s->in[j]].f : (double)r->v[s->in[j]].i;
+    else if (s->in[j] < 0 && (n->op == OP_MAP || n->op == OP_QUANT || n->op == OP_DEQUANT))
       k[j] = elem_is_float(n->in[j]->t.e) ? r->k[i][j].f : (double)r->k[i][j].i;
     if (d[j] == 0) return 0;
     if (!isfinite(k[j]) && !(n->op == OP_MAP && !isnan(k[j]) && (n->a.scalar == S_MAX || n->a.scalar == S_MIN))) return 0;
@@ -254,7 +267,7 @@ static int step_direction(const Region *r, int i, const int *dir) {
 
 /* At one end of the base's range: finite (then all between is, by monotony), and integer steps that did not wrap. */
 static bool end_sound(const Region *r) {
-  for (int i = 1; i < r->n; i++) {
+  for (int i = r->first; i < r->n; i++) {
     const RegionStep *s = &r->step[i];
     const Node *n = s->n;
     if (elem_is_float(n->t.e)) {
@@ -279,13 +292,20 @@ static bool end_sound(const Region *r) {
 }
 
 int region_direction(Region *r, int64_t row, Val lo, Val hi) {
-  int dir[65 + 1], y = 1;
-  region_eval(r, row, lo);
+  Val x;
+  return region_direction_in(r, row, 0, &x, lo, hi);
+}
+
+int region_direction_in(Region *r, int64_t row, int k, Val *x, Val lo, Val hi) {
+  int dir[LEAVES_MAX + 65], y = 1;
+  x[k] = lo;
+  region_eval_leaves(r, row, x);
   if (!end_sound(r)) return 0;
-  region_eval(r, row, hi);
+  x[k] = hi;
+  region_eval_leaves(r, row, x);
   if (!end_sound(r)) return 0;
-  dir[0] = 1;
-  for (int i = 1; i < r->n; i++)
+  for (int i = 0; i < r->first; i++) dir[i] = i == k ? 1 : 2;
+  for (int i = r->first; i < r->n; i++)
     if ((y = dir[i] = step_direction(r, i, dir)) == 0) return 0;
   return y == 2 ? 1 : y;
 }

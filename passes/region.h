@@ -1,4 +1,4 @@
-/* Element-wise functions of one value, or two: the steps between them and a node below, every other operand constant. They are evaluated with eval's own scalar meaning. Internal to passes/. */
+/* Element-wise functions of one value, or a few: the steps between them and a node below, every other operand constant. They are evaluated with eval's own scalar meaning. Internal to passes/. */
 #ifndef POPSHIFT_PASSES_REGION_H
 #define POPSHIFT_PASSES_REGION_H
 
@@ -9,11 +9,13 @@ typedef struct RegionStep {
   int in[3];             /* of each operand: the step that computes it, -1: constant */
 } RegionStep;
 
-/* step[0] stands for the base itself (step[1] for a second one), step[first] is the first that computes, step[n-1] the top. All have
- * the shape of the top. */
+enum { LEAVES_MAX = 4 };
+
+/* step[0] stands for the base itself (of several, step[k] for leaf[k]), step[first] is the first that computes, step[n-1] the top. All
+ * have the shape of the top; of several leaves, dimensions of what lies below the top may be 1. */
 typedef struct Region {
-  const Node *base, *base2; /* base2: NULL but for pairs */
-  int first;
+  const Node *base, *leaf[LEAVES_MAX]; /* base is leaf[0] */
+  int first;             /* the number of leaves */
   RegionStep *step;
   int n;
   int axis;              /* constants vary along this dimension of the top; 0 where rows is 1 */
@@ -27,9 +29,11 @@ bool region_find(Arena *, const Node *top, const Node *base, Region *);
 /* The same from one code value higher up: r's base joins the region. `uses` counts those of each node; every use of a code
  * value that joins must lie inside the region. */
 bool region_extend(Arena *, const Region *r, const int *uses, Region *higher);
-/* The region between top and the two nearest code values. */
-bool region_find_pair(Arena *, const Node *top, Region *);
-Val region_eval_pair(Region *, int64_t row, Val x, Val y);
+/* The region between top and the nearest code values, at most LEAVES_MAX of them. */
+bool region_find_leaves(Arena *, const Node *top, Region *);
+Val region_eval_leaves(Region *, int64_t row, const Val *x);
+/* region_direction in leaf k, the others at x. */
+int region_direction_in(Region *, int64_t row, int k, Val *x, Val lo, Val hi);
 /* The top's value where the base is x, in row `row`. */
 Val region_eval(Region *, int64_t row, Val x);
 /* +1 (rising) or -1 (falling) where every step is monotone for x in lo..hi, with no NaN and no wrapping; 0: not proven. */

@@ -4,7 +4,8 @@
  *   region     quant <- steps <- code (region.h); higher codes are tried first: a quant in between joins where nobody else reads it
  *   staircase  where every step is provably monotone, its levels are found by bisection; where not, the range is scanned
  *   result     thresholds (up to 15 levels); a requant line that meets every level exactly; a table; else thresholds
- * A function of two small codes (a residual addition) becomes levels of their weighted sum, or a table of all pairs (pairs.h). */
+ * A function of two small codes (a residual addition, a gate) becomes levels of their weighted sum or product, or a table of all pairs
+ * (pairs.c); one of a sum of more, or larger, integers becomes levels of the weighted sum (sums.c). */
 #include "passes/access.h"
 #include "passes/certificate_add.h"
 #include "passes/levels.h"

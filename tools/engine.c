@@ -1,4 +1,5 @@
 /* Engines: eval (the meaning), nest (interpreter), c (compiled by cc), jit (ORC), hls (C simulation), behind engine.h. */
+#include "passes/edges.h"
 #include "tools/engine.h"
 
 #include "backends/c/c_backend.h"
@@ -27,7 +28,10 @@ struct Engine {
   void *lib;                 /* c, hls */
   CRun *c_run;
   HlsRun *hls_run;
-  void *workspace;           /* c, jit: aligned to 64 */
+  void *workspace;           /* c, jit, nest that keeps values: aligned to 64 */
+  bool ran;                  /* what is kept was written */
+  const Keep *keep; int n_keep; /* eval, hls: the program has these ports, and held[k] is what input keep[k].in gets next */
+  Tensor **held;
 #if POPSHIFT_LLVM
   LlvmJit *jit;
 #endif
@@ -93,7 +97,7 @@ static bool make_jit(Engine *e) {
 #if POPSHIFT_LLVM
   LlvmOptions o = {.opt = 2};
   e->workspace = aligned_alloc(64, ((size_t)e->program->arena_bytes + 4096) / 64 * 64);
-  return (e->jit = llvm_jit_new(e->ctx, e->program, &o)) != NULL;
+  return (e->jit = llvm_jit_new(e->ctx, e->program, &o)) && llvm_jit_init(e->jit, e->workspace, (size_t)e->program->arena_bytes);
 #else
   return diag(e->ctx, E0307, NULL, "engine jit is not built in: configure with -DPOPSHIFT_LLVM=ON (needs LLVM 19)");
 #endif
@@ -104,6 +108,9 @@ static bool make(Engine *e) {
   case ENGINE_C: return make_c(e);
   case ENGINE_JIT: return make_jit(e);
   case ENGINE_HLS: return make_hls(e);
+  case ENGINE_NEST:
+    if (e->program->n_inits) e->workspace = aligned_alloc(64, (size_t)e->program->arena_bytes / 64 * 64 + 64);
+    return true;
   default: return true;
   }
 }
@@ -129,6 +136,14 @@ Engine *engine_of_program(Ctx *ctx, EngineKind kind, Program *p, const PassOptio
   return e;
 }
 
+/* What eval and hls, whose functions have all ports, keep from run to run. */
+static void hold(Engine *e, const PassOptions *opt) {
+  e->keep = opt->keep;
+  e->n_keep = opt->n_keep;
+  e->held = calloc((size_t)e->n_keep + 1, sizeof *e->held);
+  for (int k = 0; e->held && k < e->n_keep; k++) e->held[k] = tensor_copy(opt->keep_first[k]);
+}
+
 Engine *engine_new(Ctx *ctx, EngineKind kind, Graph *g, const PassOptions *opt) {
   State s = {.graph = graph_copy(g)};
   PassOptions o = *opt;
@@ -139,11 +154,14 @@ Engine *engine_new(Ctx *ctx, EngineKind kind, Graph *g, const PassOptions *opt) 
   if (kind == ENGINE_EVAL) {
     Engine *e = engine_start(ctx, kind);
     e->graph = s.graph;
+    hold(e, opt);
     return e;
   }
+  if (o.n_keep && kind != ENGINE_HLS && !program_keep(s.program, o.keep, o.keep_first, o.n_keep)) { program_free(s.program); return NULL; }
   Engine *e = engine_of_program(ctx, kind, s.program, &o);
-  if (e) e->own_program = true;
-  else program_free(s.program);
+  if (!e) { program_free(s.program); return NULL; }
+  e->own_program = true;
+  if (kind == ENGINE_HLS) hold(e, opt);
   return e;
 }
 
@@ -151,7 +169,7 @@ Engine *engine_for(Ctx *ctx, EngineKind kind, const State *s, const PassOptions 
   return s->graph ? engine_new(ctx, kind, s->graph, opt) : engine_of_program(ctx, kind, s->program, opt);
 }
 
-bool engine_run(Engine *e, Tensor *const *ins, Tensor **outs) {
+static bool run_ports(Engine *e, Tensor *const *ins, Tensor **outs) {
   if (e->kind == ENGINE_EVAL) return graph_eval(e->ctx, e->graph, ins, outs, NULL, NULL);
   const Program *p = e->program;
   const void **in = calloc((size_t)p->n_ins + 1, sizeof *in);
@@ -164,7 +182,8 @@ bool engine_run(Engine *e, Tensor *const *ins, Tensor **outs) {
   }
   int rc = 0;
   /* A program from a text may leave its buffers, which compiled code does not notice: it runs here first. */
-  if (ok && (e->kind == ENGINE_NEST || p->file)) ok = program_run(e->ctx, p, in, out);
+  if (ok && (e->kind == ENGINE_NEST || p->file)) ok = program_run_in(e->ctx, p, e->kind == ENGINE_NEST ? e->workspace : NULL, !e->ran || e->kind != ENGINE_NEST, in, out);
+  e->ran = true;
   if (ok && e->kind == ENGINE_C) rc = e->c_run(e->workspace, in, out, 1);
   if (ok && e->kind == ENGINE_HLS) e->hls_run(in, out);
 #if POPSHIFT_LLVM
@@ -176,8 +195,31 @@ bool engine_run(Engine *e, Tensor *const *ins, Tensor **outs) {
   return ok;
 }
 
+/* The caller's ports and the held ones as all ports. */
+static bool run_held(Engine *e, Tensor *const *ins, Tensor **outs) {
+  int n_in = e->graph ? e->graph->n_args : e->program->n_ins, n_out = e->graph ? e->graph->n_outs : e->program->n_outs;
+  Tensor **x = calloc((size_t)n_in + 1, sizeof *x), **y = calloc((size_t)n_out + 1, sizeof *y);
+  bool ok = x && y;
+  for (int k = 0; ok && k < e->n_keep; k++) x[e->keep[k].in] = e->held[k];
+  for (int i = 0, at = 0; ok && i < n_in; i++) if (!x[i]) x[i] = ins[at++];
+  ok = ok && run_ports(e, x, y);
+  for (int k = 0; ok && k < e->n_keep; k++) {
+    tensor_free(e->held[k]);
+    e->held[k] = y[e->keep[k].out];
+    y[e->keep[k].out] = NULL;
+  }
+  for (int o = 0, at = 0; ok && o < n_out; o++) if (y[o]) outs[at++] = y[o];
+  free(x);
+  free(y);
+  return ok;
+}
+
+bool engine_run(Engine *e, Tensor *const *ins, Tensor **outs) { return e->n_keep ? run_held(e, ins, outs) : run_ports(e, ins, outs); }
+
 void engine_free(Engine *e) {
   if (!e) return;
+  for (int k = 0; k < e->n_keep; k++) tensor_free(e->held[k]);
+  free(e->held);
 #if POPSHIFT_LLVM
   if (e->jit) llvm_jit_free(e->jit);
 #endif

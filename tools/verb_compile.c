@@ -1,6 +1,7 @@
 /* compile: a model to C, LLVM code, objects, or an HLS project. */
 #include "tools/certificate.h"
 #include "tools/engine.h"
+#include "tools/ends.h"
 #include "tools/report.h"
 
 #include "backends/c/c_backend.h"
@@ -24,6 +25,7 @@ typedef struct Job {
   Cmd *c;
   Model model;
   PassOptions opt;
+  Ends ends;
   bool want[EMIT_COUNT];
   int n_want;
   const char *out, *stem, *dir; /* OUT; OUT without suffix; folder of OUT */
@@ -319,11 +321,15 @@ static bool programs_of(Job *j) {
     State s = {.graph = graph_copy(j->model.s.graph)};
     j->opt.target = o.target = j->variant_target[i];
     if (!s.graph || !passes_standard(ctx, &s, -1, &o)) return false;
+    if (o.n_keep && !program_keep(s.program, o.keep, o.keep_first, o.n_keep)) return false;
+    ends_describe(&j->ends, s.program);
     s.program->name = arena_strdup(s.program->arena, j->name);
     j->variants[i].p = s.program;
   }
   if (!j->n_variants) {
     if (!passes_standard(ctx, &j->model.s, -1, &o)) return false;
+    if (o.n_keep && !program_keep(j->model.s.program, o.keep, o.keep_first, o.n_keep)) return false;
+    ends_describe(&j->ends, j->model.s.program);
     j->model.s.program->name = arena_strdup(j->model.s.program->arena, j->name);
   }
   j->program = j->n_variants ? (Program *)(uintptr_t)j->variants[0].p : j->model.s.program;
@@ -337,13 +343,17 @@ int verb_compile(Cmd *c) {
   if (!path) return EXIT_USAGE;
   if (!j.out || !*j.out) { diag(c->ctx, E0701, NULL, "compile needs -o OUT"); return EXIT_USAGE; }
   j.model.path = path;
-  if (!only(c, FLAG_io, "io", "float") || !only(c, FLAG_weights, "weights", "inline") || !job_emits(&j) || !job_paths(&j) || !flags_fit(&j) || !model_pass_options(c, &j.opt) || !variants_of(&j))
+  if (!only(c, FLAG_weights, "weights", "inline") || !job_emits(&j) || !job_paths(&j) || !flags_fit(&j) || !model_pass_options(c, &j.opt) || !variants_of(&j))
     return diag_exit(c->ctx);
-  if (!model_load(c, path, &j.model)) return diag_exit(c->ctx);
+  if (!model_load(c, path, &j.model) || !model_ends(c, &j.model, &j.opt, &j.ends)) return diag_exit(c->ctx);
   if (cmd_has(c, FLAG_certificate)) j.opt.certificate = certificate_new(c->ctx);
   bool native = j.n_want > j.want[EMIT_HLS], ok = true;
   if (j.want[EMIT_HLS] && !j.model.s.graph) {
     diag(c->ctx, E0307, NULL, "an HLS project starts from a graph, and this is a program");
+    return EXIT_UNSUPPORTED;
+  }
+  if (j.want[EMIT_HLS] && j.opt.n_keep) {
+    diag(c->ctx, E0307, NULL, "an HLS project does not keep outputs (--state)");
     return EXIT_UNSUPPORTED;
   }
   if (j.want[EMIT_HLS]) ok = emit_hls(&j, j.model.s.graph);
@@ -351,6 +361,7 @@ int verb_compile(Cmd *c) {
   ok = ok && (!native || certify(&j));
   if (ok && native) say(&j, j.program);
   str_free(&j.explained);
+  ends_free(&j.ends);
   if (j.fused) graph_free(j.fused);
   for (int i = 0; i < j.n_variants; i++) if (j.variants[i].p) program_free((Program *)(uintptr_t)j.variants[i].p);
   if (j.model.s.program) program_free(j.model.s.program);

@@ -1,5 +1,5 @@
 /* run: a model on tensors from files; outputs to .npy files or a summary on standard output. */
-#include "tools/engine.h"
+#include "tools/ends.h"
 #include "tools/report.h"
 
 #include <inttypes.h>
@@ -11,8 +11,9 @@
 typedef struct Job {
   Cmd *c;
   Model m;
-  Ports p;
-  Tensor **in;       /* per arg: the given data, maybe of many samples */
+  Ends ends;
+  Ports p;           /* as engines have them */
+  Tensor **in;       /* per port: the given data, maybe of many samples */
   Tensor **expect;   /* per output, or NULL */
   json_t *json;      /* outputs of the engine now running; NULL without --json */
   double rtol, atol;
@@ -49,7 +50,7 @@ static bool read_inputs(Job *j) {
       char *end;
       uint64_t seed = strtoull(file + 7, &end, 10);
       if (!file[7] || *end) return diag(j->c->ctx, E0701, NULL, "--input random:SEED takes a number, not '%s'", file + 7);
-      j->in[i] = tensor_random(j->c->ctx, &j->p.in[i], seed + (uint64_t)i);
+      j->in[i] = tensor_random(j->c->ctx, &j->ends.model.in[i], seed + (uint64_t)i);
     } else j->in[i] = tensor_read(j->c->ctx, file, NULL);
     if (!j->in[i]) return false;
   }
@@ -68,12 +69,18 @@ static bool read_inputs(Job *j) {
   return true;
 }
 
+/* What given data of input i stands for: values as the model has them, which the edge converts, or as the port has them (codes, words). */
+static bool given_as_model(const Job *j, int i) {
+  if (!j->ends.on || !j->ends.e.in[i].convert) return false;
+  return elem_is_float(j->in[i]->t.e) || elem_is_code(j->ends.model.in[i].e);
+}
+
 /* How many samples the inputs hold: an input of k times the model's elements, where the model's leading dimension is 1. */
 static bool count_samples(Job *j) {
   j->samples = 1;
   for (int i = 0; i < j->p.n_in; i++) {
     int64_t want;
-    const Type *t = &j->p.in[i];
+    const Type *t = given_as_model(j, i) ? &j->ends.model.in[i] : &j->p.in[i];
     if (!type_count(t, &want)) return diag(j->c->ctx, E0304, NULL, "input '%s' has an unknown dimension", j->p.in_name[i]);
     if (j->in[i]->n == want) continue;
     if (!j->in[i]->n) return diag(j->c->ctx, E0702, NULL, "input '%s' holds no sample", j->p.in_name[i]);
@@ -98,27 +105,49 @@ static Tensor *sample_of(Ctx *ctx, const Tensor *all, const Type *t, int64_t sam
   return tensor_as(ctx, &part, t);
 }
 
-static bool run_samples(Job *j, Engine *e, Tensor **all) {
+/* Sample s of input i as the port has it. */
+static Tensor *port_sample(Job *j, int i, int64_t s) {
+  if (!given_as_model(j, i)) return sample_of(j->c->ctx, j->in[i], &j->p.in[i], j->samples, s);
+  Tensor *x = sample_of(j->c->ctx, j->in[i], &j->ends.model.in[i], j->samples, s);
+  Tensor *y = x ? edge_convert(j->c->ctx, &j->ends.e.in[i], x) : NULL;
+  tensor_free(x);
+  return y;
+}
+
+/* Puts sample s's value among all samples'. */
+static bool collect(Job *j, Tensor **all, const Tensor *one, int64_t s) {
+  if (!*all) {
+    Type t = one->t;
+    if (j->samples > 1 && t.rank > 0 && t.d[0].n == 1) t.d[0].n = j->samples;
+    else if (j->samples > 1) {
+      for (int d = t.rank; d > 0; d--) t.d[d] = t.d[d - 1];
+      t.d[0] = dim_c(j->samples);
+      t.rank++;
+    }
+    if (!(*all = tensor_new(j->c->ctx, &t))) return false;
+  }
+  size_t bytes = (size_t)one->n * store_size(one->st);
+  memcpy((char *)(*all)->data + (size_t)s * bytes, one->data, bytes);
+  return true;
+}
+
+/* all: as the ports have them; values: as the model has them, where float results are expected. */
+static bool run_samples(Job *j, Engine *e, Tensor **all, Tensor **values) {
   Ctx *ctx = j->c->ctx;
   Tensor **in = NEWN(ctx->own, Tensor *, j->p.n_in + 1), **out = NEWN(ctx->own, Tensor *, j->p.n_out + 1);
   for (int64_t s = 0; s < j->samples; s++) {
     for (int i = 0; i < j->p.n_in; i++)
-      if (!(in[i] = sample_of(ctx, j->in[i], &j->p.in[i], j->samples, s))) return false;
+      if (!(in[i] = port_sample(j, i, s))) return false;
     if (!engine_run(e, in, out)) return false;
     for (int i = 0; i < j->p.n_in; i++) tensor_free(in[i]);
     for (int o = 0; o < j->p.n_out; o++) {
-      if (!all[o]) {
-        Type t = out[o]->t;
-        if (j->samples > 1 && t.rank > 0 && t.d[0].n == 1) t.d[0].n = j->samples;
-        else if (j->samples > 1) {
-          for (int d = t.rank; d > 0; d--) t.d[d] = t.d[d - 1];
-          t.d[0] = dim_c(j->samples);
-          t.rank++;
-        }
-        if (!(all[o] = tensor_new(ctx, &t))) return false;
+      if (!collect(j, &all[o], out[o], s)) return false;
+      bool code = j->expect[o] && elem_is_code(j->expect[o]->t.e);
+      if (j->expect[o] && !code && j->ends.on && j->ends.e.out[o].convert) {
+        Tensor *v = edge_convert(ctx, &j->ends.e.out[o], out[o]);
+        if (!v || !collect(j, &values[o], v, s)) return false;
+        tensor_free(v);
       }
-      size_t bytes = (size_t)out[o]->n * store_size(out[o]->st);
-      memcpy((char *)all[o]->data + (size_t)s * bytes, out[o]->data, bytes);
       tensor_free(out[o]);
     }
   }
@@ -160,19 +189,20 @@ static void print_tensor(const char *name, const Tensor *t) {
   str_free(&s);
 }
 
-static bool check_expected(Job *j, Tensor *const *all) {
+static bool check_expected(Job *j, Tensor *const *all, Tensor *const *values) {
   bool ok = true;
   for (int o = 0; o < j->p.n_out; o++) {
     if (!j->expect[o]) continue;
-    Tensor *want = tensor_as(j->c->ctx, j->expect[o], &all[o]->t);
+    const Tensor *got = values[o] ? values[o] : all[o];
+    Tensor *want = tensor_as(j->c->ctx, j->expect[o], &got->t);
     if (!want) return false;
     int64_t first;
     double worst;
-    int64_t bad = tensor_diff(all[o], want, j->atol, j->rtol, &first, &worst);
+    int64_t bad = tensor_diff(got, want, j->atol, j->rtol, &first, &worst);
     if (j->json) json_object_set_new(json_array_get(j->json, (size_t)o), "differ", json_integer(bad));
     else printf("output '%s': %lld of %lld elements differ, greatest difference %.9g\n", j->p.out_name[o], (long long)bad, (long long)want->n, worst);
     if (bad) ok = diag(j->c->ctx, E0601, NULL, "output '%s' differs at element %lld: %.9g, expected %.9g", j->p.out_name[o], (long long)first,
-                       tensor_f(all[o], first), tensor_f(want, first));
+                       tensor_f(got, first), tensor_f(want, first));
   }
   return ok;
 }
@@ -205,7 +235,8 @@ int verb_run(Cmd *c) {
   if (!path || !model_pass_options(c, &opt) || !engines_of(c, ENGINE_EVAL, kind, &n_kind) ||
       !cmd_double(c, FLAG_rtol, 1e-3, 0, &j.rtol) || !cmd_double(c, FLAG_atol, 1e-5, 0, &j.atol)) return EXIT_USAGE;
   if (!model_load_static(c, path, &j.m)) return diag_exit(c->ctx);
-  model_ports(c, &j.m, &j.p);
+  if (!model_ends(c, &j.m, &opt, &j.ends)) return diag_exit(c->ctx);
+  j.p = j.ends.port;
   j.in = NEWN(c->ctx->own, Tensor *, j.p.n_in + 1);
   j.expect = NEWN(c->ctx->own, Tensor *, j.p.n_out + 1);
   if (!read_inputs(&j) || !count_samples(&j)) return diag_exit(c->ctx);
@@ -213,14 +244,15 @@ int verb_run(Cmd *c) {
   bool ok = true;
   for (int k = 0; ok && k < n_kind; k++) {
     Engine *e = engine_for(c->ctx, kind[k], &j.m.s, &opt);
-    Tensor **all = NEWN(c->ctx->own, Tensor *, j.p.n_out + 1);
+    Tensor **all = NEWN(c->ctx->own, Tensor *, j.p.n_out + 1), **values = NEWN(c->ctx->own, Tensor *, j.p.n_out + 1);
     if (runs) j.json = json_array();
     else if (n_kind > 1) printf("engine %s\n", engine_names[kind[k]]);
-    ok = e && run_samples(&j, e, all) && write_outputs(&j, all) && check_expected(&j, all);
+    ok = e && run_samples(&j, e, all, values) && write_outputs(&j, all) && check_expected(&j, all, values);
     if (runs) json_array_append_new(runs, json_pack("{s:s s:o}", "engine", engine_names[kind[k]], "outputs", j.json));
     engine_free(e);
   }
   if (runs) json_print(runs);
+  ends_free(&j.ends);
   model_free(&j.m);
   return ok ? EXIT_OK : diag_exit(c->ctx);
 }

@@ -1,5 +1,5 @@
 /* score: a metric over labelled data, on any engine. */
-#include "tools/engine.h"
+#include "tools/ends.h"
 #include "tools/report.h"
 
 #include <float.h>
@@ -16,7 +16,8 @@ static const char *const metric_names[METRIC_COUNT] = {"top1", "top5", "mse", "p
 
 typedef struct Job {
   Cmd *c;
-  Ports p;
+  Ports p;                            /* as the model has them */
+  Ends ends;
   Metric metric;
   Tensor *x;                          /* [N, ...] */
   int64_t *labels, n;
@@ -120,7 +121,7 @@ static bool score_engine(Job *j, Engine *e, double *sum, double *seconds) {
     Tensor *x = input_of(j, s);
     if (!x) return false;
     double t0 = clock_seconds();
-    bool ok = engine_run(e, &x, out);
+    bool ok = ends_run(j->c->ctx, &j->ends, e, &x, out);
     double t1 = clock_seconds();
     *seconds += t1 - t0;
     if (ok) ok = score_one(j, s, out[0], sum);
@@ -176,7 +177,8 @@ int verb_score(Cmd *c) {
       !cmd_doubles(c, FLAG_std, j.std, MAX_CHANNELS, &j.n_std) || !model_pass_options(c, &opt) || !engines_of(c, ENGINE_EVAL, kind, &n_kind))
     return EXIT_USAGE;
   if (!model_load_static(c, path, &m)) return diag_exit(c->ctx);
-  model_ports(c, &m, &j.p);
+  if (!model_ends(c, &m, &opt, &j.ends)) return diag_exit(c->ctx);
+  j.p = j.ends.model;
   if (!read_data(&j)) return diag_exit(c->ctx);
   int64_t *first = NULL;
   json_t *all = cmd_has(c, FLAG_json) ? json_array() : NULL;
@@ -196,6 +198,7 @@ int verb_score(Cmd *c) {
   json_decref(all);
   if (ok) ok = write_predictions(&j);
   if (ok && !same) ok = diag(c->ctx, E0601, NULL, "the engines do not predict the same classes");
+  ends_free(&j.ends);
   model_free(&m);
   return ok ? EXIT_OK : diag_exit(c->ctx);
 }

@@ -1,5 +1,5 @@
 /* verify: eval against stored results, every other engine against eval, on one model or a tree of them. */
-#include "tools/engine.h"
+#include "tools/ends.h"
 #include "tools/report.h"
 
 #include <dirent.h>
@@ -113,9 +113,9 @@ static bool check_stored(Job *j, const Graph *g, const Vectors *v, Tensor *const
   return true;
 }
 
-static bool check_engine(Job *j, const Graph *g, const Vectors *v, EngineKind k, Engine *e, Tensor *const *want) {
+static bool check_engine(Job *j, const Graph *g, const Vectors *v, const Ends *ends, EngineKind k, Engine *e, Tensor *const *want) {
   Tensor **got = NEWN(j->ctx->own, Tensor *, g->n_outs + 1);
-  if (!engine_run(e, v->in, got)) return false;
+  if (!ends_run(j->ctx, ends, e, v->in, got)) return false;
   for (int o = 0; o < g->n_outs; o++) {
     int64_t first;
     double worst;
@@ -144,19 +144,23 @@ static bool report_raw(Job *j, const Graph *raw, const Vectors *v, Tensor *const
 
 static bool verify_sets(Job *j, Graph *g, const Vectors *sets, int n_sets, Str *say) {
   Engine *eval = engine_new(j->ctx, ENGINE_EVAL, g, &j->opt), *e[ENGINE_COUNT] = {0};
-  bool ok = eval != NULL;
+  Model ported = {.s.graph = graph_copy(g)}; /* what engines run: with the ends that flags ask for */
+  Ends ends;
+  bool ok = eval && model_ends(j->c, &ported, &j->opt, &ends);
   for (int k = 0; ok && k < j->n_kind; k++)
-    if (j->kind[k] != ENGINE_EVAL) ok = (e[k] = engine_new(j->ctx, j->kind[k], g, &j->opt)) != NULL;
+    if (j->kind[k] != ENGINE_EVAL || ends.on) ok = (e[k] = engine_new(j->ctx, j->kind[k], ported.s.graph, &j->opt)) != NULL;
   for (int s = 0; ok && s < n_sets; s++) {
     Tensor **want = NEWN(j->ctx->own, Tensor *, g->n_outs + 1);
     ok = engine_run(eval, sets[s].in, want) && check_stored(j, g, &sets[s], want, say);
     if (ok && !(g->props & P_RECOGNIZED)) ok = report_raw(j, g, &sets[s], want, say);
     for (int k = 0; ok && k < j->n_kind; k++)
-      if (e[k]) ok = check_engine(j, g, &sets[s], j->kind[k], e[k], want);
+      if (e[k]) ok = check_engine(j, g, &sets[s], &ends, j->kind[k], e[k], want);
     for (int o = 0; ok && o < g->n_outs; o++) tensor_free(want[o]);
   }
   for (int k = 0; k < j->n_kind; k++) engine_free(e[k]);
   engine_free(eval);
+  if (ok) ends_free(&ends);
+  model_free(&ported);
   return ok;
 }
 

@@ -87,11 +87,11 @@ static void pointers_print(Unit *u, Str *s, const uint8_t *reads, const uint8_t 
 }
 
 /* One call per step; what each nest touches is found again. */
-static void calls_print(Unit *u, Str *s, uint8_t *reads, uint8_t *writes) {
+static void calls_print(Unit *u, Str *s, const int *steps, int n_steps, uint8_t *reads, uint8_t *writes) {
   Printer *pr = &u->pr;
   const Program *p = u->p;
-  for (int k = 0; k < p->n_steps; k++) {
-    const Nest *n = p->nests[p->steps[k]];
+  for (int k = 0; k < n_steps; k++) {
+    const Nest *n = p->nests[steps[k]];
     c_nest_open(pr, n);
     u->tasks.n = 0;
     c_tasks_find(u, &n->body);
@@ -121,6 +121,16 @@ static void init_print(Unit *u, Str *s) {
   } else {
     str_put(s, "  (void)env;\n");
   }
+  if (u->p->n_inits) {
+    uint8_t *reads = NEWN(u->pr.arena, uint8_t, u->p->n_bufs + 1), *writes = NEWN(u->pr.arena, uint8_t, u->p->n_bufs + 1);
+    Str calls = {.ctx = u->pr.ctx};
+    calls_print(u, &calls, u->p->inits, u->p->n_inits, reads, writes);
+    str_printf(s, "  unsigned char *const base = (unsigned char *)workspace%s;\n", u->parallel ? " + 64" : "");
+    pointers_print(u, s, reads, writes, false);
+    if (u->parallel) str_put(s, "  env = kept;\n");
+    str_put(s, calls.p ? calls.p : "");
+    str_free(&calls);
+  }
   str_printf(s, "  return %s_OK;\n}\n\n", up);
 }
 
@@ -129,7 +139,7 @@ static void run_print(Unit *u, Str *s) {
   const Program *p = u->p;
   uint8_t *reads = NEWN(u->pr.arena, uint8_t, p->n_bufs + 1), *writes = NEWN(u->pr.arena, uint8_t, p->n_bufs + 1);
   Str calls = {.ctx = u->pr.ctx};
-  calls_print(u, &calls, reads, writes);
+  calls_print(u, &calls, p->steps, p->n_steps, reads, writes);
   bool arena = false;
   for (int i = 0; i < p->n_bufs; i++) arena = arena || (p->bufs[i].sp == SP_ARENA && (reads[i] || writes[i]));
   str_printf(s, "%s%s_status %s_%srun(void *workspace, const %s_in *in, const %s_out *out, size_t batch) {\n", u->all ? "static " : "", nm, nm,
@@ -251,10 +261,11 @@ void c_unit_close(Unit *u) {
 void c_unit_functions(Unit *u) {
   const Program *p = u->p;
   bool *done = NEWN(u->pr.arena, bool, p->n_nests + 1);
-  for (int i = 0; i < p->n_steps; i++) {
-    if (done[p->steps[i]]) continue;
-    done[p->steps[i]] = true;
-    nest_emit(u, p->nests[p->steps[i]]);
+  for (int i = -p->n_inits; i < p->n_steps; i++) {
+    int k = i < 0 ? p->inits[p->n_inits + i] : p->steps[i];
+    if (done[k]) continue;
+    done[k] = true;
+    nest_emit(u, p->nests[k]);
   }
 }
 

@@ -49,7 +49,54 @@ void c_banner(Unit *u, Str *s) {
   str_put(s, ". */\n");
 }
 
-static void port_macros(Unit *u, Str *s, const Port *ports, int n, const char *const *macros, const char *dir) {
+static void number_text(Str *s, const Tensor *t, int64_t i) {
+  if (!elem_is_float(t->t.e)) str_printf(s, "%" PRId64, tensor_i(t, i));
+  else {
+    Str d = {.ctx = s->ctx};
+    bool wide = elem_eq(t->t.e, F64);
+    if (wide) str_f64(&d, tensor_f(t, i));
+    else str_f32(&d, (float)tensor_f(t, i));
+    str_printf(s, "%s%s%s", d.p, strpbrk(d.p, ".en") ? "" : ".0", wide ? "" : "f");
+    str_free(&d);
+  }
+}
+
+/* NAME for one number, NAME_COUNT and a list NAME for one of each index along the port's axis. */
+static void meaning_macro(Str *s, const char *prefix, const char *what, const Tensor *t) {
+  if (!t) { str_printf(s, "#define %s_%s 0\n", prefix, what); return; }
+  bool one = true;
+  size_t size = store_size(t->st);
+  for (int64_t i = 1; i < t->n; i++) one = one && !memcmp((const char *)t->data + (size_t)i * size, t->data, size);
+  str_printf(s, "#define %s_%s %s", prefix, what, one ? "" : "{");
+  for (int64_t i = 0; i < (one ? 1 : t->n); i++) {
+    if (i) str_put(s, ", ");
+    number_text(s, t, i);
+  }
+  str_put(s, one ? "\n" : "}\n");
+  if (!one) str_printf(s, "#define %s_%s_COUNT %" PRId64 "\n", prefix, what, t->n);
+}
+
+static bool varies(const Tensor *t) { return t && t->n > 1; }
+
+/* What the codes of a port are: (code - ZERO) * SCALE. */
+static void port_meaning(Str *s, const char *prefix, const PortMeaning *m) {
+  if (m->scale) {
+    meaning_macro(s, prefix, "SCALE", m->scale);
+    meaning_macro(s, prefix, "ZERO", m->zero);
+    if (varies(m->scale) || varies(m->zero)) str_printf(s, "#define %s_SCALE_AXIS %d /* dimension along which SCALE or ZERO vary */\n", prefix, m->axis);
+  }
+  if (m->bits) {
+    int64_t n = 1;
+    for (int k = 0; k < m->t.rank; k++) n *= m->t.d[k].n;
+    str_printf(s, "#define %s_BITS %d /* of a packed code; the first in the lowest bits of a word, unused bits 0 */\n", prefix, m->bits);
+    str_printf(s, "#define %s_CODES %" PRId64 "\n#define %s_CODE_RANK %d\n#define %s_CODE_DIMS {", prefix, n, prefix, m->t.rank, prefix);
+    for (int k = 0; k < m->t.rank; k++) str_printf(s, k ? ", %" PRId64 : "%" PRId64, m->t.d[k].n);
+    str_put(s, "}\n");
+  }
+  if (m->channels_last) str_printf(s, "#define %s_CHANNELS_LAST 1\n", prefix);
+}
+
+static void port_macros(Unit *u, Str *s, const Port *ports, const PortMeaning *means, int n, const char *const *macros, const char *dir) {
   const char *up = u->pr.upper;
   for (int i = 0; i < n; i++) {
     const Type *t = &ports[i].t;
@@ -57,10 +104,15 @@ static void port_macros(Unit *u, Str *s, const Port *ports, int n, const char *c
     c_comment(s, ports[i].name);
     str_put(s, ": ");
     elem_print(s, t->e);
+    if (means && means[i].bits) {
+      str_put(s, ", packed from ");
+      elem_print(s, means[i].t.e);
+    }
     str_printf(s, " */\n#define %s_%s_%s_COUNT %s\n", up, dir, macros[i], c_size(u, u->p->bufs[ports[i].buf].n));
     str_printf(s, "#define %s_%s_%s_RANK %d\n#define %s_%s_%s_DIMS {", up, dir, macros[i], t->rank, up, dir, macros[i]);
     for (int k = 0; k < t->rank; k++) str_printf(s, k ? ", %" PRId64 : "%" PRId64, t->d[k].n);
     str_put(s, t->rank ? "}\n" : "1}\n");
+    if (means) port_meaning(s, arena_printf(u->pr.arena, "%s_%s_%s", up, dir, macros[i]), &means[i]);
   }
 }
 
@@ -103,8 +155,8 @@ void c_header(Unit *u, Str *s) {
     for (int i = 0; i < u->all->n; i++) str_printf(s, "%s\"%s\"", i ? ", " : "", u->all->v[i].machine.name);
     str_put(s, "}\n");
   }
-  port_macros(u, s, p->ins, p->n_ins, u->in_macro, "IN");
-  port_macros(u, s, p->outs, p->n_outs, u->out_macro, "OUT");
+  port_macros(u, s, p->ins, p->in_means, p->n_ins, u->in_macro, "IN");
+  port_macros(u, s, p->outs, p->out_means, p->n_outs, u->out_macro, "OUT");
   str_put(s, "\n/* Elements of one sample; the samples of a batch follow one another. No two of these may overlap. */\n");
   port_struct(u, s, p->ins, p->n_ins, u->in, "in", "const ");
   str_put(s, "\n");
@@ -121,6 +173,12 @@ void c_header(Unit *u, Str *s) {
                 "  void *user;\n  const char *variant;\n} %s_env;\n\n", nm);
   str_printf(s, "/* A workspace of %s_WORKSPACE_BYTES is one instance; init comes before the first run. Instances run at once if their\n"
                 " * workspaces differ. env is copied. */\n", up);
+  if (p->n_inits) {
+    str_put(s, "/* Kept in the workspace from sample to sample and run to run:");
+    for (int i = 0; i < p->n_bufs; i++)
+      if (p->bufs[i].keep) str_printf(s, " %s (%" PRId64 " bytes)", p->bufs[i].name, c_buf_bytes(&p->bufs[i]));
+    str_put(s, "; init\n * starts it anew. Samples of a batch follow one another in time. */\n");
+  }
   str_printf(s, "%s_status %s_init(void *workspace, size_t bytes, const %s_env *env);\n", nm, nm, nm);
   str_printf(s, "%s_status %s_run(void *workspace, const %s_in *in, const %s_out *out, size_t batch);\n\n", nm, nm, nm, nm);
   str_put(s, "#ifdef __cplusplus\n}\n#endif\n\n#endif\n");

@@ -24,6 +24,8 @@ bool llvm_emit_variants(Ctx *, const LlvmVariant *, int n, LlvmKind, Str *out);
 
 typedef struct LlvmJit LlvmJit;
 LlvmJit *llvm_jit_new(Ctx *, const Program *, const LlvmOptions *); /* NULL with a diagnostic; copies what it needs of the program */
+/* Writes what the program keeps from run to run (Program.inits). */
+bool llvm_jit_init(LlvmJit *, void *workspace, size_t bytes);
 /* Pointers to the ports' elements at their storage. workspace: program->arena_bytes, 64-aligned. */
 bool llvm_jit_run(LlvmJit *, void *workspace, const void *const *ins, void *const *outs);
 void llvm_jit_free(LlvmJit *);

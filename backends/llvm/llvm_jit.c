@@ -8,11 +8,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+typedef int InitEntry(void *workspace, size_t bytes, const void *env);
 typedef int RunEntry(void *workspace, const void *const *in, void *const *out, size_t batch); /* the structs hold pointers only */
 
 struct LlvmJit {
   Ctx *ctx;
   LLVMOrcLLJITRef jit;
+  InitEntry *init;
   RunEntry *run;
 };
 
@@ -21,6 +23,20 @@ static bool fail(Ctx *ctx, const char *what, LLVMErrorRef e) {
   diag(ctx, E0307, NULL, "JIT: %s: %s", what, text);
   LLVMDisposeErrorMessage(text);
   return false;
+}
+
+/* fn: where the address of NAME_WHAT goes. */
+static bool entry_of(Ctx *ctx, LlvmJit *j, const char *name, const char *what, void *fn) {
+  Str symbol = {.ctx = ctx};
+  LLVMOrcExecutorAddress address = 0;
+  str_printf(&symbol, "%s_%s", name, what);
+  LLVMErrorRef e = LLVMOrcLLJITLookup(j->jit, &address, symbol.p);
+  str_free(&symbol);
+  if (e)
+    return fail(ctx, "cannot link", e);
+  uintptr_t a = (uintptr_t)address;
+  memcpy(fn, &a, sizeof a);
+  return true;
 }
 
 static bool link_object(Ctx *ctx, LlvmJit *j, LLVMMemoryBufferRef object, const char *name) {
@@ -40,16 +56,7 @@ static bool link_object(Ctx *ctx, LlvmJit *j, LLVMMemoryBufferRef object, const 
   e = LLVMOrcLLJITAddObjectFile(j->jit, lib, object); /* takes the object */
   if (e)
     return fail(ctx, "cannot add the object", e);
-  Str symbol = {.ctx = ctx};
-  LLVMOrcExecutorAddress address = 0;
-  str_printf(&symbol, "%s_run", name);
-  e = LLVMOrcLLJITLookup(j->jit, &address, symbol.p);
-  str_free(&symbol);
-  if (e)
-    return fail(ctx, "cannot link", e);
-  uintptr_t a = (uintptr_t)address;
-  memcpy(&j->run, &a, sizeof j->run);
-  return true;
+  return entry_of(ctx, j, name, "init", &j->init) && entry_of(ctx, j, name, "run", &j->run);
 }
 
 /* Only code for this machine can be linked into it. */
@@ -98,6 +105,11 @@ LlvmJit *llvm_jit_new(Ctx *ctx, const Program *p, const LlvmOptions *o) {
     return j;
   llvm_jit_free(j);
   return NULL;
+}
+
+bool llvm_jit_init(LlvmJit *j, void *workspace, size_t bytes) {
+  int status = j->init(workspace, bytes, NULL);
+  return status == POPSHIFT_OK || diag(j->ctx, E0902, NULL, "JIT: init returns status %d", status);
 }
 
 bool llvm_jit_run(LlvmJit *j, void *workspace, const void *const *ins, void *const *outs) {

@@ -62,13 +62,36 @@ static LLVMValueRef entry(Gen *g, const char *suffix, int n, LLVMTypeRef *types)
   return g->fn;
 }
 
+static LLVMValueRef offset(Gen *g, LLVMValueRef base, LLVMValueRef bytes) {
+  return LLVMBuildInBoundsGEP2(g->b, g->i8, base, &bytes, 1, "");
+}
+
+/* Calls of nests; where: the arena's buffers are set, the caller knows the others. */
+static void calls(Gen *g, LLVMValueRef workspace, LLVMValueRef *where, const int *nests, int n_nests, int **args) {
+  const Program *p = g->p;
+  LLVMValueRef *actual = NEWN(g->scratch.arena, LLVMValueRef, p->n_bufs + 1);
+  for (int b = 0; b < p->n_bufs; b++)
+    if (p->bufs[b].sp == SP_ARENA)
+      where[b] = p->bufs[b].off > 0 ? offset(g, workspace, LLVMConstInt(g->size, (uint64_t)p->bufs[b].off, 0)) : workspace;
+  for (int s = 0; s < n_nests; s++) {
+    int nest = nests[s], n = 0;
+    for (; args[nest][n] >= 0; n++) {
+      actual[n] = where[args[nest][n]];
+      assert(actual[n]);
+    }
+    LLVMValueRef fn = g->fns[nest];
+    LLVMBuildCall2(g->b, LLVMGlobalGetValueType(fn), fn, actual, (unsigned)n, "");
+  }
+}
+
 /* status NAME_init(void *workspace, size_t bytes, const NAME_env *env): weights are in the module, so env is not read. */
-static void init_function(Gen *g) {
+static void init_function(Gen *g, int **args) {
   LLVMValueRef fn = entry(g, "init", 3, (LLVMTypeRef[]){g->ptr, g->size, g->ptr});
   LLVMValueRef need = LLVMConstInt(g->size, (uint64_t)g->p->arena_bytes, 0);
   refuse_null(g, LLVMGetParam(fn, 0));
   refuse_misaligned(g, LLVMGetParam(fn, 0), 64);
   refuse(g, LLVMBuildICmp(g->b, LLVMIntULT, LLVMGetParam(fn, 1), need, ""), POPSHIFT_SIZE);
+  calls(g, LLVMGetParam(fn, 0), NEWN(g->scratch.arena, LLVMValueRef, g->p->n_bufs + 1), g->p->inits, g->p->n_inits, args);
   LLVMBuildRet(g->b, status(g, POPSHIFT_OK));
 }
 
@@ -88,32 +111,16 @@ static void load_ports(Gen *g, LLVMValueRef from, const Port *ports, int n, LLVM
   }
 }
 
-static LLVMValueRef offset(Gen *g, LLVMValueRef base, LLVMValueRef bytes) {
-  return LLVMBuildInBoundsGEP2(g->b, g->i8, base, &bytes, 1, "");
-}
-
 /* The calls for one sample; at: by port, inputs first. */
 static void steps(Gen *g, LLVMValueRef workspace, LLVMValueRef *at, LLVMValueRef sample, int **args) {
   const Program *p = g->p;
   LLVMValueRef *where = NEWN(g->scratch.arena, LLVMValueRef, p->n_bufs + 1);
-  LLVMValueRef *actual = NEWN(g->scratch.arena, LLVMValueRef, p->n_bufs + 1);
   for (int i = 0; i < p->n_ins + p->n_outs; i++) {
     const Port *port = i < p->n_ins ? &p->ins[i] : &p->outs[i - p->n_ins];
     LLVMValueRef bytes = LLVMBuildMul(g->b, sample, LLVMConstInt(g->size, port_bytes(p, port), 0), "");
     where[port->buf] = offset(g, at[i], bytes);
   }
-  for (int b = 0; b < p->n_bufs; b++)
-    if (p->bufs[b].sp == SP_ARENA)
-      where[b] = p->bufs[b].off > 0 ? offset(g, workspace, LLVMConstInt(g->size, (uint64_t)p->bufs[b].off, 0)) : workspace;
-  for (int s = 0; s < p->n_steps; s++) {
-    int nest = p->steps[s], n = 0;
-    for (; args[nest][n] >= 0; n++) {
-      actual[n] = where[args[nest][n]];
-      assert(actual[n]);
-    }
-    LLVMValueRef fn = g->fns[nest];
-    LLVMBuildCall2(g->b, LLVMGlobalGetValueType(fn), fn, actual, (unsigned)n, "");
-  }
+  calls(g, workspace, where, p->steps, p->n_steps, args);
 }
 
 /* status NAME_run(void *workspace, const NAME_in *in, const NAME_out *out, size_t batch) */
@@ -170,7 +177,7 @@ LLVMModuleRef llvm_module(Gen *g) {
       rom(g, b);
   for (int n = 0; n < p->n_nests; n++)
     llvm_nest(g, n, args);
-  init_function(g);
+  init_function(g, args);
   run_function(g, args);
   LLVMDisposeBuilder(g->b);
   arena_free(scratch);
