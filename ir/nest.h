@@ -168,7 +168,7 @@ typedef struct Intrin {
   const char *feature;  /* as in `gcc -m` and the target tables: "avx512vnni", "avx512vpopcntdq" */
   const char *meaning;  /* Nest expression text */
   const char *c, *c_macro; /* C spelling as a format with %0 %1 %2, and the predefined macro that guards it */
-  const char *llvm;     /* LLVM intrinsic, or NULL where the plain expansion is as good */
+  const char *llvm;     /* LLVM intrinsic, "asm" for an empty instruction, or NULL where the plain expansion is as good */
 } Intrin;
 extern const Intrin intrins[]; extern const int n_intrins;
 Expr *intrin_expand(Program *, int row, Expr *const *args); /* the meaning over these arguments */

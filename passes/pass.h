@@ -53,6 +53,7 @@ typedef struct Force { Kernel kernel; const char *layer; } Force; /* layer NULL:
 
 typedef struct PassOptions {
   const Target *target;
+  bool no_multiply;               /* codes without multiplication or division, else E0309 */
   bool hls;                       /* lower for HLS: exact widths, no packing, pipelined loops */
   Force *force; int n_force;
   bool verify_each;               /* always on in hostile builds: verify and compare before and after */
@@ -87,6 +88,9 @@ bool passes_run(Ctx *, State *s, const PassId *ids, int n, const PassOptions *);
 bool passes_standard(Ctx *, State *s, int last, const PassOptions *);
 /* No dimension is unknown; else false with E0304 that names the first of them. */
 bool graph_static(Ctx *, const Graph *);
+
+/* unmultiply.c: false with E0309 for each float operation between codes and codes, and where nothing is quantized. */
+bool integer_part(Ctx *, const Graph *);
 
 /* What select saw and chose, for --explain: one line per contract. */
 void explain_select(Str *, const Graph *, const PassOptions *);
