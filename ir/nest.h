@@ -106,6 +106,7 @@ typedef struct Program {
   const char *file;    /* the text it was read from: what it does wrong is the text's fault; NULL: lowered, and then ours */
   Elem index;          /* i32 or i64: type of loop variables and indices */
   bool exact;          /* any widths (HLS), else native ones */
+  bool no_multiply;    /* codes are not multiplied or divided: backends add nothing of the kind (passes/unmultiply.c) */
   Buf *bufs; int n_bufs, cap_bufs;
   Port *ins; int n_ins;
   Port *outs; int n_outs;

@@ -276,6 +276,7 @@ bool pass_unmultiply(Program *p, const PassOptions *opt) {
   if (!opt || !opt->no_multiply) return true;
   Un u = {.p = p, .a = arena_new(p->ctx)};
   bool ok = true;
+  p->no_multiply = true;
   u.rom = NEWN(u.a, Span, p->n_bufs + 1);
   for (int i = 0; i < p->n_bufs; i++) u.rom[i] = (Span){1, 0};
   for (int i = 0; i < p->n_nests; i++) {

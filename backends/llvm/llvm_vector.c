@@ -276,8 +276,7 @@ LLVMValueRef llvm_perm(Gen *g, const Expr *x, LLVMValueRef a) {
   return LLVMBuildShuffleVector(g->b, a, LLVMGetPoison(LLVMTypeOf(a)), LLVMConstVector(mask, (unsigned)to), "");
 }
 
-/* No instruction, and a result of which nothing is known. */
-static LLVMValueRef opaque(Gen *g, LLVMValueRef a) {
+LLVMValueRef llvm_opaque(Gen *g, LLVMValueRef a) {
   LLVMTypeRef t = LLVMTypeOf(a), f = LLVMFunctionType(t, &t, 1, false);
   LLVMValueRef nothing = LLVMGetInlineAsm(f, "", 0, "=r,0", 4, false, false, LLVMInlineAsmDialectATT, false);
   return LLVMBuildCall2(g->b, f, nothing, &a, 1, "");
@@ -287,7 +286,7 @@ static LLVMValueRef opaque(Gen *g, LLVMValueRef a) {
 LLVMValueRef llvm_intrin(Gen *g, const Expr *x, LLVMValueRef *a) {
   const Intrin *in = &intrins[x->imm];
   if (in->llvm && !strcmp(in->llvm, "asm"))
-    return opaque(g, a[0]);
+    return llvm_opaque(g, a[0]);
   unsigned id = in->llvm ? LLVMLookupIntrinsicID(in->llvm, strlen(in->llvm)) : 0;
   if (!id || !llvm_target_has_named(g->target, in->feature))
     return NULL;
