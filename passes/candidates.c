@@ -25,12 +25,16 @@ static bool float_possible(const Node *n, const PassOptions *opt, const char **w
 }
 static double float_cost(const Node *n, const Target *t) { return contract_macs(n) * t->cost_fmac; }
 
-/* int: bytes multiply, sums are exact */
+/* int: bytes multiply, sums are exact. Where multiplications are not wanted they are made of masks (unmultiply.c): slow, and only
+ * for what has no other way. */
+
+static bool bitserial_possible(const Node *n, const PassOptions *opt, const char **why);
 
 static bool int_possible(const Node *n, const PassOptions *opt, const char **why) {
-  (void)opt;
-  *why = "operands are floats";
-  return !floats(n);
+  const char *none;
+  if (floats(n)) return *why = "operands are floats", false;
+  if (opt->no_multiply && !opt->hls && (shift_possible(n, &none) || bitserial_possible(n, opt, &none))) return *why = "multiplies", false;
+  return true;
 }
 static double int_cost(const Node *n, const Target *t) { return contract_macs(n) * t->cost_mac; }
 
@@ -59,8 +63,22 @@ static void bitserial_note(Str *s, const Node *n, const PassOptions *opt) {
     str_printf(s, " (%d x %d planes of %lld words)", p.act.planes.n, p.weight.planes.n, (long long)p.words);
 }
 
+/* shift: an addition for each power of two in each weight; zeros are free */
+
+static bool shift_can(const Node *n, const PassOptions *opt, const char **why) {
+  if (opt->hls) return *why = "HLS multiplies exact widths", false;
+  return shift_possible(n, why);
+}
+static double shift_cost(const Node *n, const Target *t) { return shift_terms(n) * t->cost_shift; }
+static void shift_note(Str *s, const Node *n, const PassOptions *opt) {
+  double macs = contract_macs(n);
+  (void)opt;
+  str_printf(s, " (%lld additions for 100 products)", (long long)(macs > 0 ? 100 * shift_terms(n) / macs + 0.5 : 0));
+}
+
 const Candidate candidates[KERNEL_COUNT] = {
   [KERNEL_FLOAT] = {float_possible, float_cost, NULL},
   [KERNEL_INT] = {int_possible, int_cost, NULL},
   [KERNEL_BITSERIAL] = {bitserial_possible, bitserial_cost, bitserial_note},
+  [KERNEL_SHIFT] = {shift_can, shift_cost, shift_note},
 };

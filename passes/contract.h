@@ -32,6 +32,11 @@ typedef struct Candidate {
 extern const Candidate candidates[KERNEL_COUNT];
 double contract_macs(const Node *); /* products of a contraction */
 
+/* lower_shift.c: by adds, subtracts and shifts alone. */
+bool shift_possible(const Node *, const char **why);
+double shift_terms(const Node *); /* additions of activations, over all outputs */
+Node *layout_shift(Graph *, const Node *, Node *const *in); /* activations padded where they are read outside; NULL where nothing changes */
+
 /* layout_dense.c: the contraction with its operands laid out anew; NULL where nothing moves. */
 Node *layout_dense(Graph *, const Node *, Node *const *in);
 /* True where operand k of a view, reduce or contract is never outside along its dimension d. */

@@ -71,6 +71,7 @@ typedef struct Lower {
   int guarded;             /* tests around what is being computed */
   bool wide;               /* an index may need 64 bits */
   Tile tile;
+  VEC(struct ShiftTable *) tables; /* of shift contractions, made once */
 } Lower;
 
 /* lower_lin.c: linear forms. */
@@ -135,6 +136,8 @@ Expr *requant_expr(Lower *, const Node *, const Lin *idx, Expr *x);
 Expr *word_bits(Lower *, Expr *, Elem);                 /* zero extended from the width of the element type */
 /* lower_planes.c: a contract of words weighted by plane coefficients, planes unrolled; NULL where it is not of that form. */
 Expr *planes_expr(Lower *, const Node *, Lin *it);
+/* lower_shift.c: kernel shift; its activations keep a buffer (passes/fuse.c). */
+Expr *shift_expr(Lower *, const Node *, const Lin *idx);
 /* lower_tile.c */
 void tile_note(Lower *, const Node *, const Lin *idx);
 bool tile_decide(Lower *);                             /* after a dry run: whether the nest's contraction is to be tiled */
