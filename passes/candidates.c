@@ -76,9 +76,26 @@ static void shift_note(Str *s, const Node *n, const PassOptions *opt) {
   str_printf(s, " (%lld additions for 100 products)", (long long)(macs > 0 ? 100 * shift_terms(n) / macs + 0.5 : 0));
 }
 
+/* packed: int, with each weight taken out of its word; the copy of the code that multiplies costs the same */
+
+static bool packed_can(const Node *n, const PassOptions *opt, const char **why) {
+  const char *none;
+  bool asked = false;
+  for (int i = 0; i < opt->n_force; i++) asked = asked || opt->force[i].kernel == KERNEL_PACKED;
+  if (opt->hls) return *why = "HLS multiplies exact widths", false;
+  if (!packed_possible(n, why)) return false;
+  return asked || int_possible(n, opt, &none) || (*why = none, false);
+}
+static double packed_cost(const Node *n, const Target *t) { return contract_macs(n) * (t->cost_mac + t->cost_unpack); }
+static void packed_note(Str *s, const Node *n, const PassOptions *opt) {
+  (void)opt;
+  str_printf(s, " (%lld bytes)", (long long)packed_bytes(n));
+}
+
 const Candidate candidates[KERNEL_COUNT] = {
   [KERNEL_FLOAT] = {float_possible, float_cost, NULL},
   [KERNEL_INT] = {int_possible, int_cost, NULL},
   [KERNEL_BITSERIAL] = {bitserial_possible, bitserial_cost, bitserial_note},
   [KERNEL_SHIFT] = {shift_can, shift_cost, shift_note},
+  [KERNEL_PACKED] = {packed_can, packed_cost, packed_note},
 };

@@ -37,6 +37,10 @@ bool shift_possible(const Node *, const char **why);
 double shift_terms(const Node *); /* additions of activations, over all outputs */
 Node *layout_shift(Graph *, const Node *, Node *const *in); /* activations padded where they are read outside; NULL where nothing changes */
 
+/* lower_packed.c: as int, with weights of less than a byte packed into words. */
+bool packed_possible(const Node *, const char **why);
+double packed_bytes(const Node *); /* of the weights */
+
 /* layout_dense.c: the contraction with its operands laid out anew; NULL where nothing moves. */
 Node *layout_dense(Graph *, const Node *, Node *const *in);
 /* True where operand k of a view, reduce or contract is never outside along its dimension d. */

@@ -146,6 +146,7 @@ Expr *contract_operand(Lower *l, const Node *n, int k, const Lin *it, bool skip)
   NType t = nt(lower_elem(l, n->in[k]->t.e));
   Expr *fill = elem_is_float(t.e) ? nx_const_f(p, t, k ? 0 : n->a.fill) : nx_const_i(p, t, k ? 0 : (int64_t)n->a.fill);
   Expr *test = operand_index(l, n, k, it, (k == 0 && skip) || access_inside(n, k), in, &never);
+  if (n->a.kernel == KERNEL_PACKED && node_is_const(n->in[k])) return packed_value(l, n->in[k], in);
   return never ? fill : choose(l, test, n->in[k], in, fill);
 }
 
