@@ -19,6 +19,7 @@ typedef struct popshift_env {
   size_t size;                         /* its bytes */
   popshift_parallel_for *parallel_for; /* or NULL: one thread */
   void *user;                          /* first argument of parallel_for */
+  const char *variant;                 /* of code for several processors: the one to take; NULL: the best that runs */
 } popshift_env;
 
 typedef enum popshift_status {
@@ -26,7 +27,8 @@ typedef enum popshift_status {
   POPSHIFT_NULL = 1,  /* a pointer that must not be NULL is */
   POPSHIFT_ALIGN = 2, /* workspace not 64-aligned, or a buffer not aligned to its element */
   POPSHIFT_SIZE = 3,  /* workspace or weights too small */
-  POPSHIFT_COUNT = 4  /* batch so large that an address would overflow */
+  POPSHIFT_COUNT = 4, /* batch so large that an address would overflow */
+  POPSHIFT_VARIANT = 5 /* env's variant is none of the code's, or not for this processor */
 } popshift_status;
 
 #endif

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The Debian packages that Popshift needs, and how to get them. Sourced by check.sh and demo.sh.
-# Build: compiler, CMake, protobuf-c, popt, jansson, libmd, zlib, LLVM 19; oneDNN and libyaml for the trainer; g++ for HLS C simulation; Check.
+# Build: compiler, CMake, protobuf-c, popt, jansson, libmd, zlib, libyaml, LLVM 19; oneDNN for the trainer; g++ for HLS C simulation; Check.
 # Tests besides: clang 19, the ONNX test data (skipped where it cannot be had). Demo besides: Fashion-MNIST.
 packages=(gcc g++ cmake ninja-build pkg-config libprotobuf-c-dev protobuf-c-compiler libpopt-dev libjansson-dev
           libmd-dev zlib1g-dev llvm-19-dev libdnnl-dev libyaml-dev check)

@@ -4,6 +4,7 @@
 
 #include "backends/c/c_backend.h"
 #include "backends/hls/hls_backend.h"
+#include "runtime/cpu.h"
 #if POPSHIFT_LLVM
 #include "backends/llvm/llvm_backend.h"
 #endif
@@ -29,7 +30,9 @@ typedef struct Job {
   double clock_ns;              /* 0: the default of HLS */
   Graph *fused;                 /* a copy of the graph after fuse, for the report; NULL without --json */
   Str explained;                /* what --explain says */
-  Program *program;             /* native widths, planned */
+  Program *program;             /* native widths, planned; of several variants the first */
+  CVariant *variants; int n_variants; /* of several targets, the best first; else none */
+  const Target **variant_target;
 } Job;
 
 static bool ident_ok(const char *s) {
@@ -83,7 +86,7 @@ static const char *job_file(Job *j, Emit e) { /* the asked name where one thing 
 static bool emit_c(Job *j) {
   OutFiles files = {0};
   COptions o = {.name = j->name, .model_sha = j->model.is_onnx ? j->model.sha : NULL};
-  bool ok = c_emit(j->c->ctx, j->program, &o, &files);
+  bool ok = j->n_variants ? c_emit_variants(j->c->ctx, j->variants, j->n_variants, &o, &files) : c_emit(j->c->ctx, j->program, &o, &files);
   for (int i = 0; ok && i < files.n; i++) {
     size_t n = strlen(files.p[i].name);
     bool source = n > 2 && !strcmp(files.p[i].name + n - 2, ".c");
@@ -126,17 +129,24 @@ static const char *features_of(Job *j, const Target *t) {
 static bool emit_llvm(Job *j) {
   static const struct { Emit e; LlvmKind kind; } kinds[] = {
     {EMIT_LL, LLVM_LL}, {EMIT_BC, LLVM_BC}, {EMIT_ASM, LLVM_ASM}, {EMIT_OBJ, LLVM_OBJ}, {EMIT_SO, LLVM_OBJ}};
+  LlvmVariant *v = NEWN(j->c->ctx->own, LlvmVariant, j->n_variants + 1);
   LlvmOptions o = {.triple = cmd_get(j->c, FLAG_triple), .cpu = cmd_get(j->c, FLAG_cpu), .features = cmd_get(j->c, FLAG_features), .opt = 3};
   if (!o.triple) { /* the target's machine; its features go with its processor */
     o.triple = j->opt.target->triple;
     if (!o.cpu && !o.features) o.features = features_of(j, j->opt.target);
     if (!o.cpu) o.cpu = j->opt.target->cpu;
   }
+  for (int i = 0; i < j->n_variants; i++) {
+    const Target *t = j->variant_target[i];
+    v[i] = (LlvmVariant){j->variants[i].p, j->variants[i].machine, {.triple = j->variant_target[0]->triple, .cpu = t->cpu, .features = features_of(j, t), .opt = 3}};
+    if (*v[i].machine.arch && strcmp(v[i].machine.arch, v[0].machine.arch))
+      return diag(j->c->ctx, E0307, NULL, "an object is for one architecture: %s is for %s, %s for %s", v[0].machine.name, v[0].machine.arch, v[i].machine.name, v[i].machine.arch);
+  }
   bool ok = true;
   for (size_t i = 0; ok && i < sizeof kinds / sizeof *kinds; i++) {
     if (!j->want[kinds[i].e]) continue;
     Str s = {.ctx = j->c->ctx};
-    ok = llvm_emit(j->c->ctx, j->program, &o, kinds[i].kind, &s) &&
+    ok = (j->n_variants ? llvm_emit_variants(j->c->ctx, v, j->n_variants, kinds[i].kind, &s) : llvm_emit(j->c->ctx, j->program, &o, kinds[i].kind, &s)) &&
          (kinds[i].e == EMIT_SO ? emit_so(j, &s) : file_write(j->c->ctx, job_file(j, kinds[i].e), s.p, s.n));
     str_free(&s);
   }
@@ -151,8 +161,11 @@ static void watch(void *user, PassId p, bool after, const Graph *g, const Progra
   Job *j = user;
   (void)prog;
   if (!after || !g) return;
-  if (p == PASS_fuse && cmd_has(j->c, FLAG_json)) j->fused = graph_copy((Graph *)(uintptr_t)g);
-  if (p == PASS_select && cmd_has(j->c, FLAG_explain)) explain_select(&j->explained, g, &j->opt);
+  if (p == PASS_fuse && cmd_has(j->c, FLAG_json) && !j->fused) j->fused = graph_copy((Graph *)(uintptr_t)g);
+  if (p == PASS_select && cmd_has(j->c, FLAG_explain)) {
+    if (j->n_variants) str_printf(&j->explained, "target %s\n", j->opt.target->name);
+    explain_select(&j->explained, g, &j->opt);
+  }
 }
 
 /* The report, and what was explained: as its member, or as text. */
@@ -247,13 +260,67 @@ static bool flags_fit(Job *j) {
   return !cmd_has(j->c, FLAG_json) || strcmp(j->out, "-") || diag(j->c->ctx, E0701, NULL, "--json and -o - both write to standard output");
 }
 
+/* Several targets: the most features first, the portable one last, added where it is not asked for. */
+static bool variants_of(Job *j) {
+  int n, k = 0;
+  const Target *const *list = targets_of(j->c, &n), *t = target_find("c99");
+  if (!list || n < 2) return list != NULL;
+  Arena *a = j->c->ctx->own;
+  j->variants = NEWN(a, CVariant, n + 1);
+  j->variant_target = NEWN(a, const Target *, n + 1);
+  for (int i = 0; i < n; i++) {
+    RtMachine m = {list[i]->name, target_arch(list[i]), list[i]->features};
+    size_t len;
+    const char *unknown = rt_feature_unknown(&m, &len);
+    if (!*m.arch && !*m.features) { t = list[i]; continue; }
+    if (!rt_arch_macro(m.arch) || unknown)
+      return unknown ? diag(j->c->ctx, E0307, NULL, "target %s: no processor can be asked for '%.*s', so it cannot be one of several", m.name, (int)len, unknown) :
+             diag(j->c->ctx, E0307, NULL, "target %s: processors '%s' cannot be asked, so it cannot be one of several", m.name, m.arch);
+    int at = k++;
+    for (; at > 0 && rt_features_count(&j->variants[at - 1].machine) < rt_features_count(&m); at--) {
+      j->variants[at] = j->variants[at - 1];
+      j->variant_target[at] = j->variant_target[at - 1];
+    }
+    j->variants[at] = (CVariant){NULL, m};
+    j->variant_target[at] = list[i];
+  }
+  j->variants[k] = (CVariant){NULL, {t->name, "", ""}};
+  j->variant_target[k] = t;
+  j->n_variants = k + 1;
+  return !(cmd_has(j->c, FLAG_triple) || cmd_has(j->c, FLAG_cpu) || cmd_has(j->c, FLAG_features)) ||
+         diag(j->c->ctx, E0701, NULL, "--triple, --cpu and --features are for one target");
+}
+
+/* The native program, or one for each variant. */
+static bool programs_of(Job *j) {
+  Ctx *ctx = j->c->ctx;
+  PassOptions o = j->opt;
+  o.dump = watch;
+  o.dump_user = j;
+  if (j->n_variants && !j->model.s.graph) return diag(ctx, E0307, NULL, "several targets start from a graph, and this is a program");
+  for (int i = 0; i < j->n_variants; i++) {
+    State s = {.graph = graph_copy(j->model.s.graph)};
+    j->opt.target = o.target = j->variant_target[i];
+    if (!s.graph || !passes_standard(ctx, &s, -1, &o)) return false;
+    s.program->name = arena_strdup(s.program->arena, j->name);
+    j->variants[i].p = s.program;
+  }
+  if (!j->n_variants) {
+    if (!passes_standard(ctx, &j->model.s, -1, &o)) return false;
+    j->model.s.program->name = arena_strdup(j->model.s.program->arena, j->name);
+  }
+  j->program = j->n_variants ? (Program *)(uintptr_t)j->variants[0].p : j->model.s.program;
+  j->opt.target = j->n_variants ? j->variant_target[0] : j->opt.target;
+  return true;
+}
+
 int verb_compile(Cmd *c) {
   Job j = {.c = c, .out = cmd_get(c, FLAG_out), .explained = {.ctx = c->ctx}};
   const char *path = cmd_model(c);
   if (!path) return EXIT_USAGE;
   if (!j.out || !*j.out) { diag(c->ctx, E0701, NULL, "compile needs -o OUT"); return EXIT_USAGE; }
   j.model.path = path;
-  if (!only(c, FLAG_io, "io", "float") || !only(c, FLAG_weights, "weights", "inline") || !job_emits(&j) || !job_paths(&j) || !flags_fit(&j) || !model_pass_options(c, &j.opt))
+  if (!only(c, FLAG_io, "io", "float") || !only(c, FLAG_weights, "weights", "inline") || !job_emits(&j) || !job_paths(&j) || !flags_fit(&j) || !model_pass_options(c, &j.opt) || !variants_of(&j))
     return diag_exit(c->ctx);
   if (!model_load(c, path, &j.model)) return diag_exit(c->ctx);
   bool native = j.n_want > j.want[EMIT_HLS], ok = true;
@@ -262,20 +329,11 @@ int verb_compile(Cmd *c) {
     return EXIT_UNSUPPORTED;
   }
   if (j.want[EMIT_HLS]) ok = emit_hls(&j, j.model.s.graph);
-  if (ok && native) {
-    PassOptions o = j.opt;
-    o.dump = watch;
-    o.dump_user = &j;
-    ok = passes_standard(c->ctx, &j.model.s, -1, &o);
-    if (ok) {
-      j.program = j.model.s.program;
-      j.program->name = arena_strdup(j.program->arena, j.name);
-      ok = (!strcmp(j.out, "-") || emit_c(&j)) && (j.n_want == j.want[EMIT_C] + j.want[EMIT_HLS] || emit_llvm(&j));
-    }
-  }
+  if (ok && native) ok = programs_of(&j) && (!strcmp(j.out, "-") || emit_c(&j)) && (j.n_want == j.want[EMIT_C] + j.want[EMIT_HLS] || emit_llvm(&j));
   if (ok && native) say(&j, j.program);
   str_free(&j.explained);
   if (j.fused) graph_free(j.fused);
+  for (int i = 0; i < j.n_variants; i++) if (j.variants[i].p) program_free((Program *)(uintptr_t)j.variants[i].p);
   if (j.model.s.program) program_free(j.model.s.program);
   if (j.model.s.graph) graph_free(j.model.s.graph);
   return ok ? EXIT_OK : diag_exit(c->ctx);

@@ -3,6 +3,7 @@
 #define POPSHIFT_BACKENDS_C_H
 
 #include "ir/nest.h"
+#include "runtime/cpu.h"
 
 typedef struct COptions {
   const char *name;      /* prefix of every symbol; NULL: the program's name */
@@ -11,6 +12,11 @@ typedef struct COptions {
 
 /* Adds NAME.c and NAME.h to files. The program is planned and verified and not exact. False with a diagnostic. */
 bool c_emit(Ctx *, const Program *, const COptions *, OutFiles *files);
+
+/* Several programs of one model, each for its machine, in one NAME.c: init chooses the first that the processor can run. Variants come in the
+ * order of preference, the last one runs anywhere: its arch is "". Features are in runtime/cpu.def. */
+typedef struct CVariant { const Program *p; RtMachine machine; } CVariant;
+bool c_emit_variants(Ctx *, const CVariant *, int n, const COptions *, OutFiles *files);
 
 /* Pieces that the HLS backend prints alike. Text of a scalar row over operand texts is in c_scalar[]: a format with %0 %1 %2. */
 #endif

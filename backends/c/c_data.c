@@ -34,7 +34,7 @@ static void words_print(Printer *pr, const Buf *b) {
   size_t size = store_size(elem_store(b->e)), per = 8 / size;
   int64_t words = (b->n + (int64_t)per - 1) / (int64_t)per;
   str_printf(pr->o, "static const union { uint64_t w[%" PRId64 "]; %s e[%" PRId64 "]; } %s = {{", words, c_mem_type(pr, b->e),
-             words * (int64_t)per, c_global(pr, b->name));
+             words * (int64_t)per, c_rom_name(pr, (int)(b - pr->p->bufs)));
   pr->needs |= NEED_WORDS;
   int column = LINE;
   for (int64_t i = 0; i < words; i++) {
@@ -70,7 +70,7 @@ static void element_print(Printer *pr, const Buf *b, int64_t i) {
 
 static void list_print(Printer *pr, const Buf *b) {
   int64_t n = b->n ? b->n : 1;
-  str_printf(pr->o, "static const %s %s[%" PRId64 "] = {", c_mem_type(pr, b->e), c_global(pr, b->name), n);
+  str_printf(pr->o, "static const %s %s[%" PRId64 "] = {", c_mem_type(pr, b->e), c_rom_name(pr, (int)(b - pr->p->bufs)), n);
   Str one = {.ctx = pr->ctx}, *o = pr->o;
   int column = LINE;
   for (int64_t i = 0; i < b->n; i++) {

@@ -117,12 +117,13 @@ static void calls_print(Unit *u, Str *s, uint8_t *reads, uint8_t *writes) {
 
 static void init_print(Unit *u, Str *s) {
   const char *nm = u->pr.name, *up = u->pr.upper;
-  str_printf(s, "%s_status %s_init(void *workspace, size_t bytes, const %s_env *env) {\n", nm, nm, nm);
+  str_printf(s, "%s%s_status %s_%sinit(void *workspace, size_t bytes, const %s_env *env) {\n", u->all ? "static " : "", nm, nm, u->pr.variant, nm);
   str_printf(s, "  if (!workspace) return %s_NULL;\n  if ((uintptr_t)workspace %% 64u) return %s_ALIGN;\n", up, up);
-  str_printf(s, "  if (bytes < %s_WORKSPACE_BYTES) return %s_SIZE;\n", up, up);
+  if (u->all) str_printf(s, "  if (bytes < %s) return %s_SIZE;\n", c_size(u, c_workspace_bytes(u)), up);
+  else str_printf(s, "  if (bytes < %s_WORKSPACE_BYTES) return %s_SIZE;\n", up, up);
   if (u->parallel) {
     str_printf(s, "  %s_env *const kept = (%s_env *)workspace;\n  kept->weights = NULL;\n  kept->size = 0u;\n", nm, nm);
-    str_put(s, "  kept->parallel_for = NULL;\n  kept->user = NULL;\n  if (env) *kept = *env;\n");
+    str_put(s, "  kept->parallel_for = NULL;\n  kept->user = NULL;\n  kept->variant = NULL;\n  if (env) *kept = *env;\n");
   } else {
     str_put(s, "  (void)env;\n");
   }
@@ -137,7 +138,8 @@ static void run_print(Unit *u, Str *s) {
   calls_print(u, &calls, reads, writes);
   bool arena = false;
   for (int i = 0; i < p->n_bufs; i++) arena = arena || (p->bufs[i].sp == SP_ARENA && (reads[i] || writes[i]));
-  str_printf(s, "%s_status %s_run(void *workspace, const %s_in *in, const %s_out *out, size_t batch) {\n", nm, nm, nm, nm);
+  str_printf(s, "%s%s_status %s_%srun(void *workspace, const %s_in *in, const %s_out *out, size_t batch) {\n", u->all ? "static " : "", nm, nm,
+             u->pr.variant, nm, nm);
   checks_print(u, s);
   if (u->parallel) str_printf(s, "  const %s_env *const env = (const %s_env *)workspace;\n", nm, nm);
   if (arena) str_printf(s, "  unsigned char *const base = (unsigned char *)workspace%s;\n", u->parallel ? " + 64" : "");
@@ -171,7 +173,8 @@ static void compiler_rules(Str *s) {
 
 /* Short names, since large models have millions of them; undefined behind the data. Nothing of the program is called, so none of
  * its names can be taken for these. */
-static void word_macros(Str *s) {
+void c_word_macros(Str *s, bool begin) {
+  if (!begin) { str_put(s, "#undef W8\n#undef W16\n#undef W32\n\n"); return; }
   str_put(s, "\n/* Words of constant data hold their first element in the lowest bits. */\n"
              "#if !defined(__BYTE_ORDER__) && !defined(_WIN32)\n"
              "#error \"byte order unknown: define __BYTE_ORDER__, __ORDER_BIG_ENDIAN__ and __ORDER_LITTLE_ENDIAN__\"\n#endif\n"
@@ -182,7 +185,7 @@ static void word_macros(Str *s) {
              "#else\n#define W32(x) x\n#define W16(x) x\n#define W8(x) x\n#endif\n\n");
 }
 
-static bool uses_float(const Unit *u) {
+bool c_unit_floats(const Unit *u) {
   if (u->pr.needs & NEED_MATH) return true;
   const Program *p = u->p;
   for (int i = 0; i < p->n_bufs; i++) if (elem_is_float(p->bufs[i].e)) return true;
@@ -191,6 +194,33 @@ static bool uses_float(const Unit *u) {
   for (int i = 0; i < u->pr.used.n; i++)
     if (elem_is_float(u->pr.used.p[i].t.e) || elem_is_float(u->pr.used.p[i].from.e)) return true;
   return false;
+}
+
+void c_head(Unit *u, Str *s, unsigned needs, bool floats) {
+  const char *up = u->pr.upper;
+  c_banner(u, s);
+  str_printf(s, "#include \"%s.h\"\n\n", u->pr.name);
+  if (needs & NEED_LANES)
+    str_put(s, "#if !defined(__GNUC__)\n#error \"this code needs the vector types of GCC or Clang\"\n#endif\n"
+               "#pragma GCC diagnostic ignored \"-Wpsabi\" /* functions over vectors are static and inline */\n");
+  compiler_rules(s);
+  if (floats) float_rules(s);
+  if (needs & NEED_MATH) str_put(s, "#include <math.h>\n");
+  if (needs & NEED_STRING) str_put(s, "#include <string.h>\n");
+  if (needs & NEED_MACHINE)
+    str_put(s, "#if defined(__SSE2__)\n#include <immintrin.h>\n#elif defined(__ARM_NEON)\n#include <arm_neon.h>\n#endif\n");
+  if (needs & NEED_UNROLL)
+    str_printf(s, "\n#if defined(__clang__)\n#define %s_UNROLL _Pragma(\"clang loop unroll(full)\")\n#elif defined(__GNUC__) && __GNUC__ >= 8\n"
+                  "#define %s_UNROLL _Pragma(\"GCC unroll 64\")\n#else\n#define %s_UNROLL\n#endif\n", up, up, up);
+  if (u->p && u->p->no_multiply)
+    str_printf(s, "\n#if defined(__GNUC__) /* no multiple of anything, for all that compilers know */\n#define %s_KEEP(p) __asm__(\"\" : \"+r\"(p))\n"
+                  "#else\n#define %s_KEEP(p) ((void)0)\n#endif\n", up, up);
+  str_put(s, "\n");
+}
+
+void c_entries(Unit *u, Str *s) {
+  init_print(u, s);
+  run_print(u, s);
 }
 
 static void source_print(Unit *u, Str *s) {
@@ -202,47 +232,46 @@ static void source_print(Unit *u, Str *s) {
     c_rom(pr, i);
     str_put(&data, "\n");
   }
-  c_banner(u, s);
-  str_printf(s, "#include \"%s.h\"\n\n", pr->name);
-  if (pr->needs & NEED_LANES)
-    str_put(s, "#if !defined(__GNUC__)\n#error \"this code needs the vector types of GCC or Clang\"\n#endif\n"
-               "#pragma GCC diagnostic ignored \"-Wpsabi\" /* functions over vectors are static and inline */\n");
-  compiler_rules(s);
-  if (uses_float(u)) float_rules(s);
-  if (pr->needs & NEED_MATH) str_put(s, "#include <math.h>\n");
-  if (pr->needs & NEED_STRING) str_put(s, "#include <string.h>\n");
-  if (pr->needs & NEED_MACHINE)
-    str_put(s, "#if defined(__SSE2__)\n#include <immintrin.h>\n#elif defined(__ARM_NEON)\n#include <arm_neon.h>\n#endif\n");
-  if (pr->needs & NEED_UNROLL)
-    str_printf(s, "\n#if defined(__clang__)\n#define %s_UNROLL _Pragma(\"clang loop unroll(full)\")\n#elif defined(__GNUC__) && __GNUC__ >= 8\n"
-                  "#define %s_UNROLL _Pragma(\"GCC unroll 64\")\n#else\n#define %s_UNROLL\n#endif\n", pr->upper, pr->upper, pr->upper);
-  if (u->p->no_multiply)
-    str_printf(s, "\n#if defined(__GNUC__) /* no multiple of anything, for all that compilers know */\n#define %s_KEEP(p) __asm__(\"\" : \"+r\"(p))\n"
-                  "#else\n#define %s_KEEP(p) ((void)0)\n#endif\n", pr->upper, pr->upper);
-  str_put(s, "\n");
+  c_head(u, s, pr->needs, c_unit_floats(u));
   if (pr->helpers.n) str_putn(s, pr->helpers.p, pr->helpers.n);
-  if (pr->needs & NEED_WORDS) word_macros(s);
+  if (pr->needs & NEED_WORDS) c_word_macros(s, true);
   if (data.n) str_putn(s, data.p, data.n);
-  if (pr->needs & NEED_WORDS) str_put(s, "#undef W8\n#undef W16\n#undef W32\n\n");
+  if (pr->needs & NEED_WORDS) c_word_macros(s, false);
   if (u->functions.n) str_putn(s, u->functions.p, u->functions.n);
-  init_print(u, s);
-  run_print(u, s);
+  c_entries(u, s);
   str_free(&data);
 }
 
-bool c_emit(Ctx *ctx, const Program *p, const COptions *opt, OutFiles *files) {
+bool c_unit_open(Unit *u, Ctx *ctx, const Program *p, const COptions *opt, const char *variant) {
   assert(!p->exact && p->arena_bytes >= 0);
-  Unit u = {.p = p, .opt = opt};
-  if (!c_printer_open(&u.pr, ctx, p, opt && opt->name ? opt->name : p->name, false)) return false;
-  u.functions.ctx = ctx;
-  u.rom_used = NEWN(u.pr.arena, bool, p->n_bufs + 1);
-  c_ports(&u);
-  bool *done = NEWN(u.pr.arena, bool, p->n_nests + 1);
+  *u = (Unit){.p = p, .opt = opt};
+  if (!c_printer_open(&u->pr, ctx, p, opt && opt->name ? opt->name : p->name, false)) return false;
+  u->pr.variant = variant;
+  u->functions.ctx = ctx;
+  u->rom_used = NEWN(u->pr.arena, bool, p->n_bufs + 1);
+  c_ports(u);
+  return true;
+}
+
+void c_unit_close(Unit *u) {
+  str_free(&u->functions);
+  c_printer_close(&u->pr);
+}
+
+void c_unit_functions(Unit *u) {
+  const Program *p = u->p;
+  bool *done = NEWN(u->pr.arena, bool, p->n_nests + 1);
   for (int i = 0; i < p->n_steps; i++) {
     if (done[p->steps[i]]) continue;
     done[p->steps[i]] = true;
-    nest_emit(&u, p->nests[p->steps[i]]);
+    nest_emit(u, p->nests[p->steps[i]]);
   }
+}
+
+bool c_emit(Ctx *ctx, const Program *p, const COptions *opt, OutFiles *files) {
+  Unit u;
+  if (!c_unit_open(&u, ctx, p, opt, "")) return false;
+  c_unit_functions(&u);
   Str source = {.ctx = ctx};
   source_print(&u, &source);
   Arena *keep = files->arena ? files->arena : p->arena;
@@ -250,7 +279,6 @@ bool c_emit(Ctx *ctx, const Program *p, const COptions *opt, OutFiles *files) {
   Str *c = out_file(files, keep, arena_printf(u.pr.arena, "%s.c", u.pr.name));
   str_putn(c, source.p, source.n);
   str_free(&source);
-  str_free(&u.functions);
-  c_printer_close(&u.pr);
+  c_unit_close(&u);
   return true;
 }

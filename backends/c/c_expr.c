@@ -320,7 +320,7 @@ static void var_print(Printer *pr, const Expr *x, Prec least) {
 static void load_print(Printer *pr, const Expr *x) {
   const Buf *b = &pr->p->bufs[x->buf];
   bool rom = b->sp == SP_ROM;
-  str_put(pr->o, rom ? c_global(pr, b->name) : c_local(pr, b->name));
+  str_put(pr->o, rom ? c_rom_name(pr, x->buf) : c_local(pr, b->name));
   if (rom && pr->words[x->buf]) str_put(pr->o, ".e");
   str_put(pr->o, "[");
   c_expr(pr, x->a[0], PREC_LOOSE);

@@ -79,7 +79,7 @@ static void port_struct(Unit *u, Str *s, const Port *ports, int n, const char *c
   str_printf(s, "} %s_%s;\n", u->pr.name, dir);
 }
 
-static int64_t workspace_bytes(const Unit *u) {
+int64_t c_workspace_bytes(const Unit *u) {
   int64_t n = u->p->arena_bytes + (u->parallel ? 64 : 0);
   return n > 0 ? n : 64;
 }
@@ -96,8 +96,13 @@ void c_header(Unit *u, Str *s) {
   c_banner(u, s);
   str_printf(s, "#ifndef %s_H\n#define %s_H\n\n#include <stddef.h>\n#include <stdint.h>\n\n", up, up);
   str_put(s, "#ifdef __cplusplus\nextern \"C\" {\n#endif\n\n");
-  str_printf(s, "#define %s_WORKSPACE_BYTES %s\n#define %s_WORKSPACE_ALIGN 64u\n", up, c_size(u, workspace_bytes(u)), up);
-  str_printf(s, "#define %s_FLASH_BYTES %s /* constant data */\n", up, c_size(u, flash_bytes(u)));
+  str_printf(s, "#define %s_WORKSPACE_BYTES %s\n#define %s_WORKSPACE_ALIGN 64u\n", up, c_size(u, u->all ? u->all->workspace : c_workspace_bytes(u)), up);
+  str_printf(s, "#define %s_FLASH_BYTES %s /* constant data */\n", up, c_size(u, u->all ? u->all->flash : flash_bytes(u)));
+  if (u->all) {
+    str_printf(s, "/* What init chooses from by the processor, the best first. */\n#define %s_VARIANTS {", up);
+    for (int i = 0; i < u->all->n; i++) str_printf(s, "%s\"%s\"", i ? ", " : "", u->all->v[i].machine.name);
+    str_put(s, "}\n");
+  }
   port_macros(u, s, p->ins, p->n_ins, u->in_macro, "IN");
   port_macros(u, s, p->outs, p->n_outs, u->out_macro, "OUT");
   str_put(s, "\n/* Elements of one sample; the samples of a batch follow one another. No two of these may overlap. */\n");
@@ -106,12 +111,14 @@ void c_header(Unit *u, Str *s) {
   port_struct(u, s, p->outs, p->n_outs, u->out, "out", "");
   str_printf(s, "\ntypedef enum {\n  %s_OK = 0,\n  %s_NULL = 1,  /* a pointer that must not be NULL is */\n", up, up);
   str_printf(s, "  %s_ALIGN = 2, /* workspace not aligned to %s_WORKSPACE_ALIGN, or a buffer not to its elements */\n", up, up);
-  str_printf(s, "  %s_SIZE = 3,  /* workspace too small */\n  %s_COUNT = 4  /* batch beyond the address space */\n} %s_status;\n\n", up, up, nm);
+  str_printf(s, "  %s_SIZE = 3,  /* workspace too small */\n  %s_COUNT = 4, /* batch beyond the address space */\n", up, up);
+  str_printf(s, "  %s_VARIANT = 5 /* env's variant is none, or not for this processor */\n} %s_status;\n\n", up, nm);
   str_put(s, "/* What the host offers; all zero, or no env at all: one thread. parallel_for runs task over pieces that together are\n"
-             " * items 0..n-1, and returns after the last one. weights, size: for weights outside the code; this model's are inside. */\n");
+             " * items 0..n-1, and returns after the last one. weights, size: for weights outside the code; this model's are inside.\n"
+             " * variant: the one to take where the code has several for different processors; NULL: the best. */\n");
   str_printf(s, "typedef struct {\n  const void *weights;\n  size_t size;\n"
                 "  void (*parallel_for)(void *user, size_t n, void (*task)(void *arg, size_t begin, size_t end), void *arg);\n"
-                "  void *user;\n} %s_env;\n\n", nm);
+                "  void *user;\n  const char *variant;\n} %s_env;\n\n", nm);
   str_printf(s, "/* A workspace of %s_WORKSPACE_BYTES is one instance; init comes before the first run. Instances run at once if their\n"
                 " * workspaces differ. env is copied. */\n", up);
   str_printf(s, "%s_status %s_init(void *workspace, size_t bytes, const %s_env *env);\n", nm, nm, nm);

@@ -193,13 +193,13 @@ static void help_print(Printer *pr, Str *s, const Spec *h) {
 static const char *help_name(Printer *pr, Help help, NType t, NType from, int imm, const uint8_t *perm) {
   const HelpInfo *info = &infos[help];
   const char *ts = c_suffix(pr, t), *fs = c_suffix(pr, from);
-  if (help == HELP_TYPE) return arena_printf(pr->arena, "%s_h_%s", pr->name, ts);
-  if (help == HELP_INTRIN) return arena_printf(pr->arena, "%s_h_%s", pr->name, intrins[imm].name);
-  if (help == HELP_LUT3) return arena_printf(pr->arena, "%s_h_lut3_%d_%s", pr->name, imm, ts);
-  if (help == HELP_DOT) return arena_printf(pr->arena, "%s_h_dot_%s_%s%s", pr->name, ts, fs, imm == EK_INT ? "_i" : "_u");
-  if (perm) return arena_printf(pr->arena, "%s_h_%s%d_%s", pr->name, info->name, pr->used.n, ts);
+  if (help == HELP_TYPE) return arena_printf(pr->arena, "%s_%sh_%s", pr->name, pr->variant, ts);
+  if (help == HELP_INTRIN) return arena_printf(pr->arena, "%s_%sh_%s", pr->name, pr->variant, intrins[imm].name);
+  if (help == HELP_LUT3) return arena_printf(pr->arena, "%s_%sh_lut3_%d_%s", pr->name, pr->variant, imm, ts);
+  if (help == HELP_DOT) return arena_printf(pr->arena, "%s_%sh_dot_%s_%s%s", pr->name, pr->variant, ts, fs, imm == EK_INT ? "_i" : "_u");
+  if (perm) return arena_printf(pr->arena, "%s_%sh_%s%d_%s", pr->name, pr->variant, info->name, pr->used.n, ts);
   bool one = elem_eq(t.e, from.e) && t.lanes == from.lanes;
-  return arena_printf(pr->arena, one ? "%s_h_%s_%s" : "%s_h_%s_%s_%s", pr->name, info->name, fs, ts);
+  return arena_printf(pr->arena, one ? "%s_%sh_%s_%s" : "%s_%sh_%s_%s_%s", pr->name, pr->variant, info->name, fs, ts);
 }
 
 static bool same_type(NType a, NType b) { return elem_eq(a.e, b.e) && a.lanes == b.lanes; }

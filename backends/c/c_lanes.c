@@ -200,7 +200,7 @@ static void scalar_print(Printer *pr, const Expr *x) {
 static void load_print(Printer *pr, const Expr *x) {
   const Buf *b = &pr->p->bufs[x->buf];
   bool rom = b->sp == SP_ROM;
-  str_printf(pr->o, "%s(&%s%s[", c_help(pr, HELP_LOAD, x->t, x->t, 0, NULL), rom ? c_global(pr, b->name) : c_local(pr, b->name),
+  str_printf(pr->o, "%s(&%s%s[", c_help(pr, HELP_LOAD, x->t, x->t, 0, NULL), rom ? c_rom_name(pr, x->buf) : c_local(pr, b->name),
              rom && pr->words[x->buf] ? ".e" : "");
   c_expr(pr, x->a[0], PREC_LOOSE);
   str_put(pr->o, "])");

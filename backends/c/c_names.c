@@ -4,7 +4,7 @@
 #include <string.h>
 
 bool c_printer_open(Printer *pr, Ctx *ctx, const Program *p, const char *name, bool hls) {
-  *pr = (Printer){.ctx = ctx, .p = p, .name = name, .hls = hls};
+  *pr = (Printer){.ctx = ctx, .p = p, .name = name, .hls = hls, .variant = ""};
   if (!nest_name_ok(name)) {
     Str s = {.ctx = ctx};
     str_quoted(&s, name);
@@ -55,8 +55,10 @@ const char *c_global(Printer *pr, const char *name) {
   static const char *const api[] = {"in", "out", "env", "status", "init", "run", "task", "bridge", "state", "top", "tb"};
   bool own = starts(name, "h_") || starts(name, "p_") || starts(name, "IN_") || starts(name, "OUT_");
   for (size_t i = 0; i < sizeof api / sizeof *api; i++) own = own || !strcmp(name, api[i]);
-  return arena_printf(pr->arena, own ? "%s_p_%s" : "%s_%s", pr->name, name);
+  return arena_printf(pr->arena, own ? "%s_%sp_%s" : "%s_%s%s", pr->name, pr->variant, name);
 }
+
+const char *c_rom_name(Printer *pr, int buf) { return pr->rom_name ? pr->rom_name[buf] : c_global(pr, pr->p->bufs[buf].name); }
 
 /* Only printable ASCII stays; what could end or begin a comment, continue a line or spell a trigraph is broken up. */
 void c_comment(Str *s, const char *text) {

@@ -33,6 +33,8 @@ typedef struct Printer {
   Program meanings;       /* p's tables with an arena of its own: expansions of intrinsics */
   Arena *arena;           /* scratch */
   const char *name, *upper;
+  const char *variant;    /* what functions have between the prefix and their names: "", or "v0_" of several variants */
+  const char *const *rom_name; /* by buffer, where variants share constants; NULL: their own names */
   bool hls;
   unsigned needs;
   Str *o;                 /* where text goes */
@@ -56,7 +58,8 @@ typedef struct Printer {
 bool c_printer_open(Printer *, Ctx *, const Program *, const char *name, bool hls); /* E0701 where the name is not allowed */
 void c_printer_close(Printer *);
 const char *c_local(Printer *, const char *name);    /* a buffer or variable inside a function */
-const char *c_global(Printer *, const char *name);   /* a buffer or nest at file scope: with the prefix */
+const char *c_global(Printer *, const char *name);   /* a nest at file scope: with the prefix */
+const char *c_rom_name(Printer *, int buf);          /* a constant at file scope */
 void c_comment(Str *, const char *text);             /* model text inside a block comment: printable, at most 120 characters */
 void c_loc_comment(Str *, const Nest *);             /* a line: node 5 'fc1' (Conv): note */
 const char *c_type(Printer *, NType);                /* of values; bool is int in C */

@@ -70,7 +70,7 @@ void c_reg(Printer *pr, int i) {
 }
 
 static const char *task_name(Printer *pr, const char *what, int k) {
-  return arena_printf(pr->arena, "%s_h_%s%d_%s", pr->name, what, k, pr->nest->name);
+  return arena_printf(pr->arena, "%s_%sh_%s%d_%s", pr->name, pr->variant, what, k, pr->nest->name);
 }
 
 static void struct_print(Printer *pr, const Task *t, const char *arg) {

@@ -16,6 +16,13 @@ typedef struct Scan {
 /* A parallel loop whose body is a function of its own. */
 typedef struct Task { const Stmt *loop; Scan in, rest; } Task;
 
+/* All variants of one model, the best first; the last runs anywhere. */
+typedef struct Variants {
+  const CVariant *v;
+  int n;
+  int64_t workspace, flash; /* bytes of the largest, and of all constants */
+} Variants;
+
 typedef struct Unit {
   Printer pr;
   const Program *p;
@@ -24,11 +31,22 @@ typedef struct Unit {
   const char **in_macro, **out_macro;
   bool *rom_used;
   bool parallel;            /* some nest has tasks: NAME_env is kept at the workspace's start */
+  const Variants *all;      /* of which this is one; NULL: there is only this */
   Str functions;            /* of the nests */
   VEC(Task) tasks;          /* of the nest at hand */
 } Unit;
 
+/* c_emit.c */
+bool c_unit_open(Unit *, Ctx *, const Program *, const COptions *, const char *variant); /* with ports; prints nothing */
+void c_unit_close(Unit *);
+void c_unit_functions(Unit *);                       /* fills functions and the printer's helpers */
+void c_entries(Unit *, Str *);                       /* init and run */
+void c_head(Unit *, Str *, unsigned needs, bool floats); /* up to the includes */
+void c_word_macros(Str *, bool begin);
+bool c_unit_floats(const Unit *);
+
 /* c_header.c */
+int64_t c_workspace_bytes(const Unit *);
 void c_ports(Unit *);
 void c_banner(Unit *, Str *);
 void c_header(Unit *, Str *);

@@ -4,6 +4,7 @@
 #define POPSHIFT_BACKENDS_LLVM_H
 
 #include "ir/nest.h"
+#include "runtime/cpu.h"
 
 typedef enum LlvmKind { LLVM_LL, LLVM_BC, LLVM_ASM, LLVM_OBJ } LlvmKind;
 typedef struct LlvmOptions {
@@ -15,6 +16,11 @@ typedef struct LlvmOptions {
 
 /* The module has the C interface of the generated C: NAME_init, NAME_run. out gets text or bytes. False with a diagnostic. */
 bool llvm_emit(Ctx *, const Program *, const LlvmOptions *, LlvmKind, Str *out);
+
+/* Several programs of one model, each for its processor, in one module: init chooses the first that the processor can run. The order is that
+ * of preference; the last one runs on every processor of the triple. All have one triple; E0307 where a processor cannot be asked. */
+typedef struct LlvmVariant { const Program *p; RtMachine machine; LlvmOptions o; } LlvmVariant;
+bool llvm_emit_variants(Ctx *, const LlvmVariant *, int n, LlvmKind, Str *out);
 
 typedef struct LlvmJit LlvmJit;
 LlvmJit *llvm_jit_new(Ctx *, const Program *, const LlvmOptions *); /* NULL with a diagnostic; copies what it needs of the program */

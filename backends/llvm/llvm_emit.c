@@ -14,7 +14,14 @@ static void on_diagnostic(LLVMDiagnosticInfoRef info, void *user) {
     llvm_fail(user, "LLVM", LLVMGetDiagInfoDescription(info));
 }
 
-static bool optimize(Ctx *ctx, LlvmTarget *t, LLVMModuleRef m, int opt) {
+bool llvm_optimize(Ctx *ctx, LlvmTarget *t, LLVMModuleRef m, int opt) {
+  char *message = NULL;
+  if (LLVMVerifyModule(m, LLVMReturnStatusAction, &message)) {
+    diag(ctx, E0902, NULL, "LLVM module: %s", message);
+    LLVMDisposeMessage(message);
+    return false;
+  }
+  LLVMDisposeMessage(message);
   LLVMPassBuilderOptionsRef options = LLVMCreatePassBuilderOptions();
   LLVMPassBuilderOptionsSetSLPVectorization(options, opt >= 2);
   LLVMPassBuilderOptionsSetLoopVectorization(options, opt >= 2);
@@ -31,19 +38,13 @@ static bool optimize(Ctx *ctx, LlvmTarget *t, LLVMModuleRef m, int opt) {
   return false;
 }
 
+void llvm_listen(Ctx *ctx, LLVMContextRef c) { LLVMContextSetDiagnosticHandler(c, on_diagnostic, ctx); }
+
 LLVMModuleRef llvm_build(Ctx *ctx, const Program *p, const LlvmOptions *o, LlvmTarget *t, LLVMContextRef c) {
-  LLVMContextSetDiagnosticHandler(c, on_diagnostic, ctx);
+  llvm_listen(ctx, c);
   Gen g = {.ctx = ctx, .p = p, .target = t, .c = c};
   LLVMModuleRef m = llvm_module(&g);
-  char *message = NULL;
-  if (LLVMVerifyModule(m, LLVMReturnStatusAction, &message)) {
-    diag(ctx, E0902, NULL, "LLVM module: %s", message);
-    LLVMDisposeMessage(message);
-    LLVMDisposeModule(m);
-    return NULL;
-  }
-  LLVMDisposeMessage(message);
-  if (!optimize(ctx, t, m, o->opt)) {
+  if (!llvm_optimize(ctx, t, m, o->opt)) {
     LLVMDisposeModule(m);
     return NULL;
   }
@@ -62,7 +63,7 @@ bool llvm_codegen(Ctx *ctx, LlvmTarget *t, LLVMModuleRef m, LLVMCodeGenFileType 
   return true;
 }
 
-static bool emit(Ctx *ctx, LlvmTarget *t, LLVMModuleRef m, LlvmKind kind, Str *out) {
+bool llvm_write(Ctx *ctx, LlvmTarget *t, LLVMModuleRef m, LlvmKind kind, Str *out) {
   if (kind == LLVM_LL) {
     char *text = LLVMPrintModuleToString(m);
     str_put(out, text);
@@ -86,7 +87,7 @@ bool llvm_emit(Ctx *ctx, const Program *p, const LlvmOptions *o, LlvmKind kind, 
     LLVMContextRef c = LLVMContextCreate();
     LLVMModuleRef m = llvm_build(ctx, p, o, &t, c);
     if (m) {
-      ok = emit(ctx, &t, m, kind, out);
+      ok = llvm_write(ctx, &t, m, kind, out);
       LLVMDisposeModule(m);
     }
     LLVMContextDispose(c);

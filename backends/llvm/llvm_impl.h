@@ -66,7 +66,7 @@ typedef struct Gen {
 } Gen;
 
 /* llvm_module.c */
-LLVMModuleRef llvm_module(Gen *); /* fills and returns g->m; g has ctx, p, target, c */
+LLVMModuleRef llvm_module(Gen *); /* fills and returns g->m, made where it is NULL; g has ctx, p, target, c */
 
 /* llvm_stmt.c */
 LLVMBasicBlockRef llvm_block(Gen *, const char *name);
@@ -106,6 +106,9 @@ static inline bool llvm_is_signed(Elem e) { return e.kind == EK_INT || e.kind ==
 
 /* llvm_emit.c: module, optimized and verified; NULL with a diagnostic. */
 LLVMModuleRef llvm_build(Ctx *, const Program *, const LlvmOptions *, LlvmTarget *, LLVMContextRef);
+bool llvm_optimize(Ctx *, LlvmTarget *, LLVMModuleRef, int opt);
+void llvm_listen(Ctx *, LLVMContextRef); /* LLVM's errors become diagnostics */
+bool llvm_write(Ctx *, LlvmTarget *, LLVMModuleRef, LlvmKind, Str *out);
 bool llvm_codegen(Ctx *, LlvmTarget *, LLVMModuleRef, LLVMCodeGenFileType, LLVMMemoryBufferRef *);
 bool llvm_fail(Ctx *, const char *what, char *message); /* E0307; disposes the message */
 

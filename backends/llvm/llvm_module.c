@@ -156,10 +156,12 @@ LLVMModuleRef llvm_module(Gen *g) {
   assert(p->arena_bytes >= 0 && "the program is planned");
   g->scratch = *p;
   Arena *scratch = g->scratch.arena = arena_new(g->ctx);
-  g->m = LLVMModuleCreateWithNameInContext(p->name, g->c);
-  LLVMSetSourceFileName(g->m, p->name, strlen(p->name));
-  LLVMSetTarget(g->m, g->target->triple);
-  LLVMSetModuleDataLayout(g->m, g->target->layout);
+  if (!g->m) {
+    g->m = LLVMModuleCreateWithNameInContext(p->name, g->c);
+    LLVMSetSourceFileName(g->m, p->name, strlen(p->name));
+    LLVMSetTarget(g->m, g->target->triple);
+    LLVMSetModuleDataLayout(g->m, g->target->layout);
+  }
   g->b = LLVMCreateBuilderInContext(g->c);
   g->i1 = LLVMInt1TypeInContext(g->c);
   g->i8 = LLVMInt8TypeInContext(g->c);
