@@ -14,6 +14,15 @@ double contract_macs(const Node *n) {
   return macs;
 }
 
+/* Constants as they are. */
+static double dense_bytes(const Node *n, const Target *t) {
+  double bytes = 0;
+  (void)t;
+  for (int k = 0; k < n->n_in; k++)
+    if (node_is_const(n->in[k])) bytes += (double)n->in[k]->a.value->n * (double)store_size(n->in[k]->a.value->st);
+  return bytes;
+}
+
 static bool floats(const Node *n) { return elem_is_float(n->t.e) || elem_is_float(n->in[0]->t.e) || elem_is_float(n->in[1]->t.e); }
 
 /* float: multiply and add as they stand */
@@ -56,6 +65,13 @@ static double bitserial_cost(const Node *n, const Target *t) {
   double cost = words * pw * t->cost_word + count_of(&n->in[plan.act.operand]->t) * pa * t->cost_pack;
   return plan.sum ? cost + words * t->cost_word / 8 : cost; /* shared by at least 8 outputs */
 }
+static double bitserial_bytes(const Node *n, const Target *t) {
+  BitPlan p;
+  const char *why;
+  if (!bitserial_plan(n, t, &p, &why)) return 0;
+  double rows = (double)n->in[p.weight.operand]->a.value->n / (double)p.k; /* each of whole words */
+  return rows * (double)((p.k + t->word - 1) / t->word) * p.weight.planes.n * t->word / 8;
+}
 static void bitserial_note(Str *s, const Node *n, const PassOptions *opt) {
   BitPlan p;
   const char *why;
@@ -69,11 +85,14 @@ static bool shift_can(const Node *n, const PassOptions *opt, const char **why) {
   if (opt->hls) return *why = "HLS multiplies exact widths", false;
   return shift_possible(n, why);
 }
-static double shift_cost(const Node *n, const Target *t) { return shift_terms(n) * t->cost_shift; }
+static double shift_cost(const Node *n, const Target *t) {
+  double lists;
+  return (shift_terms(n, &lists) + lists) * t->cost_shift; /* the end of a list costs as much as an addition */
+}
 static void shift_note(Str *s, const Node *n, const PassOptions *opt) {
-  double macs = contract_macs(n);
+  double macs = contract_macs(n), lists;
   (void)opt;
-  str_printf(s, " (%lld additions for 100 products)", (long long)(macs > 0 ? 100 * shift_terms(n) / macs + 0.5 : 0));
+  str_printf(s, " (%lld additions for 100 products)", (long long)(macs > 0 ? 100 * shift_terms(n, &lists) / macs + 0.5 : 0));
 }
 
 /* packed: int, with each weight taken out of its word; the copy of the code that multiplies costs the same */
@@ -87,15 +106,11 @@ static bool packed_can(const Node *n, const PassOptions *opt, const char **why) 
   return asked || int_possible(n, opt, &none) || (*why = none, false);
 }
 static double packed_cost(const Node *n, const Target *t) { return contract_macs(n) * (t->cost_mac + t->cost_unpack); }
-static void packed_note(Str *s, const Node *n, const PassOptions *opt) {
-  (void)opt;
-  str_printf(s, " (%lld bytes)", (long long)packed_bytes(n));
-}
 
 const Candidate candidates[KERNEL_COUNT] = {
-  [KERNEL_FLOAT] = {float_possible, float_cost, NULL},
-  [KERNEL_INT] = {int_possible, int_cost, NULL},
-  [KERNEL_BITSERIAL] = {bitserial_possible, bitserial_cost, bitserial_note},
-  [KERNEL_SHIFT] = {shift_can, shift_cost, shift_note},
-  [KERNEL_PACKED] = {packed_can, packed_cost, packed_note},
+  [KERNEL_FLOAT] = {float_possible, float_cost, NULL, dense_bytes},
+  [KERNEL_INT] = {int_possible, int_cost, NULL, dense_bytes},
+  [KERNEL_BITSERIAL] = {bitserial_possible, bitserial_cost, bitserial_note, bitserial_bytes},
+  [KERNEL_SHIFT] = {shift_can, shift_cost, shift_note, shift_bytes},
+  [KERNEL_PACKED] = {packed_can, packed_cost, NULL, packed_bytes},
 };

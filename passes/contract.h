@@ -28,18 +28,20 @@ typedef struct Candidate {
   bool (*possible)(const Node *, const PassOptions *, const char **why); /* false with a reason */
   double (*cost)(const Node *, const Target *);                          /* cycles, where it is possible */
   void (*note)(Str *, const Node *, const PassOptions *);                /* more for --explain; or NULL */
+  double (*bytes)(const Node *, const Target *);                         /* of constant data */
 } Candidate;
 extern const Candidate candidates[KERNEL_COUNT];
 double contract_macs(const Node *); /* products of a contraction */
 
 /* lower_shift.c: by adds, subtracts and shifts alone. */
 bool shift_possible(const Node *, const char **why);
-double shift_terms(const Node *); /* additions of activations, over all outputs */
+double shift_terms(const Node *, double *lists); /* additions of activations and lists of them, over all outputs */
+double shift_bytes(const Node *, const Target *);
 Node *layout_shift(Graph *, const Node *, Node *const *in); /* activations padded where they are read outside; NULL where nothing changes */
 
 /* lower_packed.c: as int, with weights of less than a byte packed into words. */
 bool packed_possible(const Node *, const char **why);
-double packed_bytes(const Node *); /* of the weights */
+double packed_bytes(const Node *, const Target *);
 
 /* layout_dense.c: the contraction with its operands laid out anew; NULL where nothing moves. */
 Node *layout_dense(Graph *, const Node *, Node *const *in);

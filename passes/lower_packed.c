@@ -19,7 +19,8 @@ bool packed_possible(const Node *n, const char **why) {
   return true;
 }
 
-double packed_bytes(const Node *n) {
+double packed_bytes(const Node *n, const Target *t) {
+  (void)t;
   const Node *w = weights(n);
   return 4 * (double)((w->a.value->n * w->t.e.bits + 31) / 32);
 }

@@ -54,12 +54,27 @@ bool shift_possible(const Node *n, const char **why) {
   return true;
 }
 
-double shift_terms(const Node *n) {
+double shift_terms(const Node *n, double *lists) {
   Digit d[64];
   const Tensor *w = n->in[weight_of(n)]->a.value;
-  double digits = 0;
-  for (int64_t i = 0; i < w->n; i++) digits += csd_digits(tensor_i(w, i), d);
+  double digits = 0, outputs = contract_macs(n);
+  bool used[64][2] = {{false}};
+  for (int64_t i = 0; i < w->n; i++) {
+    int k = csd_digits(tensor_i(w, i), d);
+    digits += k;
+    while (k-- > 0) used[d[k].exp][d[k].sign < 0] = true;
+  }
+  for (int j = 0; j < n->a.iters->n_red; j++) outputs /= (double)n->a.iters->red[j].n;
+  *lists = 0;
+  for (int e = 0; e < 64; e++) *lists += outputs * (used[e][0] + used[e][1]);
   return w->n ? digits / (double)w->n * contract_macs(n) : 0;
+}
+
+/* Two bytes a place: one where all of them are near. */
+double shift_bytes(const Node *n, const Target *t) {
+  double lists, outputs = contract_macs(n), terms = shift_terms(n, &lists), weights = (double)n->in[weight_of(n)]->a.value->n;
+  (void)t;
+  return outputs > 0 ? 2 * (terms + lists) * weights / outputs : 0;
 }
 
 Node *layout_shift(Graph *g, const Node *n, Node *const *in) {

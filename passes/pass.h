@@ -38,8 +38,9 @@ typedef struct Target {
   double cost_fmac;             /* float multiply-accumulate */
   double cost_word;             /* load, and/xor, popcount, add of one word */
   double cost_pack;             /* put one code into a word */
-  double cost_shift;            /* shift and add of one product with a power of two */
+  double cost_shift;            /* an activation added by its place in a list */
   double cost_unpack;           /* take one weight of less than a byte out of its word */
+  double cost_flash;            /* what a byte of constant data is worth, in cycles of a run */
 } Target;
 extern const Target targets[]; extern const int n_targets; /* built in, by name */
 const Target *target_find(const char *name); /* NULL where unknown */
