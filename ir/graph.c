@@ -20,7 +20,7 @@ const ScalarInfo scalar_info[SCALAR_COUNT] = {
 };
 
 const char *const round_names[RND_COUNT] = {"even", "ceil", "floor", "up", "down", "half_up", "half_down"};
-const char *const kernel_names[KERNEL_COUNT] = {"auto", "float", "int", "bitserial"};
+const char *const kernel_names[KERNEL_COUNT] = {"auto", "float", "int", "bitserial", "shift", "packed"};
 
 Scalar scalar_find(const char *name) {
   for (int s = 1; s < SCALAR_COUNT; s++) if (!strcmp(name, scalar_info[s].name)) return (Scalar)s;

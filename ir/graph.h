@@ -36,7 +36,7 @@ typedef enum Round { RND_EVEN, RND_CEIL, RND_FLOOR, RND_UP, RND_DOWN, RND_HALF_U
 extern const char *const round_names[RND_COUNT]; /* up: away from zero; half_up: ties away from zero (FORMATS: QONNX Quant) */
 
 /* Ways of computing a contract; select chooses (passes/select.c). */
-typedef enum Kernel { KERNEL_AUTO, KERNEL_FLOAT, KERNEL_INT, KERNEL_BITSERIAL, KERNEL_COUNT } Kernel;
+typedef enum Kernel { KERNEL_AUTO, KERNEL_FLOAT, KERNEL_INT, KERNEL_BITSERIAL, KERNEL_SHIFT, KERNEL_PACKED, KERNEL_COUNT } Kernel;
 extern const char *const kernel_names[KERNEL_COUNT];
 
 /* Affine access. Iterators are numbered: output iterators 0..n_out-1 (the node's dimensions, in order), then reduction

@@ -118,6 +118,7 @@ typedef struct Program {
   const char *file;    /* the text it was read from: what it does wrong is the text's fault; NULL: lowered, and then ours */
   Elem index;          /* i32 or i64: type of loop variables and indices */
   bool exact;          /* any widths (HLS), else native ones */
+  bool no_multiply;    /* codes are not multiplied or divided: backends add nothing of the kind (passes/unmultiply.c) */
   Buf *bufs; int n_bufs, cap_bufs;
   Port *ins; int n_ins;
   Port *outs; int n_outs;
@@ -184,7 +185,7 @@ typedef struct Intrin {
   const char *feature;  /* as in `gcc -m` and the target tables: "avx512vnni", "avx512vpopcntdq" */
   const char *meaning;  /* Nest expression text */
   const char *c, *c_macro; /* C spelling as a format with %0 %1 %2, and the predefined macro that guards it */
-  const char *llvm;     /* LLVM intrinsic, or NULL where the plain expansion is as good */
+  const char *llvm;     /* LLVM intrinsic, "asm" for an empty instruction, or NULL where the plain expansion is as good */
 } Intrin;
 extern const Intrin intrins[]; extern const int n_intrins;
 Expr *intrin_expand(Program *, int row, Expr *const *args); /* the meaning over these arguments */

@@ -716,6 +716,7 @@ static bool header(Parse *s) {
   s->p->file = arena_strdup(s->p->arena, s->file ? s->file : "text");
   if (!expect_word(s, "index") || !elem(s, &s->p->index)) return false;
   s->p->exact = accept_word(s, "exact");
+  s->p->no_multiply = accept_word(s, "no_multiply");
   return expect(s, "{");
 }
 

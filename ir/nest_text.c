@@ -1,6 +1,6 @@
 /* Programs as text: printing. The grammar, which nest_parse.c reads:
  *
- *   file    := "popshift.program" "1" "program" "@"NAME "index" ("i32"|"i64") ["exact"] "{" item* "}"
+ *   file    := "popshift.program" "1" "program" "@"NAME "index" ("i32"|"i64") ["exact"] ["no_multiply"] "{" item* "}"
  *   item    := buffer | "plan" INT "bound" INT | nest | "run" NAME          ; bytes of the arena, and of its lower bound
  *   buffer  := ("in"|"out") NAME ":" array [part] "port" INT STRING ELEM "[" INT,* "]"
  *            | "rom" NAME ":" array [part] "=" ("{" NUM,* "}" | "hex" STRING+)   ; hex: little-endian bytes
@@ -333,7 +333,7 @@ static void buf_print(Str *s, const Program *p, int i) {
 void program_print(Str *s, const Program *p) {
   str_printf(s, "popshift.program 1\nprogram @%s index ", p->name);
   elem_print(s, p->index);
-  str_put(s, p->exact ? " exact {\n" : " {\n");
+  str_printf(s, "%s%s {\n", p->exact ? " exact" : "", p->no_multiply ? " no_multiply" : "");
   for (int i = 0; i < p->n_bufs; i++) buf_print(s, p, i);
   if (p->arena_bytes >= 0) str_printf(s, "  plan %" PRId64 " bound %" PRId64 "\n", p->arena_bytes, p->arena_bound);
   for (int i = 0; i < p->n_nests; i++) nest_print(s, p, p->nests[i]);

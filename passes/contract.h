@@ -29,6 +29,7 @@ typedef struct Candidate {
   bool (*possible)(const Node *, const PassOptions *, const char **why); /* false with a reason */
   double (*cost)(const Node *, const Target *);                          /* cycles, where it is possible */
   void (*note)(Str *, const Node *, const PassOptions *);                /* more for --explain; or NULL */
+  double (*bytes)(const Node *, const Target *);                         /* of constant data */
 } Candidate;
 extern const Candidate candidates[KERNEL_COUNT];
 double contract_macs(const Node *); /* products of a contraction */
@@ -37,6 +38,16 @@ typedef struct BasesCost { double terms, packed; bool can_pack; int planes; int6
 BasesCost bases_cost(const Node *, const PassOptions *);
 Kernel bases_kernel(const Node *, const PassOptions *, Kernel forced);
 Node *layout_bases(Graph *, const Node *, Node *const *in, const PassOptions *); /* on packed planes; NULL where its kernel is another */
+
+/* lower_shift.c: by adds, subtracts and shifts alone. */
+bool shift_possible(const Node *, const char **why);
+double shift_terms(const Node *, double *lists); /* additions of activations and lists of them, over all outputs */
+double shift_bytes(const Node *, const Target *);
+Node *layout_shift(Graph *, const Node *, Node *const *in); /* activations padded where they are read outside; NULL where nothing changes */
+
+/* lower_packed.c: as int, with weights of less than a byte packed into words. */
+bool packed_possible(const Node *, const char **why);
+double packed_bytes(const Node *, const Target *);
 
 /* layout_dense.c: the contraction with its operands laid out anew; NULL where nothing moves. */
 Node *layout_dense(Graph *, const Node *, Node *const *in);

@@ -131,10 +131,21 @@ static bool ends_contraction(const Fuse *f, const Node *n) {
   return false;
 }
 
+/* Kernel shift walks its activations' buffer by a table of places; the elements of a reshape are as many places. */
+static bool feeds_shift(const Fuse *f, const Node *n) {
+  for (int i = 0; i < f->n_users[n->id]; i++) {
+    const Node *u = f->g->nodes[f->users[n->id][i]];
+    if (u->op == OP_CONTRACT && u->a.kernel == KERNEL_SHIFT) return true;
+    if (u->op == OP_RESHAPE && f->mark[u->id] && feeds_shift(f, u)) return true;
+  }
+  return false;
+}
+
 static bool fits(const Fuse *f, const Node *n) {
   const Node *first = f->g->nodes[f->users[n->id][0]];
   bool one = f->n_users[n->id] == 1;
   if (f->size[f->root[first->id]] >= MOST_IN_NEST) return false;
+  if (n->op != OP_RESHAPE && feeds_shift(f, n)) return false;
   if (is_movement(n)) return movement_fits(f, n);
   if (is_elementwise(n) && !f->direct[first->id] && ends_contraction(f, n)) return false;
   if (is_elementwise(n) || n->op == OP_GATHER) return all_aligned(f, n) || (one && visits_by(f, n, first) <= 1);

@@ -311,6 +311,7 @@ static Node *layout_rule(Rewrite *rw, const Node *n, Node *const *in) {
   const char *why = "no target";
   if (n->op == OP_BASES) return layout_bases(rw->g, n, in, opt);
   if (n->op != OP_CONTRACT || n->a.scalar != S_MUL) return NULL;
+  if (n->a.kernel == KERNEL_SHIFT) return layout_shift(rw->g, n, in);
   if (n->a.kernel != KERNEL_BITSERIAL) return opt->hls ? NULL : layout_dense(rw->g, n, in);
   if (!opt->target || !bitserial_plan(n, opt->target, &b.p, &why)) {
     diag(rw->g->ctx, E0308, &n->loc, "kernel bitserial is not possible here: %s", why);

@@ -156,7 +156,7 @@ Program *pass_lower(Graph *g, const PassOptions *opt) {
   for (int i = 0; i < g->n_outs; i++) live[g->outs[i].v->id] = true, uses[g->outs[i].v->id]++;
   for (int i = g->n_nodes - 1; i >= 0; i--)
     for (int k = 0; live[i] && k < g->nodes[i]->n_in; k++) live[g->nodes[i]->in[k]->id] = true, uses[g->nodes[i]->in[k]->id]++;
-  Program *p = has_code(g->ctx, g, live) ? lower_with(g, opt, tmp, live, uses, I32, &wide) : NULL;
+  Program *p = has_code(g->ctx, g, live) && (!opt->no_multiply || integer_part(g->ctx, g)) ? lower_with(g, opt, tmp, live, uses, I32, &wide) : NULL;
   if (p && wide) {
     program_free(p);
     p = lower_with(g, opt, tmp, live, uses, I64, &wide);

@@ -48,6 +48,8 @@ typedef struct Tile {
   int row; Lin lane;
 } Tile;
 
+typedef struct Packed { const Node *n; int buf; } Packed; /* a constant of kernel packed and its words */
+
 /* Where a nest stores its elements: a buffer of this shape, the element's index moved by offset along axis. */
 typedef struct Place { int buf; const Type *t; int axis; int64_t offset; } Place;
 
@@ -75,6 +77,8 @@ typedef struct Lower {
   int guarded;             /* tests around what is being computed */
   bool wide;               /* an index may need 64 bits */
   Tile tile;
+  VEC(Packed) packed;
+  VEC(struct ShiftTable *) tables; /* of shift contractions, made once */
 } Lower;
 
 /* lower_lin.c: linear forms. */
@@ -139,6 +143,10 @@ Expr *requant_expr(Lower *, const Node *, const Lin *idx, Expr *x);
 Expr *word_bits(Lower *, Expr *, Elem);                 /* zero extended from the width of the element type */
 /* lower_planes.c: a contract of words weighted by plane coefficients, planes unrolled; NULL where it is not of that form. */
 Expr *planes_expr(Lower *, const Node *, Lin *it);
+/* lower_shift.c: kernel shift; its activations keep a buffer (passes/fuse.c). */
+Expr *shift_expr(Lower *, const Node *, const Lin *idx);
+/* lower_packed.c: an element of a constant that lies packed. */
+Expr *packed_value(Lower *, const Node *, const Lin *idx);
 /* lower_tile.c */
 void tile_note(Lower *, const Node *, const Lin *idx);
 bool tile_decide(Lower *);                             /* after a dry run: whether the nest's contraction is to be tiled */

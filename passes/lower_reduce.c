@@ -146,6 +146,7 @@ Expr *contract_operand(Lower *l, const Node *n, int k, const Lin *it, bool skip)
   NType t = nt(lower_elem(l, n->in[k]->t.e));
   Expr *fill = elem_is_float(t.e) ? nx_const_f(p, t, k ? 0 : n->a.fill) : nx_const_i(p, t, k ? 0 : (int64_t)n->a.fill);
   Expr *test = operand_index(l, n, k, it, (k == 0 && skip) || access_inside(n, k), in, &never);
+  if (n->a.kernel == KERNEL_PACKED && node_is_const(n->in[k])) return packed_value(l, n->in[k], in);
   return never ? fill : choose(l, test, n->in[k], in, fill);
 }
 
@@ -196,6 +197,7 @@ Expr *contract_expr(Lower *l, const Node *n, const Lin *idx) {
   Elem acc = contract_elem(l, n);
   Lin it[MAX_ITERS];
   for (int d = 0; d < n->a.iters->n_out; d++) it[d] = idx[d];
+  if (n->a.kernel == KERNEL_SHIFT) return shift_expr(l, n, idx);
   tile_note(l, n, idx);
   if (n->a.scalar != S_MUL && n->n_in > 2) {
     Expr *e = planes_expr(l, n, it);

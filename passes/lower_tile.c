@@ -134,7 +134,7 @@ bool tile_decide(Lower *l) {
   const Loops *loops = loops_find(l, NULL);
   int64_t reductions = 1, best = 0;
   double worth = 0;
-  if (t->seen != 1 || l->opt->hls || n->a.scalar != S_MUL || !loops) return false;
+  if (t->seen != 1 || l->opt->hls || n->a.scalar != S_MUL || n->a.kernel == KERNEL_PACKED || !loops) return false;
   for (int j = 0; j < n->a.iters->n_red; j++) reductions *= n->a.iters->red[j].n;
   if (reductions < REDUCTION_LEAST) return false;
   for (int i = 0; i < loops->nd; i++) {

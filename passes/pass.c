@@ -206,7 +206,7 @@ static bool clean(Ctx *ctx, State *s, const PassOptions *o, Compare *c) {
 typedef enum After { NOTHING, CLEAN, TIDY } After; /* TIDY: fold, cse and dce */
 static const struct { PassId id; After after; } pipeline[] = {
   {PASS_infer, CLEAN}, {PASS_recognize, CLEAN}, {PASS_encode, NOTHING}, {PASS_sink, CLEAN}, {PASS_thresholds, CLEAN}, {PASS_prune, CLEAN}, {PASS_widths, TIDY},
-  {PASS_select, NOTHING}, {PASS_layout, TIDY}, {PASS_fuse, NOTHING}, {PASS_lower, NOTHING}, {PASS_schedule, NOTHING}, {PASS_plan, NOTHING},
+  {PASS_select, NOTHING}, {PASS_layout, TIDY}, {PASS_fuse, NOTHING}, {PASS_lower, NOTHING}, {PASS_schedule, NOTHING}, {PASS_unmultiply, NOTHING}, {PASS_plan, NOTHING},
 };
 enum { PIPELINE = sizeof pipeline / sizeof *pipeline };
 

@@ -38,8 +38,9 @@ typedef struct Target {
   double cost_fmac;             /* float multiply-accumulate */
   double cost_word;             /* load, and/xor, popcount, add of one word */
   double cost_pack;             /* put one code into a word */
-  double cost_shift;            /* shift and add of one product with a power of two */
+  double cost_shift;            /* an activation added by its place in a list */
   double cost_unpack;           /* take one weight of less than a byte out of its word */
+  double cost_flash;            /* what a byte of constant data is worth, in cycles of a run */
 } Target;
 extern const Target targets[]; extern const int n_targets; /* built in, by name */
 const Target *target_find(const char *name); /* NULL where unknown */
@@ -58,6 +59,7 @@ typedef struct Keep { int out, in; } Keep;
 
 typedef struct PassOptions {
   const Target *target;
+  bool no_multiply;               /* codes without multiplication or division, else E0309 */
   bool hls;                       /* lower for HLS: exact widths, no packing, pipelined loops */
   Force *force; int n_force;
   bool verify_each;               /* always on in hostile builds: verify and compare before and after */
@@ -98,6 +100,9 @@ bool passes_run(Ctx *, State *s, const PassId *ids, int n, const PassOptions *);
 bool passes_standard(Ctx *, State *s, int last, const PassOptions *);
 /* No dimension is unknown; else false with E0304 that names the first of them. */
 bool graph_static(Ctx *, const Graph *);
+
+/* unmultiply.c: false with E0309 for each float operation between codes and codes, and where nothing is quantized. */
+bool integer_part(Ctx *, const Graph *);
 
 /* What select saw and chose, for --explain: one line per contract. */
 void explain_select(Str *, const Graph *, const PassOptions *);

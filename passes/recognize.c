@@ -245,7 +245,8 @@ static Node *recognize_rule(Rewrite *rw, const Node *old, Node *const *in) {
   Node *y;
   switch (old->op) {
   case OP_QUANT: {
-    Node *y = spell_quant(rw, old, in), *q = y ? NULL : softmax_codes(in);
+    y = spell_quant(rw, old, in);
+    Node *q = y ? NULL : softmax_codes(in);
     int64_t lo, hi;
     if (!q) return y;
     code_bounds(q, &lo, &hi);

@@ -147,7 +147,7 @@ static bool decide(Ctx *ctx, const Node *n, const PassOptions *opt, Choice *c) {
     if (f && (int)f->kernel == k && f->layer)
       return diag(ctx, E0308, &n->loc, "kernel %s is not possible here: %s", kernel_names[k], why);
     if (!can) continue;
-    double cost = opt->target ? candidates[k].cost(n, opt->target) : 0;
+    double cost = opt->target ? candidates[k].cost(n, opt->target) + opt->target->cost_flash * candidates[k].bytes(n, opt->target) : 0;
     if (c->kernel != KERNEL_AUTO && cost >= least) continue;
     c->kernel = (Kernel)k;
     least = cost;
@@ -252,6 +252,7 @@ void explain_select(Str *s, const Graph *g, const PassOptions *opt) {
       if (opt->target) {
         put_cycles(s, candidates[k].cost(n, opt->target));
         str_put(s, " cycles");
+        if (opt->target->cost_flash > 0) str_printf(s, ", %lld bytes", (long long)candidates[k].bytes(n, opt->target));
       }
       if (candidates[k].note) candidates[k].note(s, n, opt);
       str_put(s, "\n");

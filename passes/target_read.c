@@ -114,7 +114,7 @@ static void derive(Reader *r) {
   double formula[N_STEPS] = {
     2 * c[COST_load] + c[COST_fmul] + c[COST_fadd], 2 * c[COST_load] + c[COST_mul] + c[COST_add],
     2 * c[COST_load] + c[COST_logic] + count + c[COST_add], c[COST_load] + c[COST_logic] * 2 + c[COST_shift],
-    2 * c[COST_load] + c[COST_shift] + c[COST_add], c[COST_shift] + c[COST_logic]};
+    2 * c[COST_load] + c[COST_shift] + c[COST_add], 4 * c[COST_shift] + 2 * c[COST_logic] + c[COST_load], 0};
   for (int k = 0; k < N_STEPS; k++) {
     step[k] = (double *)(void *)((char *)t + steps[k].at);
     if (!r->step[k]) *step[k] = formula[k];

@@ -185,6 +185,7 @@ bool model_pass_options(Cmd *c, PassOptions *o) {
   if (!list) return false;
   if (n > 1 && c->verb != VERB_compile) return diag(c->ctx, E0701, NULL, "--target takes one target here; several are for compile");
   o->target = list[0];
+  o->no_multiply = cmd_has(c, FLAG_no_multiply);
   return forces_of(c, o) && skips_of(c, o);
 }
 

@@ -68,21 +68,27 @@ static void checks_print(Unit *u, Str *s) {
   }
 }
 
-static void pointers_print(Unit *u, Str *s, const uint8_t *reads, const uint8_t *writes, bool per_sample) {
+/* Those to a sample's elements move on from sample to sample: a product of its number would be a multiplication. */
+enum Pointers { WORKSPACE, SAMPLE, ADVANCE };
+
+static void pointers_print(Unit *u, Str *s, const uint8_t *reads, const uint8_t *writes, enum Pointers what) {
   Printer *pr = &u->pr;
   const Program *p = u->p;
   for (int i = 0; i < p->n_bufs; i++) {
     const Buf *b = &p->bufs[i];
     if (!reads[i] && !writes[i]) continue;
     const char *t = c_mem_type(pr, b->e), *name = c_local(pr, b->name);
-    if (b->sp == SP_ARENA && !per_sample) {
+    if (b->sp == SP_ARENA && what == WORKSPACE) {
       str_printf(s, "  %s%s *const %s = (%s%s *)(void *)(base + %s);\n", writes[i] ? "" : "const ", t, name,
                  writes[i] ? "" : "const ", t, c_size(u, b->off));
     }
-    for (int k = 0; per_sample && b->sp == SP_IN && k < p->n_ins; k++)
-      if (p->ins[k].buf == i) str_printf(s, "    const %s *const %s = in->%s + sample * %s;\n", t, name, u->in[k], c_size(u, b->n));
-    for (int k = 0; per_sample && b->sp == SP_OUT && k < p->n_outs; k++)
-      if (p->outs[k].buf == i) str_printf(s, "    %s *const %s = out->%s + sample * %s;\n", t, name, u->out[k], c_size(u, b->n));
+    bool is_in = b->sp == SP_IN, is_out = b->sp == SP_OUT;
+    if ((is_in || is_out) && what == ADVANCE) str_printf(s, "    %s += %s;\n", name, c_size(u, b->n));
+    if ((is_in || is_out) && what == ADVANCE && p->no_multiply) str_printf(s, "    %s_KEEP(%s);\n", u->pr.upper, name);
+    for (int k = 0; what == SAMPLE && is_in && k < p->n_ins; k++)
+      if (p->ins[k].buf == i) str_printf(s, "  const %s *%s = in->%s;\n", t, name, u->in[k]);
+    for (int k = 0; what == SAMPLE && is_out && k < p->n_outs; k++)
+      if (p->outs[k].buf == i) str_printf(s, "  %s *%s = out->%s;\n", t, name, u->out[k]);
   }
 }
 
@@ -147,10 +153,11 @@ static void run_print(Unit *u, Str *s) {
   checks_print(u, s);
   if (u->parallel) str_printf(s, "  const %s_env *const env = (const %s_env *)workspace;\n", nm, nm);
   if (arena) str_printf(s, "  unsigned char *const base = (unsigned char *)workspace%s;\n", u->parallel ? " + 64" : "");
-  pointers_print(u, s, reads, writes, false);
-  str_put(s, "  for (size_t sample = 0; sample < batch; sample++) {\n");
-  pointers_print(u, s, reads, writes, true);
+  pointers_print(u, s, reads, writes, WORKSPACE);
+  pointers_print(u, s, reads, writes, SAMPLE);
+  str_put(s, "  for (; batch > 0u; batch--) {\n");
   str_put(s, calls.p ? calls.p : "");
+  pointers_print(u, s, reads, writes, ADVANCE);
   str_printf(s, "  }\n  return %s_OK;\n}\n", u->pr.upper);
   str_free(&calls);
 }
@@ -215,6 +222,9 @@ void c_head(Unit *u, Str *s, unsigned needs, bool floats) {
   if (needs & NEED_UNROLL)
     str_printf(s, "\n#if defined(__clang__)\n#define %s_UNROLL _Pragma(\"clang loop unroll(full)\")\n#elif defined(__GNUC__) && __GNUC__ >= 8\n"
                   "#define %s_UNROLL _Pragma(\"GCC unroll 64\")\n#else\n#define %s_UNROLL\n#endif\n", up, up, up);
+  if (u->p && u->p->no_multiply)
+    str_printf(s, "\n#if defined(__GNUC__) /* no multiple of anything, for all that compilers know */\n#define %s_KEEP(p) __asm__(\"\" : \"+r\"(p))\n"
+                  "#else\n#define %s_KEEP(p) ((void)0)\n#endif\n", up, up);
   str_put(s, "\n");
 }
 

@@ -132,7 +132,8 @@ static void intrin_print(Printer *pr, Str *s, const Used *h) {
   static const char *const names[] = {"a", "b", "c"};
   const Intrin *in = &intrins[h->imm];
   bool x86 = !strncmp(in->c, "_mm", 3);
-  pr->needs |= NEED_MACHINE;
+  bool plain = in->result.lanes == 1;
+  if (!plain) pr->needs |= NEED_MACHINE;
   Nest fake = {.name = in->name};
   Var vars[3];
   Range range[3];
@@ -149,7 +150,7 @@ static void intrin_print(Printer *pr, Str *s, const Used *h) {
   for (const char *c = in->c; *c; c++) {
     if (*c != '%') { str_putn(s, c, 1); continue; }
     int i = *++c - '0';
-    str_printf(s, "(%s)%s", machine_type(pr, in->arg[i], x86), names[i]);
+    str_printf(s, "(%s)%s", plain ? c_type(pr, in->arg[i]) : machine_type(pr, in->arg[i], x86), names[i]);
   }
   str_put(s, ";\n#else\n  return ");
   const Nest *nest = pr->nest;

@@ -91,6 +91,7 @@ LLVMValueRef llvm_dot_of(Gen *, int bits, int lanes, bool a_signed, bool b_signe
 LLVMValueRef llvm_lut3(Gen *, const Expr *, LLVMValueRef *a);
 LLVMValueRef llvm_shuf(Gen *, const Expr *, LLVMValueRef *a);
 LLVMValueRef llvm_perm(Gen *, const Expr *, LLVMValueRef);
+LLVMValueRef llvm_opaque(Gen *, LLVMValueRef); /* the value by no instruction, unknown to the optimizer */
 LLVMValueRef llvm_intrin(Gen *, const Expr *, LLVMValueRef *a); /* NULL where the machine lacks it */
 
 /* llvm_dotloop.c */

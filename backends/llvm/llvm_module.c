@@ -111,14 +111,13 @@ static void load_ports(Gen *g, LLVMValueRef from, const Port *ports, int n, LLVM
   }
 }
 
-/* The calls for one sample; at: by port, inputs first. */
-static void steps(Gen *g, LLVMValueRef workspace, LLVMValueRef *at, LLVMValueRef sample, int **args) {
+/* The calls for one sample; at: its elements, by port, inputs first. */
+static void steps(Gen *g, LLVMValueRef workspace, LLVMValueRef *at, int **args) {
   const Program *p = g->p;
   LLVMValueRef *where = NEWN(g->scratch.arena, LLVMValueRef, p->n_bufs + 1);
   for (int i = 0; i < p->n_ins + p->n_outs; i++) {
     const Port *port = i < p->n_ins ? &p->ins[i] : &p->outs[i - p->n_ins];
-    LLVMValueRef bytes = LLVMBuildMul(g->b, sample, LLVMConstInt(g->size, port_bytes(p, port), 0), "");
-    where[port->buf] = offset(g, at[i], bytes);
+    where[port->buf] = at[i];
   }
   calls(g, workspace, where, p->steps, p->n_steps, args);
 }
@@ -143,11 +142,18 @@ static void run_function(Gen *g, int **args) {
   LLVMBasicBlockRef before = LLVMGetInsertBlock(g->b), body = llvm_block(g, "sample"), done = llvm_block(g, "done");
   LLVMBuildCondBr(g->b, LLVMBuildIsNull(g->b, batch, ""), done, body);
   LLVMPositionBuilderAtEnd(g->b, body);
-  LLVMValueRef i = LLVMBuildPhi(g->b, g->size, "i"), zero = LLVMConstInt(g->size, 0, 0);
-  steps(g, LLVMGetParam(fn, 0), at, i, args);
-  LLVMValueRef next = LLVMBuildNUWAdd(g->b, i, LLVMConstInt(g->size, 1, 0), "");
-  LLVMAddIncoming(i, (LLVMValueRef[]){zero, next}, (LLVMBasicBlockRef[]){before, LLVMGetInsertBlock(g->b)}, 2);
-  LLVMBuildCondBr(g->b, LLVMBuildICmp(g->b, LLVMIntULT, next, batch, ""), body, done);
+  LLVMValueRef left = LLVMBuildPhi(g->b, g->size, "left"), *now = NEWN(g->scratch.arena, LLVMValueRef, p->n_ins + p->n_outs + 1);
+  for (int i = 0; i < p->n_ins + p->n_outs; i++) now[i] = LLVMBuildPhi(g->b, g->ptr, "");
+  steps(g, LLVMGetParam(fn, 0), now, args);
+  for (int i = 0; i < p->n_ins + p->n_outs; i++) { /* pointers move on: a product with the sample's number would be a multiplication */
+    const Port *port = i < p->n_ins ? &p->ins[i] : &p->outs[i - p->n_ins];
+    LLVMValueRef next = offset(g, now[i], LLVMConstInt(g->size, port_bytes(p, port), 0));
+    if (p->no_multiply) next = llvm_opaque(g, next);
+    LLVMAddIncoming(now[i], (LLVMValueRef[]){at[i], next}, (LLVMBasicBlockRef[]){before, LLVMGetInsertBlock(g->b)}, 2);
+  }
+  LLVMValueRef next = LLVMBuildSub(g->b, left, LLVMConstInt(g->size, 1, 0), "");
+  LLVMAddIncoming(left, (LLVMValueRef[]){batch, next}, (LLVMBasicBlockRef[]){before, LLVMGetInsertBlock(g->b)}, 2);
+  LLVMBuildCondBr(g->b, LLVMBuildIsNull(g->b, next, ""), done, body);
   LLVMPositionBuilderAtEnd(g->b, done);
   LLVMBuildRet(g->b, status(g, POPSHIFT_OK));
 }

@@ -276,9 +276,17 @@ LLVMValueRef llvm_perm(Gen *g, const Expr *x, LLVMValueRef a) {
   return LLVMBuildShuffleVector(g->b, a, LLVMGetPoison(LLVMTypeOf(a)), LLVMConstVector(mask, (unsigned)to), "");
 }
 
+LLVMValueRef llvm_opaque(Gen *g, LLVMValueRef a) {
+  LLVMTypeRef t = LLVMTypeOf(a), f = LLVMFunctionType(t, &t, 1, false);
+  LLVMValueRef nothing = LLVMGetInlineAsm(f, "", 0, "=r,0", 4, false, false, LLVMInlineAsmDialectATT, false);
+  return LLVMBuildCall2(g->b, f, nothing, &a, 1, "");
+}
+
 /* A row of intrin.def: LLVM's own types where the intrinsic has fixed ones, else those of the row. */
 LLVMValueRef llvm_intrin(Gen *g, const Expr *x, LLVMValueRef *a) {
   const Intrin *in = &intrins[x->imm];
+  if (in->llvm && !strcmp(in->llvm, "asm"))
+    return llvm_opaque(g, a[0]);
   unsigned id = in->llvm ? LLVMLookupIntrinsicID(in->llvm, strlen(in->llvm)) : 0;
   if (!id || !llvm_target_has_named(g->target, in->feature))
     return NULL;
