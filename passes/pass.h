@@ -71,6 +71,8 @@ bool passes_standard(Ctx *, State *s, int last, const PassOptions *);
 /* No dimension is unknown; else false with E0304 that names the first of them. */
 bool graph_static(Ctx *, const Graph *);
 
+/* What recognize made of each contract, for --explain: codes and their origin, or why it stays float. Of the graph after recognize. */
+void explain_recognize(Str *, const Graph *);
 /* What select saw and chose, for --explain: one line per contract. */
 void explain_select(Str *, const Graph *, const PassOptions *);
 
