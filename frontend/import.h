@@ -121,6 +121,8 @@ Node *ox_gemm(OpCall *, Node *a, Node *b);                             /* transA
 Node *ox_quant(OpCall *, Node *x, Node *scale, Node *zp, Elem, int axis);
 Node *ox_dequant(OpCall *, Node *x, Node *scale, Node *zp, int axis, Elem result);
 
+Node *ox_rounded(OpCall *, Node *x, const char *mode);                 /* to an integer, by a name of QONNX's */
+
 #define ROW(domain, name, since, upto, fn, how, min_in, max_in, max_out, flags, types, attrs, limits) Importer fn;
 #include "frontend/operators.def"
 #undef ROW

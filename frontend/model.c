@@ -7,7 +7,7 @@
 /* "ai.onnx" is the default domain; several domains mean the QONNX operators. */
 static const struct { const char *alias, *domain; } aliases[] = {
   {"ai.onnx", ""}, {"onnx.brevitas", QONNX_DOMAIN}, {"finn.custom_op.general", QONNX_DOMAIN}, {"qonnx", QONNX_DOMAIN},
-  {"finn", QONNX_DOMAIN},
+  {"finn", QONNX_DOMAIN}, {"finn.custom_op.channels_last", "qonnx.custom_op.channels_last"},
 };
 
 static const char *canonical(const char *domain) {

@@ -106,14 +106,28 @@ bool op_conv(OpCall *c) {
   return done(c, with_bias(c, ox_conv(c, c->in[0], c->in[1], c->in[0]->t.e), ox_in(c, 2)));
 }
 
-/* A zero point taken away, in i32; a vector lies along axis. */
+/* A zero point taken away, in as many bits as the differences need; a vector lies along axis. */
 static Node *centred(OpCall *c, Node *x, Node *zp, int axis) {
-  Node *wide = ox_cast(c, x, I32);
-  if (!zp) return wide;
+  double z;
+  if (!zp || (node_uniform(zp, &z) && z == 0)) return x;
   if (!elem_eq(zp->t.e, x->t.e)) { ox_fail(c, E0206, "a zero point has another type than its operand"); return NULL; }
   if (zp->t.rank == 1 && !zp->t.d[0].sym && zp->t.d[0].n == 1) zp = ox_reshape(c, zp, 0, NULL);
   if (zp->t.rank <= 1) zp = ox_along(c, zp, axis, x->t.rank);
-  return ox_fold(c, ox_map2(c, S_SUB, wide, ox_fold(c, ox_cast(c, zp, I32))));
+  Type t;
+  if (!zp || !type_broadcast(&x->t, &zp->t, &t) || !type_shape_eq(&t, &x->t)) {
+    if (zp) ox_fail(c, E0207, "a zero point does not fit its operand");
+    return NULL;
+  }
+  int64_t lo = elem_lo(x->t.e), hi = elem_hi(x->t.e);
+  if (node_is_const(zp)) {
+    int64_t least = INT64_MAX, most = INT64_MIN;
+    for (int64_t i = 0; i < zp->a.value->n; i++) {
+      int64_t v = tensor_i(zp->a.value, i);
+      least = v < least ? v : least, most = v > most ? v : most;
+    }
+    if (least <= most) return ox_fold(c, node_map_as(c->g, S_SUB, elem_for_range(lo - most, hi - least), 2, (Node *[]){x, zp}));
+  }
+  return ox_fold(c, node_map_as(c->g, S_SUB, elem_for_range(lo - hi, hi - lo), 2, (Node *[]){x, zp}));
 }
 
 bool op_conv_integer(OpCall *c) {

@@ -8,15 +8,16 @@
 static bool done(OpCall *c, Node *y) { c->out[0] = y; return y != NULL; }
 
 /* HALF_UP and HALF_DOWN are ties away from and toward zero; UP and DOWN are away from and toward zero. */
-static bool rounding(OpCall *c, Round *r) {
+static bool rounding_named(OpCall *c, const char *s, Round *r) {
   static const struct { const char *name; Round r; } names[] = {
     {"ROUND", RND_EVEN}, {"HALF_EVEN", RND_EVEN}, {"CEIL", RND_CEIL}, {"FLOOR", RND_FLOOR}, {"UP", RND_UP}, {"DOWN", RND_DOWN},
     {"HALF_UP", RND_HALF_UP}, {"HALF_DOWN", RND_HALF_DOWN},
   };
-  const char *s = ox_str(c, "rounding_mode");
   for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) if (!strcasecmp(s, names[i].name)) { *r = names[i].r; return true; }
   return ox_fail(c, E0204, "rounding_mode is \"%s\"", s);
 }
+
+static bool rounding(OpCall *c, Round *r) { return rounding_named(c, ox_str(c, "rounding_mode"), r); }
 
 /* A constant bit width, the same everywhere. */
 static bool bit_width(OpCall *c, int i, int *bits) {
@@ -92,6 +93,11 @@ static Node *rounded(OpCall *c, Node *x, Round r) {
   };
   Node *args[3] = {x, NULL, NULL};
   return ox_formula(c, text[r], args, 0);
+}
+
+Node *ox_rounded(OpCall *c, Node *x, const char *mode) {
+  Round r;
+  return rounding_named(c, mode, &r) ? rounded(c, x, r) : NULL;
 }
 
 /* Version 1 (five inputs): y = round(x / scale + zp); y = mode(y / 2^(in - out)); (y - zp) * scale.

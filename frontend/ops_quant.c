@@ -7,6 +7,19 @@
 
 static bool done(OpCall *c, Node *y) { c->out[0] = y; return y != NULL; }
 
+/* p of x's rank, one value per block along dimension `at`, repeated so that it has x's extent there. */
+static Node *blocks_along(OpCall *c, const Node *x, Node *p, int at, int64_t block) {
+  int64_t dims[MAX_RANK], apart[MAX_RANK + 1];
+  int rank = x->t.rank;
+  for (int i = 0; i < rank; i++) dims[i] = p->t.d[i].n;
+  for (int i = 0, k = 0; i < rank; i++) { apart[k++] = dims[i]; if (i == at) apart[k++] = 1; }
+  Node *y = ox_reshape(c, p, rank + 1, apart);
+  apart[at + 1] = block;
+  dims[at] *= block;
+  y = ox_reshape(c, ox_broadcast_to(c, y, rank + 1, apart), rank, dims);
+  return ox_fold(c, y ? node_slice(c->g, y, at, 0, 1, x->t.d[at].n) : NULL);
+}
+
 /* Scale or zero point against x: one value; a vector along axis; or x's rank with every n-th dimension in blocks. */
 static Node *parameter(OpCall *c, const Node *x, Node *p, int axis) {
   int rank = x->t.rank;
@@ -17,7 +30,7 @@ static Node *parameter(OpCall *c, const Node *x, Node *p, int axis) {
     if (!dim_eq(p->t.d[0], x->t.d[axis])) { ox_fail(c, E0207, "a scale or zero point has %lld values, axis %d another size", (long long)p->t.d[0].n, axis); return NULL; }
     return ox_fold(c, ox_along(c, p, axis, rank));
   }
-  int64_t dims[MAX_RANK], apart[MAX_RANK + 1];
+  int64_t dims[MAX_RANK];
   int at = -1;
   if (p->t.rank != rank) { ox_fail(c, E0207, "a scale or zero point has rank %d, the value has %d", p->t.rank, rank); return NULL; }
   for (int i = 0; i < rank; i++) {
@@ -32,12 +45,7 @@ static Node *parameter(OpCall *c, const Node *x, Node *p, int axis) {
   int64_t given = strstr(c->row->attrs, "block_size") ? ox_int(c, "block_size") : 0;
   if (given > 0 && given < n) block = given;
   if ((n + block - 1) / block != dims[at] || rank >= MAX_RANK) { ox_fail(c, E0207, "blocks of %lld do not fit %lld", (long long)block, (long long)n); return NULL; }
-  for (int i = 0, k = 0; i < rank; i++) { apart[k++] = dims[i]; if (i == at) apart[k++] = 1; }
-  Node *y = ox_reshape(c, p, rank + 1, apart);
-  apart[at + 1] = block;
-  dims[at] *= block;
-  y = ox_reshape(c, ox_broadcast_to(c, y, rank + 1, apart), rank, dims);
-  return ox_fold(c, y ? node_slice(c->g, y, at, 0, 1, n) : NULL);
+  return blocks_along(c, x, p, at, block);
 }
 
 Node *ox_quant(OpCall *c, Node *x, Node *scale, Node *zp, Elem e, int axis) {
@@ -205,4 +213,44 @@ bool op_qlinear_concat(OpCall *c) {
   Node *zp = ox_in(c, 1), *y = node_concat(c->g, n, in, axis);
   if (!elem_is_float(c->in[0]->t.e)) return ox_fail(c, E0206, "the scale is not a float");
   return done(c, ox_quant(c, y, c->in[0], zp, zp ? zp->t.e : c->in[2]->t.e, 0));
+}
+
+/* Code i of row r in packed bytes, the lowest bits first; every row begins with a byte. */
+static int64_t packed_code(const Tensor *t, int64_t row_bytes, int64_t r, int64_t i, int bits) {
+  int64_t per = 8 / bits, at = r * row_bytes + i / per;
+  return tensor_i(t, at) >> (i % per * bits) & ((1 << bits) - 1);
+}
+
+/* A[.., K] . W^T, W[N, K] = (codes - zero points) * scales in blocks of K; codes packed in bytes [N, blocks, block_size * bits / 8]. */
+bool op_matmul_nbits(OpCall *c) {
+  int64_t k = ox_int(c, "K"), n = ox_int(c, "N"), bits = ox_int(c, "bits"), block = ox_int(c, "block_size");
+  const Tensor *b = ox_value(c, c->in[1], "the weights"), *zp = ox_in(c, 3) ? ox_value(c, c->in[3], "the zero points") : NULL;
+  if (!b || (ox_in(c, 3) && !zp)) return false;
+  if (ox_in(c, 4) || ox_int(c, "weight_prepacked")) return ox_fail(c, E0302, "permuted or packed weights");
+  if ((bits != 2 && bits != 4 && bits != 8) || k < 1 || n < 1 || k > INT32_MAX || n > INT32_MAX || block < 16 || block > 1 << 20 || (block & (block - 1)))
+    return ox_fail(c, E0204, "K, N, bits or block_size beyond what they may be");
+  int64_t blocks = (k + block - 1) / block, row = blocks * block * bits / 8, zp_row = (blocks * bits + 7) / 8, count;
+  bool floats = zp && elem_is_float(zp->t.e);
+  if (!elem_eq(b->t.e, U8) || b->n != n * row) return ox_fail(c, E0207, "the weights have %lld bytes, not %lld", (long long)b->n, (long long)(n * row));
+  if (zp && (floats ? zp->n != n * blocks : !elem_eq(zp->t.e, U8) || zp->n != n * zp_row)) return ox_fail(c, E0207, "the zero points do not fit the weights");
+  if (!type_count(&c->in[2]->t, &count) || count != n * blocks) return ox_fail(c, E0207, "there is not one scale per block");
+  Elem e = UINTK(bits), f = c->in[0]->t.e, ze = floats ? F32 : e;
+  Tensor *q = ox_tensor(c, e, 2, (int64_t[]){n, k}), *z = ox_tensor(c, ze, 2, (int64_t[]){n, blocks});
+  if (!q || !z) return false;
+  for (int64_t i = 0; i < n; i++) {
+    for (int64_t j = 0; j < k; j++) tensor_set_i(q, i * k + j, packed_code(b, row, i, j, (int)bits));
+    for (int64_t j = 0; j < blocks; j++) {
+      if (floats) tensor_set_f(z, i * blocks + j, tensor_f(zp, i * blocks + j));
+      else tensor_set_i(z, i * blocks + j, zp ? packed_code(zp, zp_row, i, j, (int)bits) : INT64_C(1) << (bits - 1));
+    }
+  }
+  Node *scale = ox_fold(c, ox_reshape(c, ox_cast(c, c->in[2], F32), 2, (int64_t[]){n, blocks})), *w, *qn = node_const(c->g, q);
+  Node *zn = blocks_along(c, qn, node_const(c->g, z), 1, block);
+  scale = scale ? blocks_along(c, qn, scale, 1, block) : NULL;
+  if (!scale || !zn) return false;
+  w = node_dequant(c->g, qn, scale, zn, F32);
+  Node *y = node_matmul(c->g, ox_cast(c, c->in[0], F32), ox_transpose(c, w, (int[]){1, 0}), F32);
+  if (!y) return ox_fail(c, E0207, "the operands' shapes do not fit a matrix product");
+  if (ox_in(c, 5)) y = ox_map2(c, S_ADD, y, ox_cast(c, c->in[5], F32));
+  return done(c, ox_cast(c, y, f));
 }

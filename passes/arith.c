@@ -27,12 +27,21 @@ static bool passes_on(const Node *n) {
   }
 }
 
-void find_wanted(const Graph *g, bool *wanted) {
+static bool codes_read(const Node *n) {
+  for (int k = 0; k < n->n_in; k++) if (n->in[k]->op == OP_DEQUANT) return true;
+  return false;
+}
+
+/* Signs of one magnitude: codes as they are, whatever they were made of. */
+static bool signs(const Values *v) { return v->n == 2 && v->v[0] == -v->v[1]; }
+
+void find_wanted(const Graph *g, Facts *facts, bool *wanted) {
   for (int i = 0; i < g->n_outs; i++) wanted[g->outs[i].v->id] = true;
   for (int i = g->n_nodes - 1; i >= 0; i--) {
     const Node *n = g->nodes[i];
     bool reads = (n->op == OP_CONTRACT && n->n_in == 2) || (n->op == OP_REDUCE && n->a.scalar == S_ADD);
     if (!reads && !(wanted[i] && passes_on(n))) continue;
+    if (n->op == OP_MAP && elem_eq(n->t.e, F32) && signs(values_of(facts, n)) && !codes_read(n)) continue;
     for (int k = 0; k < n->n_in; k++)
       if (elem_is_float(n->in[k]->t.e) && !(n->op == OP_GATHER && k)) wanted[n->in[k]->id] = true;
   }
@@ -102,7 +111,7 @@ static Node *known_codes(Rewrite *rw, Node *x, const Values *v) {
   Graph *g = rw->g;
   double s, y[2], limit = 1 << 16;
   int64_t lo, hi;
-  if (v->n == 2 && v->v[0] == -v->v[1]) { /* +-a: a bipolar quant of a test becomes one of what is tested */
+  if (signs(v)) { /* +-a: a bipolar quant of a test becomes one of what is tested */
     Node *t = test_below(x, y);
     if (t && !isnan(y[0]) && fabs(y[0]) == v->v[1] && y[1] == -y[0]) x = node_map3(g, S_SELECT, t, node_const_f(g, F32, y[1]), node_const_f(g, F32, y[0]));
     return as_codes(rw, x, 1, BIPOLAR, -1, 1, v->v[1]);

@@ -78,7 +78,7 @@ typedef struct Lower {
   bool wide;               /* an index may need 64 bits */
   Tile tile;
   VEC(Packed) packed;
-  VEC(struct ShiftTable *) tables; /* of shift contractions, made once */
+  VEC(struct ShiftTable *) shifts; /* of shift contractions, made once */
 } Lower;
 
 /* lower_lin.c: linear forms. */

@@ -217,10 +217,10 @@ static ShiftTable *table_new(Lower *l, const Node *n) {
 
 /* Both runs of a nest use one table. */
 static const ShiftTable *table_of(Lower *l, const Node *n) {
-  for (int i = 0; i < l->tables.n; i++)
-    if (l->tables.p[i]->n == n) return l->tables.p[i];
+  for (int i = 0; i < l->shifts.n; i++)
+    if (l->shifts.p[i]->n == n) return l->shifts.p[i];
   ShiftTable *t = table_new(l, n);
-  vec_push(l->tmp, &l->tables, t);
+  vec_push(l->tmp, &l->shifts, t);
   return t;
 }
 

@@ -104,6 +104,8 @@ bool graph_static(Ctx *, const Graph *);
 /* unmultiply.c: false with E0309 for each float operation between codes and codes, and where nothing is quantized. */
 bool integer_part(Ctx *, const Graph *);
 
+/* What recognize made of each contract, for --explain: codes and their origin, or why it stays float. Of the graph after recognize. */
+void explain_recognize(Str *, const Graph *);
 /* What select saw and chose, for --explain: one line per contract. */
 void explain_select(Str *, const Graph *, const PassOptions *);
 

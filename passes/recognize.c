@@ -14,6 +14,7 @@
 #include "passes/bases.h"
 #include "passes/pass.h"
 #include "passes/spell.h"
+#include "passes/weights.h"
 
 #include <assert.h>
 #include <math.h>
@@ -29,7 +30,9 @@ static bool operand_of(const Node *n, Operand *o) {
   *o = (Operand){.q = n->in[0], .s = n->in[1], .z = n->n_in > 2 ? n->in[2] : NULL};
   Elem e = o->q->t.e;
   if ((e.kind == EK_BASES && e.bits > 1) || e.bits > 32) return false;
-  if (o->s->t.e.bits > 32) return false; /* a product of binary64 scales would round */
+  int64_t lo, hi; /* a scale of binary64 is a quotient that narrow codes were given, or of a contraction, whose sum shall not be multiplied */
+  code_bounds(o->q, &lo, &hi);
+  if (o->s->t.e.bits > 32 && (lo < -(1 << 16) || hi > 1 << 16)) return false;
   if (o->z && elem_is_float(o->z->t.e) && !zp_uniform(o->z, &o->zu)) return false;
   o->z_const = zp_uniform(o->z, &o->zu);
   for (int i = 0; i < n->t.rank; i++)
@@ -116,7 +119,7 @@ static Node *scale_side(Graph *g, const Node *c, int k, Node *s) {
   return node_const(g, y);
 }
 
-/* sa * sw in binary64: exact, both have at most 24 bits. */
+/* sa * sw in binary64: exact where both have at most 24 bits, else rounded once. */
 static Node *scale_product(Graph *g, const Node *c, const Operand *a, const Operand *w) {
   Node *sa = scale_side(g, c, 0, a->s), *sw = scale_side(g, c, 1, w->s);
   if (!sa || !sw) return NULL;
@@ -178,11 +181,28 @@ static Node *corrected(Graph *g, const Node *old, Node *qa, Node *qw, Elem acc, 
   return node_map2(g, S_ADD, c, node_const(g, k));
 }
 
+/* The operands, a constant float one as dequantized codes where the other one is: in the meaning of dequant, bit by bit. */
+static Node *const *with_weights(Rewrite *rw, const Node *old, Node *const *in, Node *to[2]) {
+  if (old->op != OP_CONTRACT || old->n_in != 2 || old->a.scalar != S_MUL || !elem_eq(old->t.e, F32) || !type_static(&old->t)) return in;
+  for (int k = 0; k < 2; k++) {
+    Operand o;
+    Node *q, *s;
+    const char *why;
+    if (!node_is_const(in[k]) || !operand_of(in[1 - k], &o) || !weight_codes(rw->g, old, k, in, &q, &s, &why)) continue;
+    to[1 - k] = in[1 - k];
+    to[k] = node_dequant(rw->g, q, s, NULL, F32);
+    return to;
+  }
+  return in;
+}
+
 static Node *recognize_contract(Rewrite *rw, const Node *old, Node *const *in) {
   Graph *g = rw->g;
   Operand a, w;
   WeightSums s = {.n = 0};
   int64_t lo, hi, wlo, whi;
+  Node *with[2];
+  in = with_weights(rw, old, in, with);
   if (!contract_recognizable(old, in)) return NULL;
   operand_of(in[0], &a);
   operand_of(in[1], &w);
@@ -276,7 +296,7 @@ Graph *pass_recognize(Graph *g, const PassOptions *opt) {
     Graph *old = g;
     Arena *scratch = arena_new(old->ctx);
     Spell s = {.facts = facts_new(scratch), .fresh = facts_new(scratch), .wanted = NEWN(scratch, bool, old->n_nodes + 1)};
-    find_wanted(old, s.wanted);
+    find_wanted(old, s.facts, s.wanted);
     changes = 0;
     g = graph_rewrite(old, recognize_rule, &s, &changes);
     arena_free(scratch);

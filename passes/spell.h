@@ -9,7 +9,7 @@ typedef struct Spell {
   bool *wanted;          /* by old id: a contraction, a sum or an output reads this float, perhaps through movements and affine steps */
 } Spell;                 /* the Rewrite's user */
 
-void find_wanted(const Graph *, bool *wanted);
+void find_wanted(const Graph *, Facts *, bool *wanted);
 
 /* Each: the new node, or NULL where the rule does not apply; rw->changes counts. */
 Node *spell_quant(Rewrite *, const Node *old, Node *const *in);   /* quant: float steps above it join (spell.c) */

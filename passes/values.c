@@ -132,11 +132,24 @@ static void corners(const Node *n, const Values *a, const Values *b, Values *y) 
   bounds(y, lo, hi);
 }
 
+/* select(x == c, a, x): x's numbers with a for c. */
+static bool replaced(const Node *n, const Values *const *x, Values *y) {
+  const Node *t = n->in[0];
+  double c;
+  *y = (Values){.n = 0};
+  if (!node_is_map(t, S_EQ) || x[1]->n != 1 || !x[2]->n) return false;
+  if (!(t->in[0] == n->in[2] && node_uniform(t->in[1], &c)) && !(t->in[1] == n->in[2] && node_uniform(t->in[0], &c))) return false;
+  put(y, x[1]->v[0]);
+  for (int i = 0; i < x[2]->n; i++) if (x[2]->v[i] != c) put(y, x[2]->v[i]);
+  return settle(y);
+}
+
 /* Integers stay integers where sums and products are exact: below 2^24 in binary32 (a rounded one is an integer, too). */
-static Values of_map(Facts *f, const Node *n) {
+static Values bounds_of_map(Facts *f, const Node *n) {
   const Values *x[3] = {&unknown, &unknown, &unknown}, *a, *b;
   Values y = unknown;
   for (int k = 0; k < n->n_in; k++) x[k] = values_of(f, n->in[k]);
+  if (n->a.scalar == S_SELECT && replaced(n, x, &y)) return y;
   if (combine(n, x, &y)) return y;
   y = unknown;
   a = x[0], b = x[1];
@@ -170,6 +183,13 @@ static Values of_map(Facts *f, const Node *n) {
     break;
   default: break;
   }
+  return y;
+}
+
+static Values of_map(Facts *f, const Node *n) {
+  Values y = bounds_of_map(f, n);
+  if (y.n == 0 && y.whole && y.hi - y.lo < VALUES_MAX)
+    for (double v = y.lo; v <= y.hi; v++) put(&y, v);
   return y;
 }
 

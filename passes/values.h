@@ -9,7 +9,7 @@ enum { VALUES_MAX = 16 };
 typedef struct Values {
   double lo, hi;         /* bounds, perhaps infinite */
   bool whole;            /* integers all */
-  int n;                 /* where not 0: exactly these numbers, and no others, ascending */
+  int n;                 /* where not 0: these numbers at most, ascending */
   double v[VALUES_MAX];
 } Values;
 

@@ -165,6 +165,7 @@ static void watch(void *user, PassId p, bool after, const Graph *g, const Progra
   (void)prog;
   if (!after || !g) return;
   if (p == PASS_fuse && (cmd_has(j->c, FLAG_json) || j->opt.certificate) && !j->fused) j->fused = graph_copy((Graph *)(uintptr_t)g);
+  if (p == PASS_recognize && cmd_has(j->c, FLAG_explain)) explain_recognize(&j->explained, g);
   if (p == PASS_select && cmd_has(j->c, FLAG_explain)) {
     if (j->n_variants) str_printf(&j->explained, "target %s\n", j->opt.target->name);
     explain_select(&j->explained, g, &j->opt);

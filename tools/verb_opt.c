@@ -25,16 +25,17 @@ static bool names_pass(const Cmd *c, FlagId f, PassId p) {
   return false;
 }
 
-static void explain(const Dumper *d, const Graph *g) {
+static void explain(const Dumper *d, PassId p, const Graph *g) {
   Str s = {.ctx = d->c->ctx};
-  explain_select(&s, g, d->opt);
+  if (p == PASS_recognize) explain_recognize(&s, g);
+  else explain_select(&s, g, d->opt);
   if (s.p) fputs(s.p, stderr);
   str_free(&s);
 }
 
 static void dump(void *user, PassId p, bool after, const Graph *g, const Program *prog) {
   Dumper *d = user;
-  if (after && p == PASS_select && cmd_has(d->c, FLAG_explain)) explain(d, g);
+  if (after && (p == PASS_recognize || p == PASS_select) && cmd_has(d->c, FLAG_explain)) explain(d, p, g);
   bool want = after ? cmd_has(d->c, FLAG_print_after_all) || names_pass(d->c, FLAG_print_after, p) : names_pass(d->c, FLAG_print_before, p);
   if (!want || d->failed) return;
   Arena *a = d->c->ctx->own;
