@@ -46,10 +46,24 @@ typedef struct Tile {
   int rank; Lin first[MAX_RANK]; /* the block's first element */
   const Node *ready;       /* accumulators are filled for this node: the element in row, lane is wanted */
   int row; Lin lane;
+  Expr *sum;               /* the wanted sum itself, where it is no element of an accumulator */
+  struct Lanes *lanes;     /* of a contraction of words (lower_lanes.c) */
 } Tile;
+
+/* Pairs of planes of a contraction of words (lower_planes.c). */
+enum { MOST_PAIRS = 64 };
+typedef struct Pairs {
+  int iter[2], extent[2];    /* plane iterator of operands 0 and 1, counted among the reductions, -1 for none; its extent */
+  int slot[MOST_PAIRS];      /* accumulator of each pair */
+  int64_t coef[MOST_PAIRS];  /* of each accumulator */
+  int n, var[MOST_PAIRS];
+} Pairs;
 
 /* Where a nest stores its elements: a buffer of this shape, the element's index moved by offset along axis. */
 typedef struct Place { int buf; const Type *t; int axis; int64_t offset; } Place;
+
+/* A constant whose elements k apart lie side by side in a copy. */
+typedef struct Strided { int buf; int64_t k; int copy; } Strided;
 
 typedef struct Lower {
   Graph *g;
@@ -71,6 +85,8 @@ typedef struct Lower {
   int guarded;             /* tests around what is being computed */
   bool wide;               /* an index may need 64 bits */
   Tile tile;
+  VEC(Strided) strided;    /* by lower_widen.c */
+  int nibbles;             /* buffer of byte counts + 1, 0: none yet (lower_count.c) */
 } Lower;
 
 /* lower_lin.c: linear forms. */
@@ -135,11 +151,23 @@ Expr *requant_expr(Lower *, const Node *, const Lin *idx, Expr *x);
 Expr *word_bits(Lower *, Expr *, Elem);                 /* zero extended from the width of the element type */
 /* lower_planes.c: a contract of words weighted by plane coefficients, planes unrolled; NULL where it is not of that form. */
 Expr *planes_expr(Lower *, const Node *, Lin *it);
+bool pairs_find(const Node *, Pairs *);                /* without a table of coefficients: one pair; false where the table has another form */
 /* lower_tile.c */
 void tile_note(Lower *, const Node *, const Lin *idx);
 bool tile_decide(Lower *);                             /* after a dry run: whether the nest's contraction is to be tiled */
 void tile_body(Lower *, const Node *root);
 Expr *tile_value(Lower *, const Node *);
+int tile_iter(const Lower *, const Node *, int atom);  /* the output iterator that is this loop of the nest and no other's; -1: none */
+bool tile_known(const Tile *, const Loops *, Lin);     /* true where the form is made of the nest's own loops only */
+Lin tile_moved(Lower *, Lin, const Lin *idx);          /* a form of the dry run over the nest's loops, now over the given index */
+Lin tile_start(Lower *, Lin number, int64_t size, int64_t n); /* first element of a block: blocks of size, the last one ending at n */
+bool contract_depends(const Node *, int k, int v);     /* whether iterator v moves operand k */
+/* lower_lanes.c: a contraction of words with output channels in the lanes of vectors */
+void lanes_probe(Lower *, const Node *root);           /* body of a dry run that notes the contraction and its index */
+bool lanes_wanted(const Lower *, const Node *root);
+bool lanes_decide(Lower *, const Node *root);
+void lanes_body(Lower *, const Node *root);
+bool lanes_fit(Lower *);                               /* after its dry run; false: another body is to be tried */
 void cum_body(Lower *, const Node *);
 void pack_body(Lower *, const Node *);
 
