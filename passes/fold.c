@@ -13,6 +13,8 @@ static Node *fold_rule(Rewrite *rw, const Node *old, Node *const *in) {
   }
   if (old->op == OP_DEQUANT && !element_wise[old->id] && !(rw->old->props & P_RECOGNIZED)) return NULL;
   if (!type_count(&old->t, &n) || n > rw->g->ctx->limits.fold / (int64_t)store_size(elem_store(old->t.e))) return NULL;
+  bool movement = old->op == OP_GATHER || old->op == OP_VIEW || old->op == OP_RESHAPE;
+  if (movement && rw->old->props & P_SELECTED && n / 2 > in[0]->a.value->n) return NULL; /* layout's tables stay small */
   Tensor *y = node_eval(rw->g->ctx, old, v);
   if (!y) return NULL;
   rw->changes++;

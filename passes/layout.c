@@ -2,7 +2,9 @@
  * weights, and a contract of words over [.. | plane a, plane w, other reductions.., word].
  * With a number = oa + sum ca[p]*a_p and a weight = ow + sum cw[q]*w_q in bits (contract.h),
  *   sum a*w = sum_pq ca[p]*cw[q]*pop(a_p and w_q) + ow * sum_p ca[p]*pop(a_p) + oa * sum w
- *   signs by signs: sum a*w = K - 2*pop(a xor w).
+ *   signs by signs: sum a*w = K - 2*pop(a xor w)
+ *   other activations by signs: 2*pop(a and w) - pop(a) = pop(w) - pop(a xor w), so that no sum of activations is needed:
+ *     sum a*w = sum_p ca[p]*pop(w) - sum_p ca[p]*pop(a_p xor w) + oa * sum w.
  * Outside the activations a word is 0, which reads as the number oa; where the fill is another number, or oa is not 0, a
  * constant tensor corrects: C = fill*W - (fill - oa)*I, W the sum of all weights of an output, I of those that meet an
  * activation inside. It varies near borders only: equal slices are kept once and gathered. */
@@ -11,7 +13,7 @@
 #include <assert.h>
 #include <string.h>
 
-typedef struct Build { Rewrite *rw; Graph *g; const Node *n; Node *const *in; const Target *target; BitPlan p; } Build;
+typedef struct Build { Rewrite *rw; Graph *g; const Node *n; Node *const *in; const Target *target; BitPlan p; Type t; } Build; /* t: of the sums, at a width of machines */
 
 static int64_t extent(const Node *n, int iter) {
   return iter < n->a.iters->n_out ? n->t.d[iter].n : n->a.iters->red[iter - n->a.iters->n_out].n;
@@ -95,13 +97,16 @@ static int packed_access(const Build *b, const PackSide *s, int plane_iter, int 
   return r;
 }
 
+/* Weights +-1 by other activations. */
+static bool by_signs(const BitPlan *p) { return p->sum && p->weight.planes.n == 1 && p->weight.planes.coef[0] == 2 && p->weight.planes.offset == -1; }
+
 static Node *coefficients(const Build *b, int na, int nw) {
   Type t = type_make(I32, 2, (int64_t[]){na, nw});
   Tensor *c = tensor_new(b->g->ctx, &t);
   if (!c) return NULL;
   for (int i = 0; i < na; i++)
     for (int j = 0; j < nw; j++)
-      tensor_set_i(c, i * nw + j, b->p.act.planes.coef[i] * b->p.weight.planes.coef[j]);
+      tensor_set_i(c, i * nw + j, by_signs(&b->p) ? -b->p.act.planes.coef[i] : b->p.act.planes.coef[i] * b->p.weight.planes.coef[j]);
   return node_const(b->g, c);
 }
 
@@ -115,7 +120,28 @@ static void word_iters(const Build *b, int na, int nw, int64_t words, Iters *it)
   it->red[it->n_red++] = dim_c(words);
 }
 
-/* sum_pq ca*cw*pop(a_p and w_q), or pop(a xor w). */
+/* The words with a border of 0 where the contraction reads outside, the access moved: then nothing is outside. One copy is
+ * cheaper than a test per word; no copy where the border would be larger than what it surrounds. */
+static Node *bordered(const Build *b, Node *act, const Iters *it, Affine *acc) {
+  int64_t before[MAX_RANK] = {0}, after[MAX_RANK] = {0}, n = 1, all = 1;
+  for (int d = 0; d < act->t.rank; d++) {
+    int64_t lo = acc[d].base, hi = acc[d].base, ext = act->t.d[d].n;
+    if (acc[d].div != 1) return act;
+    for (int i = 0; i < it->n_out + it->n_red; i++) {
+      int64_t far = acc[d].coef[i] * ((i < it->n_out ? b->n->t.d[i].n : it->red[i - it->n_out].n) - 1);
+      *(far > 0 ? &hi : &lo) += far;
+    }
+    before[d] = lo < 0 ? -lo : 0;
+    after[d] = hi >= ext ? hi - ext + 1 : 0;
+    n *= ext;
+    if (!mul_ok(all, ext + before[d] + after[d], &all)) return act;
+  }
+  if (all == n || all > 8 * n) return act;
+  for (int d = 0; d < act->t.rank; d++) acc[d].base += before[d];
+  return node_pad(b->g, act, before, after, 0);
+}
+
+/* sum_pq ca*cw*pop(a_p and w_q), or pop(a xor w), or sum_p -ca*pop(a_p xor w). */
 static Node *words_contract(const Build *b, Node *act, Node *weight) {
   int na = b->p.act.planes.n, nw = b->p.weight.planes.n, n_out = b->n->a.iters->n_out;
   Affine acc_a[MAX_RANK], acc_w[MAX_RANK], acc_c[2] = {affine_iter(n_out, 1, 0), affine_iter(n_out + 1, 1, 0)};
@@ -124,14 +150,15 @@ static Node *words_contract(const Build *b, Node *act, Node *weight) {
   int word = n_out + it.n_red - 1;
   packed_access(b, &b->p.act, n_out, word, acc_a);
   packed_access(b, &b->p.weight, n_out + 1, word, acc_w);
-  Attr a = {.scalar = b->p.xor_ ? S_XOR : S_AND, .iters = &it, .kernel = KERNEL_BITSERIAL};
+  act = bordered(b, act, &it, acc_a);
+  Attr a = {.scalar = b->p.xor_ || by_signs(&b->p) ? S_XOR : S_AND, .iters = &it, .kernel = KERNEL_BITSERIAL};
   if (b->p.act.operand == 1) { /* nothing lies outside then: the operands may change places */
     it.acc[0] = acc_w;
     it.acc[1] = acc_a;
   }
   Node *in[3] = {b->p.act.operand ? weight : act, b->p.act.operand ? act : weight, b->p.xor_ ? NULL : coefficients(b, na, nw)};
   if (!b->p.xor_ && !in[2]) return NULL;
-  return node_new(b->g, OP_CONTRACT, &b->n->t, b->p.xor_ ? 2 : 3, in, &a, NULL);
+  return node_new(b->g, OP_CONTRACT, &b->t, b->p.xor_ ? 2 : 3, in, &a, NULL);
 }
 
 /* sum_p ca*pop(a_p) over each output's reduction, once for all outputs that share it. */
@@ -139,7 +166,7 @@ static Node *act_sum(const Build *b, Node *act) {
   int na = b->p.act.planes.n, n_out = b->n->a.iters->n_out;
   Affine acc_a[MAX_RANK], acc_c[1] = {affine_iter(n_out, 1, 0)};
   Iters it = {.acc = {acc_a, NULL, acc_c}};
-  Type t = b->n->t;
+  Type t = b->t;
   word_iters(b, na, 1, act->t.d[act->t.rank - 1].n, &it);
   int rank = packed_access(b, &b->p.act, n_out, n_out + it.n_red - 1, acc_a);
   for (int i = 0; i < n_out; i++) {
@@ -242,6 +269,13 @@ static Node *distinct_slices(Graph *g, Node *c, int axis, Node **index) {
   return kept ? folded(g, node_gather(g, c, kept, axis)) : NULL;
 }
 
+static bool of_weights(const Build *b, int out) {
+  int w = b->p.weight.operand;
+  for (int d = 0; d < b->n->in[w]->t.rank; d++)
+    if (b->n->a.iters->acc[w][d].coef[out]) return true;
+  return false;
+}
+
 /* Adds the constant c to y, keeping equal slices once. */
 static Node *add_correction(const Build *b, Node *y, Node *c) {
   Graph *g = b->g;
@@ -257,8 +291,15 @@ static Node *add_correction(const Build *b, Node *y, Node *c) {
   c = folded(g, node_cast(g, c, INTK(e.bits <= 8 ? 8 : e.bits <= 16 ? 16 : e.bits <= 32 ? 32 : 64)));
   for (int d = 0; c && d < y->t.rank; d++) c = distinct_slices(g, c, d, &index[d]);
   if (!c) return NULL;
-  for (int d = 0; d < y->t.rank; d++)
-    if (index[d]) c = node_gather(g, c, index[d], d);
+  int perm[MAX_RANK], back[MAX_RANK], r = 0; /* dimensions of the weights last: neighbouring outputs read neighbours */
+  for (int last = 0; last < 2; last++)
+    for (int d = 0; d < y->t.rank; d++)
+      if (of_weights(b, d) == (last == 1)) back[d] = r, perm[r++] = d;
+  c = folded(g, node_transpose(g, c, perm));
+  for (int d = 0; c && d < y->t.rank; d++)
+    if (index[d]) c = node_gather(g, c, index[d], back[d]);
+  c = c ? node_transpose(g, c, back) : NULL;
+  if (!c) return NULL;
   return node_map_as(g, S_ADD, y->t.e, 2, (Node *[]){y, node_cast(g, c, y->t.e)});
 }
 
@@ -282,9 +323,23 @@ static Node *corrected(const Build *b, Node *y) {
   return c ? add_correction(b, y, c) : NULL;
 }
 
+/* sum_p ca[p]*pop(w) of all weights of an output. */
+static Node *sign_counts(const Build *b) {
+  Graph *g = b->g;
+  int64_t sum = 0, k = 1;
+  for (int p = 0; p < b->p.act.planes.n; p++) sum += b->p.act.planes.coef[p];
+  for (int j = 0; j < b->n->a.iters->n_red; j++) k *= b->n->a.iters->red[j].n;
+  Node *w = folded(g, node_cast(g, b->in[b->p.weight.operand], I64));
+  Node *sums = w ? folded(g, node_reduce_axes(g, S_ADD, w, 1u << b->p.weight.dim, false)) : NULL;
+  Node *all = sums ? weight_sum(b, sums, false) : NULL; /* 2*pop(w) - k */
+  all = all ? map_to(g, S_ADD, I64, all, node_const_i(g, I64, k)) : NULL;
+  all = all ? map_to(g, S_SHR, I64, all, node_const_i(g, I64, 1)) : NULL;
+  return all ? map_to(g, S_MUL, I64, all, node_const_i(g, I64, sum)) : NULL;
+}
+
 static Node *bitserial(const Build *b) {
   Graph *g = b->g;
-  Elem e = b->n->t.e;
+  Elem e = b->t.e;
   Node *act = packed(b, &b->p.act), *weight = packed(b, &b->p.weight);
   Node *y = act && weight ? words_contract(b, act, weight) : NULL;
   if (!y) return NULL;
@@ -295,14 +350,19 @@ static Node *bitserial(const Build *b) {
     if (!total) return NULL;
     y = node_map_as(g, S_SUB, e, 2, (Node *[]){total, node_map_as(g, S_ADD, e, 2, (Node *[]){y, y})});
   }
-  if (b->p.sum) {
+  if (by_signs(&b->p)) {
+    Node *c = sign_counts(b);
+    y = c ? add_correction(b, y, c) : NULL;
+    if (!y) return NULL;
+  } else if (b->p.sum) {
     Node *s = act_sum(b, act);
     if (!s) return NULL;
     int64_t ow = b->p.weight.planes.offset;
     if (ow != -1) s = node_map_as(g, S_MUL, e, 2, (Node *[]){s, const_i(g, ow)});
     y = node_map_as(g, ow == -1 ? S_SUB : S_ADD, e, 2, (Node *[]){y, s});
   }
-  return corrected(b, y);
+  y = corrected(b, y);
+  return y ? node_cast(g, y, b->n->t.e) : NULL;
 }
 
 static Node *layout_rule(Rewrite *rw, const Node *n, Node *const *in) {
@@ -317,6 +377,9 @@ static Node *layout_rule(Rewrite *rw, const Node *n, Node *const *in) {
     diag(rw->g->ctx, E0308, &n->loc, "kernel bitserial is not possible here: %s", why);
     return NULL;
   }
+  int bits = 8 * (int)store_size(elem_store(n->t.e));
+  b.t = n->t;
+  b.t.e = INTK(bits < 16 ? 16 : bits); /* wraps as the node's own type at the end */
   rw->changes++;
   return bitserial(&b);
 }

@@ -46,15 +46,27 @@ typedef struct Tile {
   int rank; Lin first[MAX_RANK]; /* the block's first element */
   const Node *ready;       /* accumulators are filled for this node: the element in row, lane is wanted */
   int row; Lin lane;
+  Expr *sum;               /* the wanted sum itself, where it is no element of an accumulator */
+  struct Lanes *lanes;     /* of a contraction of words (lower_lanes.c) */
 } Tile;
 
 typedef struct Packed { const Node *n; int buf; } Packed; /* a constant of kernel packed and its words */
+/* Pairs of planes of a contraction of words (lower_planes.c). */
+enum { MOST_PAIRS = 64 };
+typedef struct Pairs {
+  int iter[2], extent[2];    /* plane iterator of operands 0 and 1, counted among the reductions, -1 for none; its extent */
+  int slot[MOST_PAIRS];      /* accumulator of each pair */
+  int64_t coef[MOST_PAIRS];  /* of each accumulator */
+  int n, var[MOST_PAIRS];
+} Pairs;
 
 /* Where a nest stores its elements: a buffer of this shape, the element's index moved by offset along axis. */
 typedef struct Place { int buf; const Type *t; int axis; int64_t offset; } Place;
 
 /* A constant as bits in words, made once (lower_bases.c). */
 typedef struct BitTable { const Tensor *of; int word, buf; } BitTable;
+/* A constant whose elements k apart lie side by side in a copy. */
+typedef struct Strided { int buf; int64_t k; int copy; } Strided;
 
 typedef struct Lower {
   Graph *g;
@@ -79,6 +91,8 @@ typedef struct Lower {
   Tile tile;
   VEC(Packed) packed;
   VEC(struct ShiftTable *) shifts; /* of shift contractions, made once */
+  VEC(Strided) strided;    /* by lower_widen.c */
+  int nibbles;             /* buffer of byte counts + 1, 0: none yet (lower_count.c) */
 } Lower;
 
 /* lower_lin.c: linear forms. */
@@ -147,11 +161,23 @@ Expr *planes_expr(Lower *, const Node *, Lin *it);
 Expr *shift_expr(Lower *, const Node *, const Lin *idx);
 /* lower_packed.c: an element of a constant that lies packed. */
 Expr *packed_value(Lower *, const Node *, const Lin *idx);
+bool pairs_find(const Node *, Pairs *);                /* without a table of coefficients: one pair; false where the table has another form */
 /* lower_tile.c */
 void tile_note(Lower *, const Node *, const Lin *idx);
 bool tile_decide(Lower *);                             /* after a dry run: whether the nest's contraction is to be tiled */
 void tile_body(Lower *, const Node *root);
 Expr *tile_value(Lower *, const Node *);
+int tile_iter(const Lower *, const Node *, int atom);  /* the output iterator that is this loop of the nest and no other's; -1: none */
+bool tile_known(const Tile *, const Loops *, Lin);     /* true where the form is made of the nest's own loops only */
+Lin tile_moved(Lower *, Lin, const Lin *idx);          /* a form of the dry run over the nest's loops, now over the given index */
+Lin tile_start(Lower *, Lin number, int64_t size, int64_t n); /* first element of a block: blocks of size, the last one ending at n */
+bool contract_depends(const Node *, int k, int v);     /* whether iterator v moves operand k */
+/* lower_lanes.c: a contraction of words with output channels in the lanes of vectors */
+void lanes_probe(Lower *, const Node *root);           /* body of a dry run that notes the contraction and its index */
+bool lanes_wanted(const Lower *, const Node *root);
+bool lanes_decide(Lower *, const Node *root);
+void lanes_body(Lower *, const Node *root);
+bool lanes_fit(Lower *);                               /* after its dry run; false: another body is to be tried */
 void cum_body(Lower *, const Node *);
 void pack_body(Lower *, const Node *);
 /* lower_bases.c */

@@ -109,5 +109,15 @@ void nest_build(Lower *l, const char *name, const Node *n, const char *note, voi
     block_init(&probe->body);
     nest_run(l, probe, true, n, body);
   }
+  if ((body == element_body || body == pack_body) && lanes_wanted(l, n)) {
+    l->tile = (Tile){.seen = 0};
+    block_init(&probe->body);
+    nest_run(l, probe, true, n, lanes_probe);
+    void (*lanes)(Lower *, const Node *) = lanes_decide(l, n) ? lanes_body : body;
+    block_init(&probe->body);
+    nest_run(l, probe, true, n, lanes);
+    if (lanes_fit(l)) body = lanes;
+    else nest_run(l, probe, true, n, body);
+  }
   nest_run(l, program_nest(l->p, name, &n->loc, note), false, n, body);
 }

@@ -2,15 +2,6 @@
  * all their pairs counted, one accumulator for each distinct coefficient. Sums of codes may change their order. */
 #include "passes/lower.h"
 
-enum { MOST_PAIRS = 64 };
-
-typedef struct Pairs {
-  int iter[2], extent[2];    /* plane iterator of operands 0 and 1, counted among the reductions, -1 for none; its extent */
-  int slot[MOST_PAIRS];      /* accumulator of each pair */
-  int64_t coef[MOST_PAIRS];  /* of each accumulator */
-  int n, var[MOST_PAIRS];
-} Pairs;
-
 /* The reduction iterator that dimension d of operand k follows alone and in full; -1: it is none. */
 static int follows(const Node *n, int k, int d) {
   const Affine *a = &n->a.iters->acc[k][d];
@@ -31,10 +22,8 @@ static bool uses_iter(const Node *n, int k, int j) {
 }
 
 /* Each dimension of the coefficients is a plane of just one of the operands. */
-static bool find_planes(const Node *n, Pairs *p) {
+static bool find_iters(const Node *n, Pairs *p) {
   const Node *c = n->in[2];
-  p->iter[0] = p->iter[1] = -1;
-  p->extent[0] = p->extent[1] = 1;
   if (!node_is_const(c) || c->t.rank > 2 || c->a.value->n > MOST_PAIRS || c->a.value->n < 1) return false;
   for (int d = 0; d < c->t.rank; d++) {
     int j = follows(n, 2, d);
@@ -52,6 +41,22 @@ static int64_t coefficient(const Node *n, const Pairs *p, int a, int w) {
   int64_t at = 0;
   for (int d = 0; d < c->t.rank; d++) at = at * c->t.d[d].n + (follows(n, 2, d) == p->iter[0] ? a : w);
   return tensor_i(c->a.value, at);
+}
+
+bool pairs_find(const Node *n, Pairs *p) {
+  p->iter[0] = p->iter[1] = -1;
+  p->extent[0] = p->extent[1] = 1;
+  p->n = 0;
+  if (n->n_in > 2 && !find_iters(n, p)) return false;
+  for (int a = 0; a < p->extent[0]; a++)
+    for (int w = 0; w < p->extent[1]; w++) {
+      int64_t c = n->n_in > 2 ? coefficient(n, p, a, w) : 1;
+      int s = 0;
+      while (s < p->n && p->coef[s] != c) s++;
+      if (s == p->n) p->coef[p->n++] = c;
+      p->slot[a * p->extent[1] + w] = s;
+    }
+  return true;
 }
 
 static void count_pairs(Lower *l, const Node *n, const Lin *it, bool skip, void *user) {
@@ -79,15 +84,7 @@ static void count_pairs(Lower *l, const Node *n, const Lin *it, bool skip, void 
 Expr *planes_expr(Lower *l, const Node *n, Lin *it) {
   Pairs p = {.n = 0};
   Elem acc = contract_elem(l, n);
-  if (elem_is_float(acc) || !find_planes(n, &p)) return NULL;
-  for (int a = 0; a < p.extent[0]; a++)
-    for (int w = 0; w < p.extent[1]; w++) {
-      int64_t c = coefficient(n, &p, a, w);
-      int s = 0;
-      while (s < p.n && p.coef[s] != c) s++;
-      if (s == p.n) p.coef[p.n++] = c;
-      p.slot[a * p.extent[1] + w] = s;
-    }
+  if (elem_is_float(acc) || !pairs_find(n, &p)) return NULL;
   for (int s = 0; s < p.n; s++) {
     p.var[s] = nest_var(l->p, l->nest, "acc", nt(acc), false);
     ns_vardef(l->p, l->at, p.var[s], nx_const_i(l->p, nt(acc), 0));

@@ -49,8 +49,7 @@ static bool has_atom(Lin x, int atom) {
   return false;
 }
 
-/* The output iterator of the contraction that is this loop of the nest and no other's; -1: none. */
-static int iter_of(const Lower *l, const Node *n, int atom) {
+int tile_iter(const Lower *l, const Node *n, int atom) {
   int found = -1;
   for (int v = 0; v < n->t.rank; v++) {
     if (!has_atom(l->tile.idx[v], atom)) continue;
@@ -66,29 +65,27 @@ static int loop_dim(const Loops *loops, int atom) {
   return -1;
 }
 
-/* True where the form is made of the nest's own loops only. */
-static bool known_atoms(const Tile *tile, const Loops *loops, Lin x) {
+bool tile_known(const Tile *tile, const Loops *loops, Lin x) {
   for (int i = 0; i < x.n; i++) {
     const Atom *a = &tile->atoms[x.t[i].atom];
-    if (a->kind == ATOM_EXPR ? loop_dim(loops, x.t[i].atom) < 0 : !known_atoms(tile, loops, a->of)) return false;
+    if (a->kind == ATOM_EXPR ? loop_dim(loops, x.t[i].atom) < 0 : !tile_known(tile, loops, a->of)) return false;
   }
   return true;
 }
 
-/* A form of the dry run over the nest's loops, now over the given index. */
-static Lin moved(Lower *l, Lin x, const Lin *idx) {
+Lin tile_moved(Lower *l, Lin x, const Lin *idx) {
   const Tile *tile = &l->tile;
   Lin y = lin_c(x.c);
   for (int i = 0; i < x.n; i++) {
     const Atom *a = &tile->atoms[x.t[i].atom];
     Lin term = a->kind == ATOM_EXPR ? idx[loop_dim(&tile->loops, x.t[i].atom)] :
-               a->kind == ATOM_DIV ? lin_div(l, moved(l, a->of, idx), a->d) : lin_mod(l, moved(l, a->of, idx), a->d);
+               a->kind == ATOM_DIV ? lin_div(l, tile_moved(l, a->of, idx), a->d) : lin_mod(l, tile_moved(l, a->of, idx), a->d);
     y = lin_mad(l, y, term, x.t[i].k);
   }
   return y;
 }
 
-static bool depends(const Node *n, int k, int v) {
+bool contract_depends(const Node *n, int k, int v) {
   for (int d = 0; d < n->in[k]->t.rank; d++)
     if (n->a.iters->acc[k][d].coef[v]) return true;
   return false;
@@ -98,7 +95,7 @@ static bool depends(const Node *n, int k, int v) {
 static bool makes_rows(const Node *n, int v) {
   bool shared = false;
   for (int k = 0; k < n->n_in; k++) {
-    if (!depends(n, k, v)) shared = true;
+    if (!contract_depends(n, k, v)) shared = true;
     else if (!access_inside(n, k)) return false;
   }
   return shared;
@@ -108,7 +105,7 @@ static void find_rows(Lower *l, const Loops *loops) {
   Tile *t = &l->tile;
   int64_t best = 1;
   for (int i = 0; i < loops->nd; i++) {
-    int v = iter_of(l, t->n, loops->atom[i]);
+    int v = tile_iter(l, t->n, loops->atom[i]);
     if (v < 0 || v == t->iter || loops->ext[i] < best || !makes_rows(t->n, v)) continue;
     best = loops->ext[i];
     t->row_dim = loops->dim[i];
@@ -138,7 +135,7 @@ bool tile_decide(Lower *l) {
   for (int j = 0; j < n->a.iters->n_red; j++) reductions *= n->a.iters->red[j].n;
   if (reductions < REDUCTION_LEAST) return false;
   for (int i = 0; i < loops->nd; i++) {
-    int v = iter_of(l, n, loops->atom[i]);
+    int v = tile_iter(l, n, loops->atom[i]);
     if (v < 0 || loops->ext[i] < LANES_LEAST || lanes_worth(loops->ext[i]) <= worth || !reads_neighbours(l, n, v)) continue;
     best = loops->ext[i];
     worth = lanes_worth(best);
@@ -150,7 +147,7 @@ bool tile_decide(Lower *l) {
   t->atoms = NEWN(l->tmp, Atom, l->atoms.n + 1);
   for (int i = 0; i < l->atoms.n; i++) t->atoms[i] = l->atoms.p[i];
   for (int v = 0; v < n->t.rank; v++)
-    if (!known_atoms(t, loops, t->idx[v])) return false;
+    if (!tile_known(t, loops, t->idx[v])) return false;
   t->n = n;
   find_rows(l, loops);
   t->size = lanes_of(best, t->rows);
@@ -177,7 +174,7 @@ static void row_iters(Lower *l, int r, Lin *it) {
   Lin idx[MAX_RANK];
   for (int d = 0; d < tile->rank; d++) idx[d] = tile->first[d];
   if (tile->rows > 1) idx[tile->row_dim] = lin_mad(l, idx[tile->row_dim], lin_c(r), 1);
-  for (int v = 0; v < tile->n->t.rank; v++) it[v] = moved(l, tile->idx[v], idx);
+  for (int v = 0; v < tile->n->t.rank; v++) it[v] = tile_moved(l, tile->idx[v], idx);
 }
 
 /* Adds the products of one reduction step to all accumulators. */
@@ -194,13 +191,13 @@ static void add_products(Lower *l, const Node *n, const Lin *it, bool skip, void
   for (int v = 0; v < n_out; v++)
     if (tile->rows > 1 && !lin_eq(at[0][v], at[1][v])) row_iter = v;
   for (int k = 0; k < n->n_in; k++)
-    for (int r = 0; r < tile->rows && !depends(n, k, tile->iter); r++)
-      x[r][k] = r && !depends(n, k, row_iter) ? x[0][k] : let(l, "a", contract_operand(l, n, k, at[r], skip));
+    for (int r = 0; r < tile->rows && !contract_depends(n, k, tile->iter); r++)
+      x[r][k] = r && !contract_depends(n, k, row_iter) ? x[0][k] : let(l, "a", contract_operand(l, n, k, at[r], skip));
   Scope s = lanes_open(l, &t);
   for (int r = 0; r < tile->rows; r++) at[r][tile->iter] = lin_mad(l, at[r][tile->iter], t, 1);
   for (int k = 0; k < n->n_in; k++)
-    for (int r = 0; r < tile->rows && depends(n, k, tile->iter); r++)
-      x[r][k] = r && !depends(n, k, row_iter) ? x[0][k] : let(l, "b", contract_operand(l, n, k, at[r], skip));
+    for (int r = 0; r < tile->rows && contract_depends(n, k, tile->iter); r++)
+      x[r][k] = r && !contract_depends(n, k, row_iter) ? x[0][k] : let(l, "b", contract_operand(l, n, k, at[r], skip));
   Expr *where = lin_expr(l, t);
   for (int r = 0; r < tile->rows; r++) {
     Expr *sum = nx_load(l->p, tile->buf[r], where, 1);
@@ -210,11 +207,11 @@ static void add_products(Lower *l, const Node *n, const Lin *it, bool skip, void
 }
 
 Expr *tile_value(Lower *l, const Node *n) {
+  if (l->tile.sum) return contract_result(l, n, l->tile.sum);
   return contract_result(l, n, nx_load(l->p, l->tile.buf[l->tile.row], lin_expr(l, l->tile.lane), 1));
 }
 
-/* First element of the block along a dimension of extent n: blocks of size, the last one ending at n. */
-static Lin block_start(Lower *l, Lin number, int64_t size, int64_t n) {
+Lin tile_start(Lower *l, Lin number, int64_t size, int64_t n) {
   Lin start = lin_mad(l, lin_c(0), number, size);
   if (n % size == 0 || n < size) return start;
   return lin_atom(l, let(l, "at", nx2(l->p, S_MIN, lin_expr(l, start), lin_expr(l, lin_c(n - size)))), 0, n - size);
@@ -231,10 +228,10 @@ void tile_body(Lower *l, const Node *root) {
   for (int d = 0; d < root->t.rank; d++) ext[d] = root->t.d[d].n;
   ext[tile->dim] = 1;
   if (tile->rows > 1) ext[tile->row_dim] = (ext[tile->row_dim] + tile->rows - 1) / tile->rows;
-  Lin start = block_start(l, number, size, lanes);
+  Lin start = tile_start(l, number, size, lanes);
   loops_open(l, NULL, root->t.rank, ext, tile->first, NULL, NULL);
   tile->first[tile->dim] = start;
-  if (tile->rows > 1) tile->first[tile->row_dim] = block_start(l, tile->first[tile->row_dim], tile->rows, root->t.d[tile->row_dim].n);
+  if (tile->rows > 1) tile->first[tile->row_dim] = tile_start(l, tile->first[tile->row_dim], tile->rows, root->t.d[tile->row_dim].n);
   Scope s = lanes_open(l, &t);
   for (int r = 0; r < tile->rows; r++)
     ns_store(l->p, l->at, tile->buf[r], lin_expr(l, t), contract_zero(l, l->p->bufs[tile->buf[r]].e));

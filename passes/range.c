@@ -428,6 +428,41 @@ static Range *sum_range(Ranges *rs, const Node *n) {
   return lo < elem_lo(n->t.e) || hi > elem_hi(n->t.e) ? range_elem(rs, n) : s.whole;
 }
 
+/* True where operand k walks reductions only, each of its dimensions one of its own and all of it: it is read as a whole. */
+static bool walks_whole(const Node *n, int k) {
+  const Iters *it = n->a.iters;
+  uint32_t seen = 0;
+  for (int d = 0; d < n->in[k]->t.rank; d++) {
+    const Affine *a = &it->acc[k][d];
+    int found = -1;
+    for (int i = 0; i < it->n_out + it->n_red; i++) {
+      if (!a->coef[i]) continue;
+      if (found >= 0 || a->coef[i] != 1 || i < it->n_out) return false;
+      found = i - it->n_out;
+    }
+    if (a->base || a->div != 1 || found < 0 || seen >> found & 1 || it->red[found].n != n->in[k]->t.d[d].n) return false;
+    seen |= 1u << found;
+  }
+  return true;
+}
+
+/* Popcounts of words, weighted by a constant table or not at all. */
+static Range *count_range(Ranges *rs, const Node *n) {
+  int bits = n->in[0]->t.e.bits > n->in[1]->t.e.bits ? n->in[0]->t.e.bits : n->in[1]->t.e.bits;
+  wide all = red_product(n->a.iters, 0), lo = 0, hi = all * bits;
+  if (n->n_in > 2) {
+    if (!node_is_const(n->in[2]) || n->in[2]->a.value->n < 1 || !walks_whole(n, 2)) return range_elem(rs, n);
+    hi = 0;
+    for (int64_t i = 0; i < n->in[2]->a.value->n; i++) {
+      int64_t c = tensor_i(n->in[2]->a.value, i);
+      *(c < 0 ? &lo : &hi) += (wide)c * bits * (all / n->in[2]->a.value->n);
+      if (clamp62(lo) != lo || clamp62(hi) != hi) return range_elem(rs, n);
+    }
+  }
+  if (lo < elem_lo(n->t.e) || hi > elem_hi(n->t.e)) return range_elem(rs, n);
+  return range_one(rs, n->t.rank, (int64_t)lo, (int64_t)hi);
+}
+
 bool range_partial(Ranges *rs, const Node *n, int64_t *lo, int64_t *hi) {
   Sums s;
   if (!sums_of(rs, n, &s)) return false;
@@ -585,7 +620,7 @@ static Range *range_compute(Ranges *rs, const Node *n) {
   case OP_CONCAT: y = concat_range(rs, n); break;
   case OP_GATHER: y = gather_range(rs, n); break;
   case OP_REDUCE: y = reduce_range(rs, n); break;
-  case OP_CONTRACT: y = sum_range(rs, n); break;
+  case OP_CONTRACT: y = n->a.scalar == S_MUL ? sum_range(rs, n) : count_range(rs, n); break;
   case OP_QUANT: if (e.kind != EK_BASES) y = quant_range(rs, n); break;
   case OP_REQUANT: y = range_one(rs, n->t.rank, n->a.lo, n->a.hi); break;
   case OP_THRESHOLDS: y = thresholds_range(rs, n); break;

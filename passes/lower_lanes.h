@@ -1,0 +1,46 @@
+/* Inside of lower: contractions of words over lanes. */
+#ifndef POPSHIFT_PASSES_LOWER_LANES_H
+#define POPSHIFT_PASSES_LOWER_LANES_H
+
+#include "passes/lower.h"
+
+/* How a vector of words is counted: each word by the popcount of its lanes, or carry-save, which leaves fewer words to count. */
+typedef enum Count { COUNT_EACH, COUNT_CARRY } Count;
+
+enum { LANE_VECS = 8, LANE_PLANES = 5 }; /* planes of carries: sums of up to 31 words */
+
+typedef struct Lanes {
+  Count count;
+  int w;                   /* operand of the constant words */
+  int lanes, vecs;         /* lanes of 64 bits; vectors of a block of channels */
+  int parts; Elem piece;   /* vectors whose counts share one, as this type */
+  Pairs pairs;
+  int64_t channels;
+  int words; int64_t block_words; /* the constant words laid out anew, of one block */
+  Lin block;               /* number of the block at hand */
+  Expr *counts[MOST_PAIRS][TILE_ROWS][LANE_VECS]; /* what lanes_count leaves: by coefficient, row and vector */
+  int sums;                /* buffer of one group, -1 before it is needed */
+  bool failed;             /* an element that is packed has no form over lanes */
+} Lanes;
+
+int64_t lanes_extent(const Lanes *, const Node *, int reduction);
+void lanes_row(Lower *, int r, Lin *it);
+/* lower_count.c */
+void lanes_count(Lower *);
+
+/* lower_widen.c: statements and expressions over one element, with a variable for its lane and one for a value that differs by lane,
+ * as vectors. */
+typedef struct WideVar { int var; Expr *wide; } WideVar;
+typedef struct Widen {
+  Lower *l;
+  int lanes, lane, sum;    /* variables */
+  Expr *sums;              /* the lanes of sum */
+  VEC(WideVar) vars;
+  Block *into;
+} Widen;
+void widen_init(Widen *, Lower *, int lanes, int lane, int sum, Expr *sums);
+bool widen_block(Widen *, const Block *one, Block *into); /* false, and nothing added, where a statement has no such form */
+Expr *widen(Widen *, Expr *);                          /* NULL where it has none */
+Expr *widen_simple(Program *, Expr *);                 /* a bool that depends on one comparison only is that or its opposite */
+
+#endif
