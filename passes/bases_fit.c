@@ -118,6 +118,7 @@ static int frequent(const Fit *f, Difference best[MOST_DIFFERENCES]) {
     all[kinds++] = (Difference){sum / (last - i), last - i};
   }
   qsort(all, (size_t)kinds, sizeof *all, by_count);
+  if (!kinds || all[0].count <= 2) return 0; /* each difference of any levels occurs twice: +-v; more often is structure */
   if (kinds > MOST_DIFFERENCES) kinds = MOST_DIFFERENCES;
   for (int i = 0; i < kinds; i++) best[i] = all[i];
   return kinds;
