@@ -16,6 +16,7 @@ typedef struct ImportOptions {
   const InputBind *binds; int n_binds;
   int64_t batch;                   /* unknown leading dimensions of inputs become this, with a remark where it is 1; 0: they stay unknown */
   const char *external_root;       /* folder of external data; NULL: the model's */
+  bool (*also)(void *user, const char *value); void *also_user; /* values of the model's nodes that become outputs too, in order, or NULL */
 } ImportOptions;
 
 /* Imports model bytes; file names them in messages. NULL with diagnostics: all unsupported nodes at once. Inputs that have an

@@ -506,6 +506,14 @@ static bool outputs(Import *im, Scope *s) {
     assert(slot->node);
     graph_out(im->g, name, slot->node);
   }
+  for (size_t i = 0; im->opt->also && i < p->n_node; i++)
+    for (size_t k = 0; k < p->node[i]->n_output; k++) {
+      const char *name = text_of(p->node[i]->output[k]);
+      NameSlot *slot = *name ? names_find(s->names, name) : NULL, *twice = *name ? names_get(&seen, name) : NULL;
+      if (!slot || !slot->set || !slot->node || twice->set || !im->opt->also(im->opt->also_user, name)) continue;
+      twice->set = true;
+      graph_out(im->g, name, slot->node);
+    }
   return true;
 }
 

@@ -67,15 +67,15 @@ void compare_free(Compare *c) {
   arena_free(c->a);
 }
 
-static bool run_program(Compare *c, const Program *p, Tensor *const *in, Tensor **out) {
-  const void **pi = NEWN(c->a, const void *, c->n_in + 1);
-  void **po = NEWN(c->a, void *, c->n_out + 1);
-  for (int i = 0; i < c->n_in; i++) pi[i] = in[i]->data;
-  for (int i = 0; i < c->n_out; i++) {
-    if (!(out[i] = tensor_new(c->ctx, &p->outs[i].t))) ctx_fatal(c->ctx);
+static bool run_program(Ctx *ctx, Arena *a, const Program *p, Tensor *const *in, Tensor **out) {
+  const void **pi = NEWN(a, const void *, p->n_ins + 1);
+  void **po = NEWN(a, void *, p->n_outs + 1);
+  for (int i = 0; i < p->n_ins; i++) pi[i] = in[i]->data;
+  for (int i = 0; i < p->n_outs; i++) {
+    if (!(out[i] = tensor_new(ctx, &p->outs[i].t))) ctx_fatal(ctx);
     po[i] = out[i]->data;
   }
-  return program_run(c->ctx, p, pi, po);
+  return program_run(ctx, p, pi, po);
 }
 
 static bool same_outputs(Compare *c, int set, Tensor *const *now, const char **what) {
@@ -121,7 +121,7 @@ bool compare_state(Compare *c, const Graph *g, const Program *p, Check check, co
   if (!c->on) return true;
   for (int s = 0; ok && s < COMPARE_SETS; s++) {
     Tensor **now = NEWN(c->a, Tensor *, c->n_out + 1);
-    ok = g ? graph_eval(c->ctx, g, c->in[s], now, NULL, NULL) : run_program(c, p, c->in[s], now);
+    ok = g ? graph_eval(c->ctx, g, c->in[s], now, NULL, NULL) : run_program(c->ctx, c->a, p, c->in[s], now);
     if (!ok) *what = "it cannot be evaluated";
     if (ok && check == CHECK_BITS) ok = same_outputs(c, s, now, what);
     if (ok && check == CHECK_CODES) near = near_outputs(c, s, now, what) || near;
@@ -131,4 +131,81 @@ bool compare_state(Compare *c, const Graph *g, const Program *p, Check check, co
     }
   }
   return ok && near;
+}
+
+/* The whole pipeline on given inputs */
+
+static Node *clone_rule(Rewrite *rw, const Node *old, Node *const *in) { (void)rw; (void)old; (void)in; return NULL; }
+
+typedef struct Watched {
+  Ctx *ctx;
+  Arena *a;
+  const PassOptions *opt;
+  Tensor *const *const *in;
+  int n, n_out, steps;
+  Tensor ***last;            /* [set][output]; NULL before the first pass */
+  Str *say;
+  bool stop, failed;         /* a value has changed, or cannot be computed: said once */
+} Watched;
+
+/* Elements whose bits differ; first: the first of them. */
+static int64_t changed(const Tensor *a, const Tensor *b, int64_t *first) {
+  size_t size = store_size(a->st);
+  int64_t n = 0;
+  for (int64_t k = a->n - 1; k >= 0; k--)
+    if (memcmp((const char *)a->data + (size_t)k * size, (const char *)b->data + (size_t)k * size, size)) *first = k, n++;
+  return n;
+}
+
+static void compare_after(Watched *w, PassId p, Tensor *const *was, Tensor *const *now, int set) {
+  const PassInfo *info = &pass_info[p];
+  for (int o = 0; o < w->n_out && !w->stop; o++) {
+    int64_t first = 0, bad;
+    bool types = type_eq(&was[o]->t, &now[o]->t);
+    if (types && !(bad = changed(was[o], now[o], &first))) continue;
+    if (types && info->keeps == KEEPS_CODES) {
+      str_printf(w->say, "; %s moves %" PRId64 " of %" PRId64 " values of output %d (input set %d)", info->name, bad, now[o]->n, o, set);
+      continue;
+    }
+    w->stop = w->failed = true;
+    if (!types) diag(w->ctx, E0901, NULL, "pass %s (step %d): output %d has another type", info->name, w->steps, o);
+    else diag(w->ctx, E0901, NULL, "pass %s (step %d) changes %" PRId64 " of %" PRId64 " values of output %d, first at %" PRId64 ": %.17g before, %.17g after (input set %d)",
+              info->name, w->steps, bad, now[o]->n, o, first, tensor_f(was[o], first), tensor_f(now[o], first), set);
+  }
+}
+
+static void watch_pass(void *user, PassId p, bool after, const Graph *g, const Program *prog) {
+  Watched *w = user;
+  if (w->opt->dump) w->opt->dump(w->opt->dump_user, p, after, g, prog);
+  if (w->stop || (!after && w->last)) return;
+  w->steps += after;
+  Tensor ***now = NEWN(w->a, Tensor **, w->n);
+  int errors = w->ctx->n_errors;
+  for (int s = 0; s < w->n && !w->stop; s++) {
+    now[s] = NEWN(w->a, Tensor *, w->n_out + 1);
+    bool ok = g ? graph_verify(w->ctx, g) && graph_eval(w->ctx, g, w->in[s], now[s], NULL, NULL) : run_program(w->ctx, w->a, prog, w->in[s], now[s]);
+    if (!ok) {
+      w->stop = true;
+      w->failed = after;
+      if (after) diag(w->ctx, E0901, NULL, "pass %s (step %d): what it leaves cannot be evaluated", pass_info[p].name, w->steps);
+      else w->failed = w->ctx->n_errors > errors;
+    } else if (w->last) compare_after(w, p, w->last[s], now[s], s);
+    for (int o = 0; w->last && o < w->n_out; o++) tensor_free(w->last[s][o]);
+  }
+  w->last = now;
+}
+
+bool passes_compared(Ctx *ctx, Graph *g, Tensor *const *const *in, int n, const PassOptions *opt, Str *say) {
+  Watched w = {.ctx = ctx, .a = arena_new(ctx), .opt = opt, .in = in, .n = n, .n_out = g->n_outs, .say = say};
+  PassOptions o = *opt;
+  State s = {.graph = graph_rewrite(g, clone_rule, NULL, NULL)};
+  o.dump = watch_pass;
+  o.dump_user = &w;
+  bool ok = s.graph && passes_standard(ctx, &s, -1, &o);
+  if (ok) program_free(s.program);
+  for (int k = 0; w.last && k < n; k++)
+    for (int i = 0; w.last[k] && i < w.n_out; i++) tensor_free(w.last[k][i]);
+  arena_free(w.a);
+  if (ok && !w.failed) str_printf(say, "; %d steps of the %s pipeline keep every value", w.steps, opt->hls ? "hls" : "native");
+  return ok && !w.failed;
 }

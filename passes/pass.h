@@ -98,6 +98,9 @@ typedef struct State { Graph *graph; Program *program; } State;
 bool passes_run(Ctx *, State *s, const PassId *ids, int n, const PassOptions *);
 /* The standard pipeline from where *s is (its properties) to a planned program; or to the end of pass `last` (-1: all). */
 bool passes_standard(Ctx *, State *s, int last, const PassOptions *);
+/* The standard pipeline on a copy of g, evaluated after every pass on n sets of inputs. False with E0901, which names the first pass after
+ * which a value differs. Fixing the meaning (KEEPS_CODES) may move values: how many goes into say. */
+bool passes_compared(Ctx *, Graph *g, Tensor *const *const *in, int n, const PassOptions *, Str *say);
 /* No dimension is unknown; else false with E0304 that names the first of them. */
 bool graph_static(Ctx *, const Graph *);
 

@@ -49,12 +49,15 @@ typedef struct Model {
   char sha[65];            /* hex SHA-256 of the file */
   State s;                 /* a graph, or a program from text */
   bool is_onnx;
+  int n_outs;              /* outputs that the model has; the others were asked for (model_load_exposed) */
 } Model;
 bool model_load(Cmd *, const char *path, Model *);        /* an unknown leading dimension of an input is taken as 1 */
 bool model_load_batch(Cmd *, const char *path, int64_t batch, Model *); /* as batch; 0: it stays unknown */
 bool model_load_static(Cmd *, const char *path, Model *); /* E0304 where a dimension is not known */
 /* The same for given inputs (name, value; n of them): shapes are theirs, and an operator that needs a constant may use their values. */
 bool model_load_as(Cmd *, const char *path, const InputBind *, int n, Model *);
+/* The values of an ONNX model's nodes for which `also` is true are outputs too, after the model's own. */
+bool model_load_exposed(Cmd *, const char *path, bool (*also)(void *user, const char *value), void *user, Model *);
 /* What goes in and comes out, of a graph or a program. */
 typedef struct Ports { int n_in, n_out; const char **in_name, **out_name; Type *in, *out; } Ports;
 void model_ports(Cmd *, const Model *, Ports *);

@@ -11,9 +11,22 @@
 #include <dlfcn.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 const char *const engine_names[ENGINE_COUNT] = {
-  [ENGINE_EVAL] = "eval", [ENGINE_NEST] = "nest", [ENGINE_C] = "c", [ENGINE_JIT] = "jit", [ENGINE_HLS] = "hls"};
+  [ENGINE_EVAL] = "eval", [ENGINE_NEST] = "nest", [ENGINE_C] = "c", [ENGINE_JIT] = "jit", [ENGINE_HLS] = "hls",
+  [ENGINE_C_O0] = "c@O0", [ENGINE_C_O2] = "c@O2", [ENGINE_C_CLANG] = "c@clang"};
+
+bool engine_here(EngineKind k) {
+  const char *p = getenv("PATH");
+  if (k != ENGINE_C_CLANG) return true;
+  for (size_t n; p && *p; p += n + (p[n] == ':')) {
+    char path[4096];
+    n = strcspn(p, ":");
+    if ((size_t)snprintf(path, sizeof path, "%.*s/clang", (int)n, p) < sizeof path && !access(path, X_OK)) return true;
+  }
+  return false;
+}
 
 typedef int CRun(void *workspace, const void *in, const void *out, size_t batch);
 typedef int CInit(void *workspace, size_t bytes, const void *env);
@@ -60,8 +73,8 @@ static bool make_c(Engine *e) {
   OutFiles files = {0};
   COptions o = {0};
   Arena *a = e->ctx->own;
-  const char *cc = getenv("CC");
-  const char *argv[] = {cc && *cc ? cc : "cc", "-std=c99", "-O3", "-fPIC", "-shared", "-o", arena_printf(a, "%s/m.so", dir),
+  const char *cc = e->kind == ENGINE_C_CLANG ? "clang" : getenv("CC");
+  const char *argv[] = {cc && *cc ? cc : "cc", "-std=c99", e->kind == ENGINE_C_O0 ? "-O0" : e->kind == ENGINE_C_O2 ? "-O2" : "-O3", "-fPIC", "-shared", "-o", arena_printf(a, "%s/m.so", dir),
                         arena_printf(a, "%s/%s.c", dir, name), "-lm", NULL};
   CInit *init = NULL;
   bool ok = c_emit(e->ctx, e->program, &o, &files) && load_library(e, dir, &files, argv, "the C compiler (cc, or $CC)") &&
@@ -105,7 +118,7 @@ static bool make_jit(Engine *e) {
 
 static bool make(Engine *e) {
   switch (e->kind) {
-  case ENGINE_C: return make_c(e);
+  case ENGINE_C: case ENGINE_C_O0: case ENGINE_C_O2: case ENGINE_C_CLANG: return make_c(e);
   case ENGINE_JIT: return make_jit(e);
   case ENGINE_HLS: return make_hls(e);
   case ENGINE_NEST:
@@ -184,7 +197,7 @@ static bool run_ports(Engine *e, Tensor *const *ins, Tensor **outs) {
   /* A program from a text may leave its buffers, which compiled code does not notice: it runs here first. */
   if (ok && (e->kind == ENGINE_NEST || p->file)) ok = program_run_in(e->ctx, p, e->kind == ENGINE_NEST ? e->workspace : NULL, !e->ran || e->kind != ENGINE_NEST, in, out);
   e->ran = true;
-  if (ok && e->kind == ENGINE_C) rc = e->c_run(e->workspace, in, out, 1);
+  if (ok && e->c_run) rc = e->c_run(e->workspace, in, out, 1);
   if (ok && e->kind == ENGINE_HLS) e->hls_run(in, out);
 #if POPSHIFT_LLVM
   if (ok && e->kind == ENGINE_JIT) ok = llvm_jit_run(e->jit, e->workspace, in, out);
@@ -238,7 +251,7 @@ bool engines_of(Cmd *c, EngineKind deflt, EngineKind out[ENGINE_COUNT], int *n) 
     size_t len = strcspn(s, ",");
     if (len == 3 && !strncmp(s, "all", 3)) {
       *n = 0;
-      for (int k = 0; k < ENGINE_COUNT; k++) {
+      for (int k = 0; k <= ENGINE_HLS; k++) {
 #if !POPSHIFT_LLVM
         if (k == ENGINE_JIT) continue;
 #endif
@@ -249,7 +262,7 @@ bool engines_of(Cmd *c, EngineKind deflt, EngineKind out[ENGINE_COUNT], int *n) 
     int k = 0;
     while (k < ENGINE_COUNT && (strlen(engine_names[k]) != len || strncmp(s, engine_names[k], len))) k++;
     if (k == ENGINE_COUNT || *n == ENGINE_COUNT)
-      return diag(c->ctx, E0701, NULL, "--engine takes eval, nest, c, jit, hls or all, not '%s'", cmd_get(c, FLAG_engine));
+      return diag(c->ctx, E0701, NULL, "--engine takes eval, nest, c, c@O0, c@O2, c@clang, jit, hls or all, not '%s'", cmd_get(c, FLAG_engine));
     out[(*n)++] = (EngineKind)k;
     s += len + (s[len] == ',');
   }

@@ -4,8 +4,10 @@
 
 #include "tools/cmd.h"
 
-typedef enum EngineKind { ENGINE_EVAL, ENGINE_NEST, ENGINE_C, ENGINE_JIT, ENGINE_HLS, ENGINE_COUNT } EngineKind;
+/* c is $CC (or cc) at -O3; c@O0, c@O2 and c@clang are the same C by other compilers. */
+typedef enum EngineKind { ENGINE_EVAL, ENGINE_NEST, ENGINE_C, ENGINE_JIT, ENGINE_HLS, ENGINE_C_O0, ENGINE_C_O2, ENGINE_C_CLANG, ENGINE_COUNT } EngineKind;
 extern const char *const engine_names[ENGINE_COUNT];
+bool engine_here(EngineKind); /* false for c@clang where clang is not in PATH */
 
 typedef struct Engine Engine;
 /* The graph is copied. NULL with a diagnostic: E0307 where the engine is not built in. */
@@ -17,7 +19,7 @@ Engine *engine_for(Ctx *, EngineKind, const State *, const PassOptions *);
 /* ins: of the graph's arg types. outs: new tensors, freed by the caller. */
 bool engine_run(Engine *, Tensor *const *ins, Tensor **outs);
 void engine_free(Engine *);
-/* --engine: a list of kinds; `all` is every one that is built in. Default where not given. */
+/* --engine: a list of kinds; `all` is eval, nest, c, jit, hls as far as they are built in. Default where not given. */
 bool engines_of(Cmd *, EngineKind deflt, EngineKind out[ENGINE_COUNT], int *n);
 
 #endif

@@ -75,12 +75,12 @@ static bool binds_of(Cmd *c, ImportOptions *o, const InputBind *more, int n_more
   return true;
 }
 
-static bool load(Cmd *c, const char *path, int64_t batch, const InputBind *given, int n_given, Model *m) {
+static bool load_as(Cmd *c, const char *path, ImportOptions o, const InputBind *given, int n_given, Model *m) {
   memset(m, 0, sizeof *m);
   m->path = path;
   char *bytes;
   size_t n;
-  ImportOptions o = {.batch = batch, .external_root = cmd_get(c, FLAG_external)};
+  o.external_root = cmd_get(c, FLAG_external);
   if (!dims_of(c, &o) || !shapes_of(c, &o, given, n_given) || !binds_of(c, &o, given, n_given)) return false;
   if (!file_read(c->ctx, path, &bytes, &n)) return false;
   sha256(bytes, n, m->sha);
@@ -94,6 +94,25 @@ static bool load(Cmd *c, const char *path, int64_t batch, const InputBind *given
   if (!m->is_onnx && (o.n_dims || o.n_shapes > n_given || o.n_binds > n_given))
     return diag(c->ctx, E0701, NULL, "--dim, --shape and --bind apply to ONNX models");
   return m->s.graph || m->s.program;
+}
+
+static bool load(Cmd *c, const char *path, int64_t batch, const InputBind *given, int n_given, Model *m) {
+  return load_as(c, path, (ImportOptions){.batch = batch}, given, n_given, m);
+}
+
+typedef struct Exposed { bool (*also)(void *, const char *); void *user; int n; } Exposed;
+static bool exposed(void *user, const char *value) {
+  Exposed *e = user;
+  bool yes = e->also(e->user, value);
+  e->n += yes;
+  return yes;
+}
+
+bool model_load_exposed(Cmd *c, const char *path, bool (*also)(void *, const char *), void *user, Model *m) {
+  Exposed e = {also, user, 0};
+  if (!load_as(c, path, (ImportOptions){.batch = 1, .also = exposed, .also_user = &e}, NULL, 0, m)) return false;
+  m->n_outs = (m->s.graph ? m->s.graph->n_outs : 0) - e.n;
+  return true;
 }
 
 bool model_load_as(Cmd *c, const char *path, const InputBind *given, int n, Model *m) { return load(c, path, 1, given, n, m); }
@@ -172,6 +191,11 @@ static bool skips_of(Cmd *c, PassOptions *o) {
       const char *name = arena_strndup(c->ctx->own, s, n);
       int p = pass_find(name);
       if (p < 0) return diag(c->ctx, E0701, NULL, "--skip: no pass '%s' (`popshift list passes`)", name);
+      if (!pass_optional((PassId)p)) {
+        diag(c->ctx, E0701, NULL, "--skip: pass %s is needed", name);
+        diag_hint(c->ctx, "what may be left out gives nothing that others need: see `popshift list passes`");
+        return false;
+      }
       o->skip |= 1u << p;
       s += n + (s[n] == ',');
     }

@@ -18,8 +18,8 @@ static void list_passes(Ctx *c, json_t *rows) {
   for (int i = 0; i < PASS_COUNT; i++) {
     const PassInfo *p = &pass_info[i];
     const char *level = p->level == LEVEL_GRAPH ? "graph" : p->level == LEVEL_LOWER ? "lower" : "program";
-    row(rows, json_pack("{s:s s:s s:s}", "name", p->name, "level", level, "what", p->what),
-        arena_printf(c->own, "%-11s %-8s %s", p->name, level, p->what));
+    row(rows, json_pack("{s:s s:s s:b s:s}", "name", p->name, "level", level, "optional", pass_optional((PassId)i), "what", p->what),
+        arena_printf(c->own, "%-11s %-8s %-8s %s", p->name, level, pass_optional((PassId)i) ? "optional" : "", p->what));
   }
 }
 static void list_targets(Ctx *c, json_t *rows) {

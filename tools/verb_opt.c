@@ -1,10 +1,13 @@
 /* opt: runs passes and shows the state between them. Every dump is a model that any verb reads. */
 #include "tools/cmd.h"
+#include "tools/diff.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
-typedef struct Dumper { Cmd *c; const PassOptions *opt; const char *dir; int n; bool failed; } Dumper;
+typedef struct Dumper { Cmd *c; const PassOptions *opt; const char *dir; int n; bool failed; Str was; } Dumper; /* was: the state before the pass, for --diff */
 
 static bool state_text(Ctx *ctx, const Graph *g, const Program *p, const char *path, const char *banner) {
   Str s = {.ctx = ctx};
@@ -18,6 +21,21 @@ static bool state_text(Ctx *ctx, const Graph *g, const Program *p, const char *p
   }
   str_free(&s);
   return ok;
+}
+
+/* --diff: what the pass changed, or one line. */
+static void print_diff(Dumper *d, PassId p, const Graph *g, const Program *prog) {
+  enum { CONTEXT = 1, WIDTH = 150 };
+  const char *none = getenv("NO_COLOR");
+  Ctx *ctx = d->c->ctx;
+  Str now = {.ctx = ctx}, out = {.ctx = ctx};
+  if (g) graph_print(&now, g);
+  else program_print(&now, prog);
+  bool lowered = pass_info[p].level == LEVEL_LOWER; /* another language: nothing to match */
+  bool changed = !lowered && text_diff(&out, ctx, d->was.p, now.p, CONTEXT, WIDTH, isatty(STDOUT_FILENO) && !(none && *none));
+  printf("; %s %s%s\n%s", changed || lowered ? "after" : "unchanged by", pass_info[p].name, lowered ? ": the program" : "", lowered ? now.p : changed ? out.p : "");
+  str_free(&now);
+  str_free(&out);
 }
 
 static bool names_pass(const Cmd *c, FlagId f, PassId p) {
@@ -37,6 +55,14 @@ static void dump(void *user, PassId p, bool after, const Graph *g, const Program
   Dumper *d = user;
   if (after && (p == PASS_recognize || p == PASS_select) && cmd_has(d->c, FLAG_explain)) explain(d, p, g);
   bool want = after ? cmd_has(d->c, FLAG_print_after_all) || names_pass(d->c, FLAG_print_after, p) : names_pass(d->c, FLAG_print_before, p);
+  if (cmd_has(d->c, FLAG_diff)) {
+    bool wanted = cmd_has(d->c, FLAG_print_after_all) || names_pass(d->c, FLAG_print_after, p);
+    if (after && wanted) print_diff(d, p, g, prog);
+    str_free(&d->was);
+    d->was = (Str){.ctx = d->c->ctx};
+    if (!after && wanted) g ? graph_print(&d->was, g) : program_print(&d->was, prog);
+    return;
+  }
   if (!want || d->failed) return;
   Arena *a = d->c->ctx->own;
   const char *banner = arena_printf(a, "%s %s", after ? "after" : "before", pass_info[p].name);
@@ -78,12 +104,16 @@ int verb_opt(Cmd *c) {
   if (!path || n < 0 || n_stop < 0 || passes_of(c, FLAG_print_before, checked, 64) < 0 || passes_of(c, FLAG_print_after, checked, 64) < 0 ||
       !model_pass_options(c, &o))
     return EXIT_USAGE;
+  if (cmd_has(c, FLAG_diff) && !cmd_has(c, FLAG_print_after_all) && !cmd_has(c, FLAG_print_after)) {
+    diag(c->ctx, E0701, NULL, "--diff goes with --print-after-all or --print-after PASS");
+    return EXIT_USAGE;
+  }
   bool dumps = cmd_has(c, FLAG_print_after_all) || cmd_has(c, FLAG_print_after) || cmd_has(c, FLAG_print_before);
   if (out && *out && out[strlen(out) - 1] == '/' && mkdir(out, 0777) && stat(out, &st)) {
     diag(c->ctx, E0502, &(Loc){.file = out, .line = -1, .node = -1}, "cannot make the folder");
     return EXIT_IO;
   }
-  if (out && !stat(out, &st) && S_ISDIR(st.st_mode)) { d.dir = out; out = NULL; }
+  if (out && !stat(out, &st) && S_ISDIR(st.st_mode) && !cmd_has(c, FLAG_diff)) { d.dir = out; out = NULL; }
   o.dump = dump;
   o.dump_user = &d;
   o.hls = cmd_has(c, FLAG_hls);

@@ -1,5 +1,6 @@
 /* verify: eval against stored results, every other engine against eval, on one model or a tree of them. */
 #include "tools/ends.h"
+#include "tools/bisect.h"
 #include "tools/report.h"
 
 #include <dirent.h>
@@ -22,7 +23,7 @@ typedef struct Job {
   int n_kind;
   double rtol, atol;
   int64_t n_random;
-  bool verbose;
+  bool verbose, each_pass;
 } Job;
 
 /* One set of inputs with the results that somebody stored (NULL: none). */
@@ -80,13 +81,6 @@ static bool random_set(Job *j, int k, const Graph *g, Vectors *v) {
   return true;
 }
 
-/* The scale of the quantization that an output ends in, 0 where it ends in none: its step. */
-static double step_of(const Node *n) {
-  double s = 0;
-  while (n->op == OP_RESHAPE || n->op == OP_VIEW) n = n->in[0];
-  return n->op == OP_DEQUANT && node_uniform(n->in[1], &s) ? fabs(s) : 0;
-}
-
 /* eval against a stored result. Codes, and floats that end in a quantization, may be one step off where a float sum of
  * another order falls on the other side of a rounding; reported, not silent. */
 static bool check_stored(Job *j, const Graph *g, const Vectors *v, Tensor *const *got, Str *say) {
@@ -117,9 +111,7 @@ static bool check_engine(Job *j, const Graph *g, const Vectors *v, const Ends *e
   Tensor **got = NEWN(j->ctx->own, Tensor *, g->n_outs + 1);
   if (!ends_run(j->ctx, ends, e, v->in, got)) return false;
   for (int o = 0; o < g->n_outs; o++) {
-    int64_t first;
-    double worst;
-    int64_t bad = tensor_diff(got[o], want[o], 0, 0, &first, &worst);
+    int64_t first, bad = bits_differ(got[o], want[o], &first);
     if (bad)
       return diag(j->ctx, E0601, NULL, "%s: output '%s' of engine %s differs from eval in %" PRId64 " of %" PRId64 " elements, first at %" PRId64
                   ": %.9g, eval %.9g", v->name, g->outs[o].name, engine_names[k], bad, got[o]->n, first, tensor_f(got[o], first), tensor_f(want[o], first));
@@ -142,7 +134,22 @@ static bool report_raw(Job *j, const Graph *raw, const Vectors *v, Tensor *const
   return true;
 }
 
+/* --each-pass: the native pipeline, and that of hls where it is one of the engines. */
+static bool check_passes(Job *j, Graph *g, const Vectors *sets, int n_sets, Str *say) {
+  Tensor *const **in = NEWN(j->ctx->own, Tensor *const *, n_sets + 1);
+  bool hls = false, ok = true;
+  for (int s = 0; s < n_sets; s++) in[s] = sets[s].in;
+  for (int k = 0; k < j->n_kind; k++) hls = hls || j->kind[k] == ENGINE_HLS;
+  for (int h = 0; ok && h <= hls; h++) {
+    PassOptions o = j->opt;
+    o.hls = h;
+    ok = passes_compared(j->ctx, g, in, n_sets, &o, say);
+  }
+  return ok;
+}
+
 static bool verify_sets(Job *j, Graph *g, const Vectors *sets, int n_sets, Str *say) {
+  if (j->each_pass && !check_passes(j, g, sets, n_sets, say)) return false;
   Engine *eval = engine_new(j->ctx, ENGINE_EVAL, g, &j->opt), *e[ENGINE_COUNT] = {0};
   Model ported = {.s.graph = graph_copy(g)}; /* what engines run: with the ends that flags ask for */
   Ends ends;
@@ -154,7 +161,10 @@ static bool verify_sets(Job *j, Graph *g, const Vectors *sets, int n_sets, Str *
     ok = engine_run(eval, sets[s].in, want) && check_stored(j, g, &sets[s], want, say);
     if (ok && !(g->props & P_RECOGNIZED)) ok = report_raw(j, g, &sets[s], want, say);
     for (int k = 0; ok && k < j->n_kind; k++)
-      if (e[k]) ok = check_engine(j, g, &sets[s], &ends, j->kind[k], e[k], want);
+      if (e[k] && !check_engine(j, g, &sets[s], &ends, j->kind[k], e[k], want)) {
+        ok = false;
+        if (cmd_has(j->c, FLAG_bisect)) bisect_engine(j->c, j->kind[k], g, sets[s].in, &j->opt);
+      }
     for (int o = 0; ok && o < g->n_outs; o++) tensor_free(want[o]);
   }
   for (int k = 0; k < j->n_kind; k++) engine_free(e[k]);
@@ -208,6 +218,13 @@ static bool verify_set(Job *j, const char *path, const char *dir, const char *la
   for (int k = 0; k < n_sets; k++)
     if (dir ? !read_set(j, dir, label, g, &sets[k]) : !random_set(j, k, g, &sets[k])) return false;
   bool ok = verify_sets(j, g, sets, n_sets, say);
+  if (dir && cmd_has(j->c, FLAG_bisect) && m.is_onnx) {
+    Str first = {.ctx = j->ctx};
+    if (!bisect_stored(j->c, path, dir, sets[0].in, &j->opt, j->rtol, j->atol, &first)) ok = false;
+    else if (ok) str_put(say, first.p);
+    else diag_note(j->ctx, "%s", first.p + 2);
+    str_free(&first);
+  }
   graph_free(g);
   return ok;
 }
@@ -336,6 +353,13 @@ static int verify_suite(Job *j, const char *root) {
   return *j->ctx->cancel ? EXIT_INTERRUPTED : t.failed ? EXIT_MISMATCH : EXIT_OK;
 }
 
+/* `all` of one model: the generated C by every compiler that is here. A suite is compiled once. */
+static void all_compilers(Job *j) {
+  for (int k = ENGINE_HLS + 1; k < ENGINE_COUNT; k++)
+    if (engine_here((EngineKind)k)) j->kind[j->n_kind++] = (EngineKind)k;
+    else diag_warn(j->ctx, E0801, NULL, "engine %s is left out: its compiler is not here", engine_names[k]);
+}
+
 int verb_verify(Cmd *c) {
   Job j = {.c = c, .ctx = c->ctx, .verbose = cmd_has(c, FLAG_verbose)};
   const char *suite = cmd_get(c, FLAG_suite), *against = cmd_get(c, FLAG_against);
@@ -343,7 +367,7 @@ int verb_verify(Cmd *c) {
   if (!model_pass_options(c, &j.opt) || !engines_of(c, ENGINE_EVAL, j.kind, &j.n_kind) || !cmd_int(c, FLAG_inputs, 0, 0, 10000, &j.n_random) ||
       !cmd_double(c, FLAG_rtol, 1e-3, 0, &j.rtol) || !cmd_double(c, FLAG_atol, 1e-5, 0, &j.atol))
     return EXIT_USAGE;
-  j.opt.verify_each = cmd_has(c, FLAG_each_pass);
+  j.each_pass = cmd_has(c, FLAG_each_pass);
   if (suite) {
     if (c->n_args) { diag(c->ctx, E0701, NULL, "verify takes a model or --suite DIR, not both"); return EXIT_USAGE; }
     return verify_suite(&j, suite);
@@ -351,6 +375,7 @@ int verb_verify(Cmd *c) {
   const char *path = cmd_model(c);
   if (!path) return EXIT_USAGE;
   if (!cmd_has(c, FLAG_engine)) { c->flag[FLAG_engine].v = (const char *[]){"all"}; c->flag[FLAG_engine].n = 1; engines_of(c, ENGINE_EVAL, j.kind, &j.n_kind); }
+  if (strstr(cmd_get(c, FLAG_engine), "all")) all_compilers(&j);
   const char *slash = strrchr(path, '/');
   Str say = {.ctx = c->ctx};
   bool ok = verify_model(&j, path, against ? against : slash ? arena_strndup(c->ctx->own, path, (size_t)(slash - path)) : ".", against != NULL, j.n_random, &say);
