@@ -556,7 +556,9 @@ static bool import_graph(Import *im) {
   Names names = {.arena = im->arena};
   Scope top = {.names = &names, .prefix = "", .index = -1};
   const Onnx__GraphProto *p = im->m->p->graph;
-  return initializers(im, &top, p) && inputs(im, &top) && scope_import(im, &top, NULL, p->n_node, p->node) && outputs(im, &top);
+  if (!initializers(im, &top, p)) return false;
+  annotations_check(im->ctx, im->g->arena, im->g->file, im->m, &names);
+  return inputs(im, &top) && scope_import(im, &top, NULL, p->n_node, p->node) && outputs(im, &top);
 }
 
 Graph *onnx_import(Ctx *ctx, const char *file, const char *bytes, size_t n, const ImportOptions *opt) {

@@ -21,4 +21,8 @@ bool model_supported(const Model *);
 
 static inline const char *text_of(const char *s) { return s ? s : ""; }
 
+/* Warns where an initializer is not of the data type that the model claims for it (annotate.c). */
+struct Names;
+void annotations_check(Ctx *, Arena *, const char *file, const Model *, const struct Names *);
+
 #endif

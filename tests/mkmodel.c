@@ -324,6 +324,23 @@ static void alq(int bits) {
   fprintf(stderr, "signs %" PRId64 " alphas %" PRId64 " counts %" PRId64 "\n", (alq_signs + 7) / 8, alq_alphas / 8, (alq_counts + 7) / 8);
 }
 
+/* y = x . w, w annotated with a data type that its values 1, -1, 0.5, 1 break, or keep. */
+static void annotated(const char *datatype) {
+  Bytes g = {0}, a = {0}, e = {0};
+  const float w[4] = {1, -1, 0.5f, 1};
+  node(&g, "MatMul", "m", "x|w", "y", NULL);
+  text(&g, 2, "annotated");
+  tensor(&g, "w", 1, 2, (int64_t[]){2, 2}, w, sizeof w);
+  value_info(&g, 11, "x", 1, 2, (int64_t[]){1, 2});
+  value_info(&g, 12, "y", 1, 2, (int64_t[]){1, 2});
+  text(&e, 1, "finn_datatype");
+  text(&e, 2, datatype);
+  text(&a, 1, "w");
+  message(&a, 2, &e);
+  message(&g, 14, &a);
+  model(&g, "mkmodel", 13);
+}
+
 int main(int argc, char **argv) {
   const char *kind = argc > 1 ? argv[1] : "";
   if (!strcmp(kind, "tiny")) tiny(plain);
@@ -333,8 +350,9 @@ int main(int argc, char **argv) {
   else if (!strcmp(kind, "nested") && argc > 2) nested(atoi(argv[2]));
   else if (!strncmp(kind, "huge-", 5) && argc > 2) huge(kind, strtoll(argv[2], NULL, 10));
   else if (!strcmp(kind, "alq") && argc > 2) alq(atoi(argv[2]));
+  else if (!strcmp(kind, "annotated") && argc > 2) annotated(argv[2]);
   else if (!strcmp(kind, "unsupported")) unsupported();
   else if (!strcmp(kind, "wrong") && argc > 2) wrong(argv[2]);
-  else { fprintf(stderr, "usage: mkmodel tiny|nasty|clash|nested N|huge-input N|huge-constant N|huge-expand N|huge-resize N|alq BITS|unsupported|wrong WHAT\n"); return 2; }
+  else { fprintf(stderr, "usage: mkmodel tiny|nasty|clash|nested N|huge-input N|huge-constant N|huge-expand N|huge-resize N|alq BITS|annotated TYPE|unsupported|wrong WHAT\n"); return 2; }
   return ferror(stdout) ? 1 : 0;
 }
