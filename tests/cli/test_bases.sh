@@ -7,13 +7,15 @@ within() { # FILE: read-only data less the biases, against 1.05 times the three
     fail "$1: more than 1.05 times"
 }
 for act in 0 2 8; do
+  [ "$HOSTILE" = 1 ] && [ $act != 2 ] && continue
   "$MKMODEL" alq $act >alq.onnx 2>sizes || fail "mkmodel alq $act"
   engines=nest,c,jit
   [ $act = 2 ] && engines=all
+  [ "$HOSTILE" = 1 ] && engines=nest
   expect 0 "$POPSHIFT" verify alq.onnx --engine $engines --inputs 1
   says out '1 passed, 0 failed, 0 skipped'
-  expect 0 "$POPSHIFT" verify alq.onnx --engine nest,c,jit --inputs 1 --force bitserial
   [ "$HOSTILE" = 1 ] && continue
+  expect 0 "$POPSHIFT" verify alq.onnx --engine nest,c,jit --inputs 1 --force bitserial
   expect 0 "$POPSHIFT" compile alq.onnx -o alq.c
   expect 0 "${CC:-cc}" -O2 -c alq.c -o alq_c.o
   within alq_c.o
