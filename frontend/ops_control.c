@@ -154,20 +154,21 @@ bool op_if(OpCall *c) {
   Node *cond = ox_fold(c, c->in[0]);
   Node **out[2];
   if (!cond) return false;
+  if (node_is_const(cond) && cond->a.value->n != 1) return ox_fail(c, E0207, "the condition has %lld elements", (long long)cond->a.value->n);
   for (int k = 0; k < 2; k++) {
-    const Onnx__GraphProto *b = body_of(c, k ? "then_branch" : "else_branch");
-    if (node_is_const(cond) && (cond->a.value->n != 1 || (tensor_i(cond->a.value, 0) != 0) != (k == 1))) continue;
+    const Onnx__GraphProto *b = body_of(c, k == 0 ? "then_branch" : "else_branch");
+    if (node_is_const(cond) && (tensor_i(cond->a.value, 0) != 0) != (k == 0)) continue;
     if ((int)b->n_output < c->n_out) return ox_fail(c, E0205, "a branch has %zu outputs", b->n_output);
     out[k] = NEWN(c->g->arena, Node *, b->n_output + 1);
     Body *body = ox_body(c, b, 0);
     if (!body || !ox_body_step(c, body, -1, NULL, out[k])) return false;
   }
   for (int o = 0; o < c->n_out; o++) {
-    if (node_is_const(cond)) { c->out[o] = out[cond->a.value->n == 1 && tensor_i(cond->a.value, 0)][o]; continue; }
+    if (node_is_const(cond)) { c->out[o] = out[tensor_i(cond->a.value, 0) ? 0 : 1][o]; continue; }
     const Type *a = &out[0][o]->t, *b = &out[1][o]->t;
     if (!type_eq(a, b)) return ox_fail(c, E0305, "the condition must be constant: the branches give values of different types");
     if (!ox_static(c, cond)) return false;
-    c->out[o] = ox_map3(c, S_SELECT, ox_reshape(c, cond, 0, NULL), out[1][o], out[0][o]);
+    c->out[o] = ox_map3(c, S_SELECT, ox_reshape(c, cond, 0, NULL), out[0][o], out[1][o]);
     if (!c->out[o]) return false;
   }
   return true;

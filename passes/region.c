@@ -84,28 +84,24 @@ static void walk(Walk *w, const Node *top) {
   w->ok = w->ok && w->n_leaf > 0;
 }
 
-/* Position of the axis along which a constant operand of n varies; false where it varies along two. rows of thresholds, requant. */
-static bool operand_axis(const Node *n, int k, int *axis, int64_t *rows) {
+/* Dimensions along which a constant operand of n varies; for thresholds and requant that of their rows. False where one is unknown. */
+static bool operand_axes(const Node *n, int k, uint32_t *axes) {
   const Tensor *t = n->in[k]->a.value;
-  int own = -1;
-  if (n->op == OP_THRESHOLDS || n->op == OP_REQUANT) {
-    if (t->t.rank == 0 || t->t.d[0].n == 1) return true;
-    own = n->a.axis;
-  } else {
-    uint32_t set = const_varies(t, n->t.rank);
-    if (set == 0) return t->n > 0;
-    if (set & (set - 1)) return false;
-    own = __builtin_ctz(set);
-  }
-  if (*axis >= 0 && *axis != own) return false;
-  *axis = own;
-  *rows = n->t.d[own].n;
-  return !n->t.d[own].sym;
+  uint32_t set = 0;
+  if (n->op != OP_THRESHOLDS && n->op != OP_REQUANT) {
+    set = const_varies(t, n->t.rank);
+    if (t->n == 0) return false;
+  } else if (t->t.rank > 0 && t->t.d[0].n != 1) set = 1u << n->a.axis;
+  for (int i = 0; i < n->t.rank; i++)
+    if (set >> i & 1 && n->t.d[i].sym) return false;
+  *axes |= set;
+  return true;
 }
 
-static bool region_make(Walk *w, Region *r) {
-  int axis = -1;
-  *r = (Region){.base = w->leaf[0], .first = w->n_leaf, .rows = 1, .row = -1};
+/* positions: constants may vary along several dimensions, rows are then all their positions. */
+static bool region_make(Walk *w, bool positions, Region *r) {
+  const Node *top = w->found.p[0];
+  *r = (Region){.base = w->leaf[0], .first = w->n_leaf, .rows = 1, .row = -1, .arena = w->a};
   r->n = w->found.n + r->first;
   r->step = NEWN(w->a, RegionStep, r->n);
   r->k = arena_alloc(w->a, sizeof *r->k * (size_t)r->n);
@@ -124,10 +120,16 @@ static bool region_make(Walk *w, Region *r) {
       s->in[k] = -1;
       for (int j = 0; j < i; j++)
         if (s->n->in[k] == r->step[j].n) s->in[k] = j;
-      if (s->in[k] < 0 && !operand_axis(s->n, k, &axis, &r->rows)) return false;
+      if (s->in[k] < 0 && !operand_axes(s->n, k, &r->axes)) return false;
     }
   }
-  r->axis = axis < 0 ? 0 : axis;
+  bool several = r->axes & (r->axes - 1);
+  if (several && !positions) return false;
+  for (int i = 0; i < top->t.rank; i++)
+    if (r->axes >> i & 1 && !mul_ok(r->rows, top->t.d[i].n, &r->rows)) return false;
+  for (int i = r->first; several && i < r->n; i++)
+    if (r->step[i].n->op == OP_THRESHOLDS || r->step[i].n->op == OP_REQUANT) return false;
+  r->axis = r->axes ? __builtin_ctz(r->axes) : 0;
   return true;
 }
 
@@ -135,14 +137,26 @@ bool region_find(Arena *a, const Node *top, const Node *base, Region *r) {
   Walk w = {.a = a, .stop = base, .above = top->id, .most = 1, .ok = true};
   if (!is_step(top)) return false;
   walk(&w, top);
-  return w.ok && region_make(&w, r);
+  return w.ok && region_make(&w, false, r);
+}
+
+bool region_find_positions(Arena *a, const Node *top, Region *r) {
+  Walk w = {.a = a, .above = top->id, .most = 1, .ok = true};
+  if (!is_step(top)) return false;
+  walk(&w, top);
+  return w.ok && region_make(&w, true, r);
 }
 
 bool region_find_leaves(Arena *a, const Node *top, Region *r) {
   Walk w = {.a = a, .above = top->id, .most = LEAVES_MAX, .ok = true};
   if (!is_step(top)) return false;
   walk(&w, top);
-  return w.ok && region_make(&w, r);
+  for (int d = 0; w.ok && d < top->t.rank; d++) { /* the leaves alone have the top's shape */
+    bool full = false;
+    for (int i = 0; i < w.n_leaf; i++) full = full || dim_eq(w.leaf[i]->t.d[d], top->t.d[d]);
+    w.ok = full;
+  }
+  return w.ok && region_make(&w, false, r);
 }
 
 bool region_extend(Arena *a, const Region *r, const int *uses, Region *higher) {
@@ -154,7 +168,7 @@ bool region_extend(Arena *a, const Region *r, const int *uses, Region *higher) {
     for (int k = 0; k < r->step[i].n->n_in; k++) inside += r->step[i].n->in[k] == r->base;
   if (uses[r->base->id] != inside) return false;
   walk(&w, top);
-  return w.ok && region_make(&w, higher);
+  return w.ok && region_make(&w, false, higher);
 }
 
 static Val tensor_val(const Tensor *t, int64_t i) {
@@ -165,8 +179,13 @@ static Val tensor_val(const Tensor *t, int64_t i) {
 }
 
 static void load_row(Region *r, int64_t row) {
-  int64_t idx[MAX_RANK] = {0};
-  idx[r->axis] = r->rows > 1 ? row : 0;
+  const Node *top = r->step[r->n - 1].n;
+  int64_t idx[MAX_RANK] = {0}, left = row;
+  for (int d = top->t.rank - 1; d >= 0; d--) {
+    if (!(r->axes >> d & 1)) continue;
+    idx[d] = left % top->t.d[d].n;
+    left /= top->t.d[d].n;
+  }
   for (int i = r->first; i < r->n; i++) {
     const Node *n = r->step[i].n;
     if (n->op == OP_THRESHOLDS || n->op == OP_REQUANT) continue;
@@ -174,6 +193,14 @@ static void load_row(Region *r, int64_t row) {
       if (r->step[i].in[k] < 0) r->k[i][k] = tensor_val(n->in[k]->a.value, bcast_index(&n->in[k]->t, n->t.rank, idx));
   }
   r->row = row;
+}
+
+bool region_alike(Region *r, int64_t row, int64_t other) {
+  Val (*k)[3] = arena_alloc(r->arena, sizeof *k * (size_t)r->n);
+  load_row(r, row);
+  memcpy(k, r->k, sizeof *k * (size_t)r->n);
+  load_row(r, other);
+  return !memcmp(k, r->k, sizeof *k * (size_t)r->n);
 }
 
 static int64_t row_of(const Tensor *t, int64_t row) { return t->n == 1 || t->t.d[0].n == 1 ? 0 : row; }

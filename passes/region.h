@@ -18,14 +18,19 @@ typedef struct Region {
   int first;             /* the number of leaves */
   RegionStep *step;
   int n;
-  int axis;              /* constants vary along this dimension of the top; 0 where rows is 1 */
-  int64_t rows;          /* different functions: 1, or the extent of axis */
+  uint32_t axes;         /* constants vary along these dimensions of the top */
+  int axis;              /* the only one; 0 where rows is 1 */
+  int64_t rows;          /* different functions: 1, or the extent of axis; of region_find_positions: row-major positions along axes */
+  Arena *arena;
   int64_t row;           /* whose constants are loaded, -1: none */
   Val (*k)[3], *v;       /* constants of the row; values of the last evaluation */
 } Region;
 
 /* The region between base and top; with base NULL, up to the nearest single code value. False where there is none. */
 bool region_find(Arena *, const Node *top, const Node *base, Region *);
+/* The same where constants may vary along several dimensions; and whether two of its rows have the same constants, bit by bit. */
+bool region_find_positions(Arena *, const Node *top, Region *);
+bool region_alike(Region *, int64_t row, int64_t other);
 /* The same from one code value higher up: r's base joins the region. `uses` counts those of each node; every use of a code
  * value that joins must lie inside the region. */
 bool region_extend(Arena *, const Region *r, const int *uses, Region *higher);

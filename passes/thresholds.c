@@ -3,6 +3,7 @@
  * can have, so every rounding, tie, negative gain and dead channel is kept:
  *   region     quant <- steps <- code (region.h); higher codes are tried first: a quant in between joins where nobody else reads it
  *   staircase  where every step is provably monotone, its levels are found by bisection; where not, the range is scanned
+ *   positions  where constants vary along several dimensions (averages at borders), a table for each different function
  *   result     thresholds (up to 15 levels); a requant line that meets every level exactly; a table; else thresholds
  * A function of two small codes (a residual addition, a gate) becomes levels of their weighted sum or product, or a table of all pairs
  * (pairs.c); one of a sum of more, or larger, integers becomes levels of the weighted sum (sums.c). */
@@ -123,6 +124,32 @@ static void certify(Work *w, const Plan *p, Node *y) {
   y->a.certified = certificate_add(w->certificate, w->ranges, &p->r, &form);
 }
 
+/* A function that differs from position to position (averages at borders): a table for each different one, its place added to x. */
+static Node *position_table(Rewrite *rw, Arena *a, Ranges *ranges, const Node *top) {
+  enum { POSITIONS = 1 << 12, CLASSES = 64 };
+  Graph *g = rw->g;
+  Region r;
+  int64_t lo, hi, first[CLASSES], n = 0, dims[MAX_RANK];
+  if (!region_find_positions(a, top, &r) || r.rows > POSITIONS || !range_hull(ranges, r.base, &lo, &hi) || hi - lo >= TABLE_RANGE) return NULL;
+  for (int i = 0; i < top->t.rank; i++) dims[i] = r.axes >> i & 1 ? top->t.d[i].n : 1;
+  int64_t range = hi - lo + 1, size;
+  Type t = type_make(I32, top->t.rank, dims);
+  Tensor *place = tensor_new(g->ctx, &t);
+  for (int64_t i = 0; place && i < r.rows; i++) {
+    int64_t k = 0;
+    while (k < n && !region_alike(&r, first[k], i)) k++;
+    if (k == CLASSES) return NULL;
+    if (k == n) first[n++] = i;
+    tensor_set_i(place, i, k * range - lo);
+  }
+  if (!place || (size = n * range) > TABLE_MAX) return NULL;
+  t = type_make(top->t.e, 1, &size);
+  Tensor *table = tensor_new(g->ctx, &t);
+  for (int64_t i = 0; table && i < size; i++) tensor_set_i(table, i, region_eval(&r, first[i / range], (Val){.i = lo + i % range}).i);
+  if (!table) return NULL;
+  return node_gather(g, node_const(g, table), node_map2(g, S_ADD, node_cast(g, rw->map[r.base->id], I32), node_const(g, place)), 0);
+}
+
 static bool is_top(const Node *n) {
   Elem e = n->t.e;
   if (n->t.rank == 0 || (e.kind == EK_BASES && e.bits > 1) || e.kind == EK_BOOL) return false;
@@ -150,6 +177,7 @@ static Node *thresholds_rule(Rewrite *rw, const Node *old, Node *const *in) {
   for (int cheap = 1; cheap >= 0 && !y; cheap--)
     for (int i = n - 1; i >= 0 && !y; i--)
       if ((y = emit(rw->g, scratch, w->ranges, &plan[i], rw->map[plan[i].r.base->id], cheap))) certify(w, &plan[i], y);
+  if (!y && n == 0) y = position_table(rw, scratch, w->ranges, old);
   if (!y && n == 0) y = pair_levels(rw, scratch, w->ranges, old, w->certificate);
   arena_free(scratch);
   if (y) rw->changes++;
