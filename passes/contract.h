@@ -23,6 +23,15 @@ typedef struct BitPlan {
 /* False with a reason where the contraction cannot be bit-serial. */
 bool bitserial_plan(const Node *, const Target *, BitPlan *, const char **why);
 
+/* candidates.c: a way of computing contractions that multiply. KERNEL_AUTO has no row. */
+typedef struct Candidate {
+  bool (*possible)(const Node *, const PassOptions *, const char **why); /* false with a reason */
+  double (*cost)(const Node *, const Target *);                          /* cycles, where it is possible */
+  void (*note)(Str *, const Node *, const PassOptions *);                /* more for --explain; or NULL */
+} Candidate;
+extern const Candidate candidates[KERNEL_COUNT];
+double contract_macs(const Node *); /* products of a contraction */
+
 /* layout_dense.c: the contraction with its operands laid out anew; NULL where nothing moves. */
 Node *layout_dense(Graph *, const Node *, Node *const *in);
 /* True where operand k of a view, reduce or contract is never outside along its dimension d. */

@@ -19,18 +19,35 @@ typedef enum PassId {
 typedef enum Keeps { KEEPS_BITS, KEEPS_CODES } Keeps;
 typedef enum Level { LEVEL_GRAPH, LEVEL_LOWER, LEVEL_PROGRAM } Level;
 
-/* What a machine is like: one row of targets.def. Costs are cycles of one scalar operation (0: free; select compares sums). */
+/* What a machine is like (docs/TARGETS.md): a file of passes/targets/, or a user's own. Costs are cycles (0: free; select compares sums). */
+typedef enum Cost {
+#define COST(key, required, deflt, what) COST_##key,
+#include "passes/costs.def"
+#undef COST
+  COST_COUNT
+} Cost;
 typedef struct Target {
-  const char *name, *what;
-  int word;               /* bits of a packed word: 32 or 64 */
-  double cost_mac;        /* int8 multiply-accumulate */
-  double cost_fmac;       /* float multiply-accumulate */
-  double cost_word;       /* load, and/xor, popcount, add of one word */
-  double cost_pack;       /* put one code into a word */
-  const char *triple, *cpu, *features; /* of objects, as LLVM names them; NULL: this machine, what compilers assume */
+  const char *name, *what;      /* name: letters, digits, '.', '_' and '-' */
+  int word;                     /* bits of a packed word: 32 or 64 */
+  const char *features;         /* gcc's and LLVM's names with commas between: "avx2,fma"; "": none */
+  const char *triple, *cpu;     /* as LLVM names them; NULL: this machine, what compilers assume */
+  const char *gcc;              /* flags for generated C; "": none */
+  double cost[COST_COUNT];      /* of instructions; negative: the machine has none */
+  /* of the kernels' steps (steps.def) */
+  double cost_mac;              /* int8 multiply-accumulate */
+  double cost_fmac;             /* float multiply-accumulate */
+  double cost_word;             /* load, and/xor, popcount, add of one word */
+  double cost_pack;             /* put one code into a word */
+  double cost_shift;            /* shift and add of one product with a power of two */
+  double cost_unpack;           /* take one weight of less than a byte out of its word */
 } Target;
-extern const Target targets[]; extern const int n_targets;
+extern const Target targets[]; extern const int n_targets; /* built in, by name */
 const Target *target_find(const char *name); /* NULL where unknown */
+bool target_has(const Target *, const char *feature);
+const char *target_arch(const Target *);     /* x86_64, aarch64, arm, riscv32, riscv64, another's name in its triple, or "": any */
+/* From a file `popshift: target/1`; lives as long as the context. NULL with E0704 or what reading a file gives. */
+Target *target_parse(Ctx *, const char *file, const char *text, size_t n);
+Target *target_read(Ctx *, const char *path);
 
 typedef struct Force { Kernel kernel; const char *layer; } Force; /* layer NULL: all contractions of codes */
 

@@ -89,29 +89,7 @@ bool bitserial_plan(const Node *n, const Target *t, BitPlan *p, const char **why
 
 /* Choice */
 
-typedef struct Choice { Kernel kernel; double cost_int, cost_bits; bool can_bits; const char *why; BitPlan plan; } Choice;
-
-static double count_of(const Type *t) {
-  int64_t n = 0;
-  type_count(t, &n);
-  return (double)n;
-}
-
-/* Costs in cycles. Bit-serial: words of all plane pairs for every output, packing of the activations, one more plane pass
- * per group of outputs where a sum of activations is needed. */
-static void costs(const Node *n, const PassOptions *opt, Choice *c) {
-  const Target *t = opt->target;
-  double macs = count_of(&n->t);
-  for (int j = 0; j < n->a.iters->n_red; j++) macs *= (double)n->a.iters->red[j].n;
-  bool is_float = elem_is_float(n->t.e) || elem_is_float(n->in[0]->t.e);
-  c->cost_int = macs * (is_float ? t->cost_fmac : t->cost_mac);
-  c->cost_bits = 0;
-  if (!c->can_bits) return;
-  int pa = c->plan.act.planes.n, pw = c->plan.weight.planes.n;
-  double per_output = (double)c->plan.words * pa;
-  c->cost_bits = count_of(&n->t) * per_output * pw * t->cost_word + count_of(&n->in[c->plan.act.operand]->t) * pa * t->cost_pack;
-  if (c->plan.sum) c->cost_bits += count_of(&n->t) * per_output * t->cost_word / 8; /* shared by at least 8 outputs */
-}
+typedef struct Choice { Kernel kernel; const char *why; } Choice;
 
 static const Force *forced(const Node *n, const PassOptions *opt) {
   const Force *all = NULL;
@@ -123,40 +101,48 @@ static const Force *forced(const Node *n, const PassOptions *opt) {
   return all;
 }
 
-/* False with E0308 where what is forced for this layer by name is impossible. */
+/* The cheapest of the candidates that are possible, the first of equals; without a target the first that is possible.
+ * False with E0308 where what is forced for this layer by name is impossible. */
 static bool decide(Ctx *ctx, const Node *n, const PassOptions *opt, Choice *c) {
-  bool is_float = elem_is_float(n->t.e) || elem_is_float(n->in[0]->t.e) || elem_is_float(n->in[1]->t.e);
-  *c = (Choice){.kernel = is_float ? KERNEL_FLOAT : KERNEL_INT, .why = is_float ? "floats" : "cheapest"};
-  c->can_bits = !opt->hls && opt->target && bitserial_plan(n, opt->target, &c->plan, &c->why);
-  if (opt->hls && !is_float) c->why = "HLS multiplies exact widths";
-  if (opt->target) costs(n, opt, c);
-  if (c->can_bits) {
-    c->kernel = c->cost_bits < c->cost_int ? KERNEL_BITSERIAL : KERNEL_INT;
-    c->why = "cheapest";
-  }
   const Force *f = forced(n, opt);
-  if (!f || f->kernel == KERNEL_AUTO) return true;
-  bool can = f->kernel == KERNEL_BITSERIAL ? c->can_bits : f->kernel == KERNEL_INT ? !is_float : is_float;
-  if (can) {
-    c->kernel = f->kernel;
-    c->why = "forced";
-    return true;
+  double least = 0;
+  *c = (Choice){.kernel = KERNEL_AUTO, .why = "cheapest"};
+  for (int k = KERNEL_AUTO + 1; k < KERNEL_COUNT; k++) {
+    const char *why;
+    bool can = candidates[k].possible(n, opt, &why);
+    if (f && (int)f->kernel == k && can) return *c = (Choice){f->kernel, "forced"}, true;
+    if (f && (int)f->kernel == k && f->layer)
+      return diag(ctx, E0308, &n->loc, "kernel %s is not possible here: %s", kernel_names[k], why);
+    if (!can) continue;
+    double cost = opt->target ? candidates[k].cost(n, opt->target) : 0;
+    if (c->kernel != KERNEL_AUTO && cost >= least) continue;
+    c->kernel = (Kernel)k;
+    least = cost;
   }
-  if (!f->layer) return true; /* all contractions that can */
-  return diag(ctx, E0308, &n->loc, "kernel %s is not possible here: %s", kernel_names[f->kernel],
-              f->kernel == KERNEL_FLOAT ? "operands are codes" : c->why);
+  return true;
 }
 
 static Node *select_rule(Rewrite *rw, const Node *n, Node *const *in) {
   const PassOptions *opt = rw->user;
-  Choice c;
+  Choice c = {.kernel = KERNEL_BITSERIAL}; /* of words already */
   if (n->op != OP_CONTRACT) return NULL;
-  c.kernel = KERNEL_BITSERIAL; /* of words already */
   if (n->a.scalar == S_MUL && !decide(rw->g->ctx, n, opt, &c)) return NULL;
   Attr a = n->a;
   a.kernel = c.kernel;
   rw->changes++;
   return node_new(rw->g, OP_CONTRACT, &n->t, n->n_in, in, &a, &n->loc);
+}
+
+static bool no_layer(Graph *g, Kernel k, const char *layer) {
+  const char **names = NEWN(g->ctx->own, const char *, g->n_nodes + 1);
+  int n = 0;
+  for (int i = 0; i < g->n_nodes; i++)
+    if (g->nodes[i]->op == OP_CONTRACT && g->nodes[i]->loc.name) names[n++] = g->nodes[i]->loc.name;
+  diag(g->ctx, E0308, NULL, "kernel %s is forced for \"%s\", but no such layer contracts", kernel_names[k], layer);
+  const char *near = nearest(layer, names, n);
+  if (near) diag_hint(g->ctx, "did you mean \"%s\"? --explain shows every layer", near);
+  else diag_hint(g->ctx, n ? "--explain shows every layer, \"%s\" is one" : "no layer that contracts has a name%s", n ? names[0] : "");
+  return false;
 }
 
 /* Layers that are forced by name must exist. */
@@ -166,7 +152,7 @@ static bool forces_exist(Graph *g, const PassOptions *opt) {
     bool found = !layer;
     for (int k = 0; k < g->n_nodes && !found; k++)
       found = g->nodes[k]->op == OP_CONTRACT && g->nodes[k]->loc.name && !strcmp(g->nodes[k]->loc.name, layer);
-    if (!found) return diag(g->ctx, E0308, NULL, "kernel %s is forced for \"%s\", but no such layer contracts", kernel_names[opt->force[i].kernel], layer);
+    if (!found) return no_layer(g, opt->force[i].kernel, layer);
   }
   return true;
 }
@@ -198,16 +184,20 @@ void explain_select(Str *s, const Graph *g, const PassOptions *opt) {
     type_print(s, g, &n->in[1]->t);
     str_put(s, " -> ");
     type_print(s, g, &n->t);
-    str_printf(s, ": %s (%s); ", kernel_names[c.kernel], c.why);
-    bool is_float = c.kernel == KERNEL_FLOAT;
-    str_printf(s, "%s ", kernel_names[is_float ? KERNEL_FLOAT : KERNEL_INT]);
-    put_cycles(s, c.cost_int);
-    str_put(s, " cycles");
-    if (c.can_bits) {
-      str_put(s, ", bitserial ");
-      put_cycles(s, c.cost_bits);
-      str_printf(s, " cycles (%d x %d planes of %lld words)", c.plan.act.planes.n, c.plan.weight.planes.n, (long long)c.plan.words);
+    str_printf(s, ": %s (%s)\n", kernel_names[c.kernel], c.why);
+    for (int k = KERNEL_AUTO + 1; k < KERNEL_COUNT; k++) {
+      const char *why;
+      str_printf(s, "  %c %-9s ", k == (int)c.kernel ? '*' : ' ', kernel_names[k]);
+      if (!candidates[k].possible(n, opt, &why)) {
+        str_printf(s, "impossible: %s\n", why);
+        continue;
+      }
+      if (opt->target) {
+        put_cycles(s, candidates[k].cost(n, opt->target));
+        str_put(s, " cycles");
+      }
+      if (candidates[k].note) candidates[k].note(s, n, opt);
+      str_put(s, "\n");
     }
-    str_put(s, "\n");
   }
 }

@@ -59,7 +59,9 @@ bool model_load_as(Cmd *, const char *path, const InputBind *, int n, Model *);
 typedef struct Ports { int n_in, n_out; const char **in_name, **out_name; Type *in, *out; } Ports;
 void model_ports(Cmd *, const Model *, Ports *);
 void model_free(Model *);
-bool model_pass_options(Cmd *, PassOptions *);   /* --target --force --skip */
+bool model_pass_options(Cmd *, PassOptions *);   /* --target (the first) --force --skip */
+/* target.c: what --target names, in its order; NULL with a diagnostic. */
+const Target *const *targets_of(Cmd *, int *n);
 Graph *graph_copy(Graph *);
 const char *ident_from_path(Cmd *, const char *path); /* base name without suffix as an identifier */
 

@@ -160,7 +160,7 @@ int main(int argc, const char **argv) {
     while (*p) if ((*p)->is_error) p = &(*p)->next; else *p = (*p)->next;
   }
   diag_print(c.ctx, stderr, isatty(2) && !getenv("NO_COLOR"));
-  if (rc == EXIT_OK) rc = diag_exit(c.ctx);
+  if (rc == EXIT_OK || (rc == EXIT_USAGE && diag_exit(c.ctx))) rc = diag_exit(c.ctx); /* a file that a flag names may be what is wrong */
   errno = 0;
   if (fflush(stdout) || ferror(stdout)) {
     if (rc == EXIT_OK) rc = EXIT_IO;

@@ -147,7 +147,12 @@ static bool forces_of(Cmd *c, PassOptions *o) {
     while (k > 0 && strcmp(kind, kernel_names[k])) k--;
     if (k == KERNEL_AUTO) {
       diag(c->ctx, E0701, NULL, "--force has no kind '%s'", kind);
-      diag_hint(c->ctx, "kinds are bitserial, int (int8) and float; KIND@LAYER takes the layer's name as `popshift inspect` shows it");
+      Str kinds = {.ctx = c->ctx};
+      for (int q = KERNEL_AUTO + 1; q < KERNEL_COUNT; q++) str_printf(&kinds, "%s%s", q == KERNEL_AUTO + 1 ? "" : q == KERNEL_COUNT - 1 ? " and " : ", ", kernel_names[q]);
+      const char *near = nearest(kind, kernel_names + 1, KERNEL_COUNT - 1);
+      if (near) diag_hint(c->ctx, "did you mean %s? kinds are %s", near, kinds.p);
+      else diag_hint(c->ctx, "kinds are %s; KIND@LAYER takes the layer's name as `popshift inspect` shows it", kinds.p);
+      str_free(&kinds);
       return false;
     }
     o->force[i] = (Force){(Kernel)k, at ? at + 1 : NULL};
@@ -175,18 +180,11 @@ static bool skips_of(Cmd *c, PassOptions *o) {
 
 bool model_pass_options(Cmd *c, PassOptions *o) {
   memset(o, 0, sizeof *o);
-  const char *name = cmd_get(c, FLAG_target);
-  if (!name) name = "c99";
-  if (strchr(name, ',')) return diag(c->ctx, E0306, NULL, "--target with several names is not available in this version");
-  o->target = target_find(name);
-  if (!o->target) {
-    const char **names = NEWN(c->ctx->own, const char *, n_targets);
-    for (int i = 0; i < n_targets; i++) names[i] = targets[i].name;
-    diag(c->ctx, E0701, NULL, "no target '%s'", name);
-    const char *near = nearest(name, names, n_targets);
-    if (near) diag_hint(c->ctx, "did you mean %s? `popshift list targets` shows all", near);
-    return false;
-  }
+  int n;
+  const Target *const *list = targets_of(c, &n);
+  if (!list) return false;
+  if (n > 1 && c->verb != VERB_compile) return diag(c->ctx, E0701, NULL, "--target takes one target here; several are for compile");
+  o->target = list[0];
   return forces_of(c, o) && skips_of(c, o);
 }
 

@@ -110,13 +110,26 @@ static bool emit_so(Job *j, const Str *obj) {
   return ok;
 }
 
+/* A target's features as LLVM writes them: +a,+b. */
+static const char *features_of(Job *j, const Target *t) {
+  Str s = {.ctx = j->c->ctx};
+  for (const char *f = t->features; *f;) {
+    size_t n = strcspn(f, ",");
+    str_printf(&s, "%s+%.*s", s.n ? "," : "", (int)n, f);
+    f += n + (f[n] == ',');
+  }
+  const char *text = s.n ? arena_strdup(j->c->ctx->own, s.p) : NULL;
+  str_free(&s);
+  return text;
+}
+
 static bool emit_llvm(Job *j) {
   static const struct { Emit e; LlvmKind kind; } kinds[] = {
     {EMIT_LL, LLVM_LL}, {EMIT_BC, LLVM_BC}, {EMIT_ASM, LLVM_ASM}, {EMIT_OBJ, LLVM_OBJ}, {EMIT_SO, LLVM_OBJ}};
   LlvmOptions o = {.triple = cmd_get(j->c, FLAG_triple), .cpu = cmd_get(j->c, FLAG_cpu), .features = cmd_get(j->c, FLAG_features), .opt = 3};
   if (!o.triple) { /* the target's machine; its features go with its processor */
     o.triple = j->opt.target->triple;
-    if (!o.cpu && !o.features) o.features = j->opt.target->features;
+    if (!o.cpu && !o.features) o.features = features_of(j, j->opt.target);
     if (!o.cpu) o.cpu = j->opt.target->cpu;
   }
   bool ok = true;

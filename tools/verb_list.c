@@ -23,9 +23,25 @@ static void list_passes(Ctx *c, json_t *rows) {
   }
 }
 static void list_targets(Ctx *c, json_t *rows) {
-  for (int i = 0; i < n_targets; i++)
-    row(rows, json_pack("{s:s s:i s:s}", "name", targets[i].name, "word", targets[i].word, "what", targets[i].what),
-        arena_printf(c->own, "%-20s %2d-bit words  %s", targets[i].name, targets[i].word, targets[i].what));
+  int wide = 0;
+  for (int i = 0; i < n_targets; i++) if ((int)strlen(targets[i].name) > wide) wide = (int)strlen(targets[i].name);
+  if (!rows) printf("%-*s  word  %s\n", wide, "name", "what; features");
+  for (int i = 0; i < n_targets; i++) {
+    const Target *t = &targets[i];
+    json_t *o = json_pack("{s:s s:i s:s s:s* s:s* s:s}", "name", t->name, "word", t->word, "what", t->what, "triple", t->triple, "cpu", t->cpu, "gcc", t->gcc);
+    json_t *features = json_array(), *cost = json_object(), *kernels = json_object();
+    for (const char *f = t->features; *f; f += strcspn(f, ",") + (f[strcspn(f, ",")] == ',')) json_array_append_new(features, json_stringn(f, strcspn(f, ",")));
+#define COST(key, required, deflt, text) json_object_set_new(cost, #key, t->cost[COST_##key] < 0 ? json_null() : json_real(t->cost[COST_##key]));
+#include "passes/costs.def"
+#undef COST
+#define STEP(key, field, text) json_object_set_new(kernels, #key, json_real(t->field));
+#include "passes/steps.def"
+#undef STEP
+    json_object_set_new(o, "features", features);
+    json_object_set_new(o, "cost", cost);
+    json_object_set_new(o, "kernels", kernels);
+    row(rows, o, arena_printf(c->own, "%-*s  %4d  %s%s%s", wide, t->name, t->word, t->what, *t->features ? "; " : "", t->features));
+  }
 }
 static void list_errors(Ctx *c, json_t *rows) {
   for (int i = 0; i < ERR_COUNT; i++)

@@ -3,7 +3,7 @@
 #ifndef POPSHIFT_TRAINER_RECIPE_H
 #define POPSHIFT_TRAINER_RECIPE_H
 
-#include "ir/base.h"
+#include "ir/doc.h"
 #include "trainer/optim.h"
 
 enum { RECIPE_FILES = 64, RECIPE_CHANNELS = 64, RECIPE_OPTIONS = 16, RECIPE_QUANT = 64, RECIPE_PHASES = 16 };
@@ -59,8 +59,6 @@ typedef struct Phase {
   int line;
 } Phase;
 
-typedef struct RecipeNode RecipeNode;
-
 typedef struct Recipe {
   Ctx *ctx;
   const char *file, *dir;        /* dir: the recipe's folder, where relative names start */
@@ -72,7 +70,7 @@ typedef struct Recipe {
   int n_quant;
   Phase phase[RECIPE_PHASES];
   int n_phase;
-  RecipeNode *root;              /* the text as a tree, for recipe_set */
+  Doc *root      ;              /* the text as a tree, for recipe_set */
 } Recipe;
 
 /* NULL with a diagnostic (E0703, or what reading a file gives). A recipe lives as long as the context. */

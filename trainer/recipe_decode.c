@@ -13,7 +13,7 @@ typedef struct Decoder {
 } Decoder;
 
 typedef struct Field Field;
-typedef bool Reader(Decoder *, const RecipeNode *, void *to, const Field *);
+typedef bool Reader(Decoder *, const Doc *, void *to, const Field *);
 struct Field {
   const char *key;
   Reader *read;
@@ -30,7 +30,7 @@ const QuantizerInfo quantizer_info[QUANTIZER_COUNT] = {
 #undef Q
 };
 
-static const Loc *at(Decoder *d, const RecipeNode *n) {
+static const Loc *at(Decoder *d, const Doc *n) {
   d->loc = LOC_NONE;
   d->loc.file = n->file;
   d->loc.line = n->line;
@@ -52,7 +52,7 @@ static void leave(Decoder *d, size_t was) {
   d->path.p[was] = 0;
 }
 
-static bool is_shape(Decoder *d, const RecipeNode *n, NodeShape shape) {
+static bool is_shape(Decoder *d, const Doc *n, DocShape shape) {
   static const char *const names[] = {"a single value", "a list", "a map"};
   return n->shape == shape || diag(d->ctx, E0703, at(d, n), "%s: must be %s, not %s", path(d), names[shape], names[n->shape]);
 }
@@ -64,7 +64,7 @@ static bool suggest(Decoder *d, const char *word, const char *const *names, int 
 }
 
 /* One of n names, its index to *which. */
-static bool one_of(Decoder *d, const RecipeNode *n, const char *word, const char *const *names, int count, int *which) {
+static bool one_of(Decoder *d, const Doc *n, const char *word, const char *const *names, int count, int *which) {
   *which = 0;
   for (int i = 0; i < count; i++) if (!strcmp(word, names[i])) { *which = i; return true; }
   Str all = {.ctx = d->ctx};
@@ -74,11 +74,11 @@ static bool one_of(Decoder *d, const RecipeNode *n, const char *word, const char
   return suggest(d, word, names, count);
 }
 
-static bool read_map(Decoder *d, const RecipeNode *n, void *to, const Field *fields, int count) {
+static bool read_map(Decoder *d, const Doc *n, void *to, const Field *fields, int count) {
   if (!is_shape(d, n, SHAPE_MAP)) return false;
   bool ok = true;
   for (int i = 0; i < n->item.n; i++) {
-    const RecipeItem *item = &n->item.p[i];
+    const DocItem *item = &n->item.p[i];
     const Field *f = fields;
     while (f < fields + count && strcmp(f->key, item->key)) f++;
     size_t was = enter(d, item->key, 0);
@@ -94,47 +94,47 @@ static bool read_map(Decoder *d, const RecipeNode *n, void *to, const Field *fie
     leave(d, was);
   }
   for (int k = 0; k < count; k++)
-    if (fields[k].required && !recipe_find(n, fields[k].key))
+    if (fields[k].required && !doc_find(n, fields[k].key))
       ok = diag(d->ctx, E0703, at(d, n), "%s: key '%s' is missing", path(d), fields[k].key);
   return ok;
 }
 
 /* Values */
 
-static bool number(Decoder *d, const RecipeNode *n, const char *text, size_t len, double lo, double hi, double *to) {
+static bool number(Decoder *d, const Doc *n, const char *text, size_t len, double lo, double hi, double *to) {
   if (n->quoted || !parse_f64(text, len, to) || isnan(*to))
     return diag(d->ctx, E0703, at(d, n), "%s: '%.*s' is not a number", path(d), (int)(len < 100 ? len : 100), text);
   return (*to >= lo && *to <= hi) || diag(d->ctx, E0703, at(d, n), "%s: %g is not in %g .. %g", path(d), *to, lo, hi);
 }
 
-static bool read_f64(Decoder *d, const RecipeNode *n, void *to, const Field *f) {
+static bool read_f64(Decoder *d, const Doc *n, void *to, const Field *f) {
   return is_shape(d, n, SHAPE_SCALAR) && number(d, n, n->text, strlen(n->text), f->lo, f->hi, to);
 }
 
-static bool integer(Decoder *d, const RecipeNode *n, const Field *f, int64_t *v) {
+static bool integer(Decoder *d, const Doc *n, const Field *f, int64_t *v) {
   if (!is_shape(d, n, SHAPE_SCALAR)) return false;
   if (n->quoted || !parse_i64(n->text, strlen(n->text), v))
     return diag(d->ctx, E0703, at(d, n), "%s: '%.100s' is not an integer", path(d), n->text);
   return (*v >= f->lo && (double)*v <= f->hi) || diag(d->ctx, E0703, at(d, n), "%s: %" PRId64 " is not in %.0f .. %.0f", path(d), *v, f->lo, f->hi);
 }
 
-static bool read_i64(Decoder *d, const RecipeNode *n, void *to, const Field *f) { return integer(d, n, f, to); }
+static bool read_i64(Decoder *d, const Doc *n, void *to, const Field *f) { return integer(d, n, f, to); }
 
-static bool read_int(Decoder *d, const RecipeNode *n, void *to, const Field *f) {
+static bool read_int(Decoder *d, const Doc *n, void *to, const Field *f) {
   int64_t v;
   if (!integer(d, n, f, &v)) return false;
   *(int *)to = (int)v;
   return true;
 }
 
-static bool read_seed(Decoder *d, const RecipeNode *n, void *to, const Field *f) {
+static bool read_seed(Decoder *d, const Doc *n, void *to, const Field *f) {
   int64_t v;
   if (!integer(d, n, f, &v)) return false;
   *(uint64_t *)to = (uint64_t)v;
   return true;
 }
 
-static bool read_bool(Decoder *d, const RecipeNode *n, void *to, const Field *f) {
+static bool read_bool(Decoder *d, const Doc *n, void *to, const Field *f) {
   static const char *const names[] = {"false", "true"};
   int which;
   (void)f;
@@ -143,7 +143,7 @@ static bool read_bool(Decoder *d, const RecipeNode *n, void *to, const Field *f)
   return true;
 }
 
-static bool read_text(Decoder *d, const RecipeNode *n, void *to, const Field *f) {
+static bool read_text(Decoder *d, const Doc *n, void *to, const Field *f) {
   (void)f;
   if (!is_shape(d, n, SHAPE_SCALAR)) return false;
   if (!*n->text) return diag(d->ctx, E0703, at(d, n), "%s: must not be empty", path(d));
@@ -151,14 +151,14 @@ static bool read_text(Decoder *d, const RecipeNode *n, void *to, const Field *f)
   return true;
 }
 
-static bool read_version(Decoder *d, const RecipeNode *n, void *to, const Field *f) {
+static bool read_version(Decoder *d, const Doc *n, void *to, const Field *f) {
   (void)to, (void)f;
   if (!is_shape(d, n, SHAPE_SCALAR)) return false;
   return !strcmp(n->text, "recipe/1") || diag(d->ctx, E0703, at(d, n), "%s: '%.100s' is not recipe/1, the version that is read here", path(d), n->text);
 }
 
 /* 1 .. most numbers, each in lo .. hi. */
-static bool read_numbers(Decoder *d, const RecipeNode *n, double *to, int *count, int most, double lo, double hi) {
+static bool read_numbers(Decoder *d, const Doc *n, double *to, int *count, int most, double lo, double hi) {
   if (!is_shape(d, n, SHAPE_LIST)) return false;
   if (n->item.n < 1 || n->item.n > most) return diag(d->ctx, E0703, at(d, n), "%s: %d numbers, not 1 .. %d", path(d), n->item.n, most);
   bool ok = true;
@@ -171,17 +171,17 @@ static bool read_numbers(Decoder *d, const RecipeNode *n, double *to, int *count
   return ok;
 }
 
-static bool read_mean(Decoder *d, const RecipeNode *n, void *to, const Field *f) {
+static bool read_mean(Decoder *d, const Doc *n, void *to, const Field *f) {
   RecipeData *data = to;
   return read_numbers(d, n, data->mean, &data->n_mean, RECIPE_CHANNELS, f->lo, f->hi);
 }
 
-static bool read_std(Decoder *d, const RecipeNode *n, void *to, const Field *f) {
+static bool read_std(Decoder *d, const Doc *n, void *to, const Field *f) {
   RecipeData *data = to;
   return read_numbers(d, n, data->std, &data->n_std, RECIPE_CHANNELS, f->lo, f->hi);
 }
 
-static bool read_betas(Decoder *d, const RecipeNode *n, void *to, const Field *f) {
+static bool read_betas(Decoder *d, const Doc *n, void *to, const Field *f) {
   Optim *o = to;
   double b[2];
   int count = 0;
@@ -193,20 +193,20 @@ static bool read_betas(Decoder *d, const RecipeNode *n, void *to, const Field *f
 
 /* net, data */
 
-static bool read_net(Decoder *d, const RecipeNode *n, void *to, const Field *f) {
+static bool read_net(Decoder *d, const Doc *n, void *to, const Field *f) {
   RecipeNet *net = to;
   (void)f;
   static const Field known[] = {{"builtin", read_text, offsetof(RecipeNet, builtin), 0, 0, false}, {"onnx", read_text, offsetof(RecipeNet, onnx), 0, 0, false},
                                 {"classes", read_i64, offsetof(RecipeNet, classes), 2, 256, false}};
   if (!is_shape(d, n, SHAPE_MAP)) return false;
   net->line = n->line;
-  if (!recipe_find(n, "builtin")) { /* an option of a builtin net may have any name, so only here is a key unknown */
+  if (!doc_find(n, "builtin")) { /* an option of a builtin net may have any name, so only here is a key unknown */
     if (!read_map(d, n, net, known, 3)) return false;
     return net->onnx || diag(d->ctx, E0703, at(d, n), "%s: key 'builtin' or 'onnx' is missing", path(d));
   }
   bool ok = true;
   for (int i = 0; i < n->item.n; i++) {
-    const RecipeItem *item = &n->item.p[i];
+    const DocItem *item = &n->item.p[i];
     const Field *k = known;
     NetOption option = {item->key, 0, item->line};
     while (k < known + 3 && strcmp(k->key, item->key)) k++;
@@ -228,7 +228,7 @@ static bool ends_in(const char *s, const char *end) {
   return n >= m && !strcmp(s + n - m, end);
 }
 
-static bool read_files(Decoder *d, const RecipeNode *n, void *to, const Field *f) {
+static bool read_files(Decoder *d, const Doc *n, void *to, const Field *f) {
   RecipeFiles *files = to;
   bool ok = true;
   int bins = 0;
@@ -252,12 +252,12 @@ static bool read_files(Decoder *d, const RecipeNode *n, void *to, const Field *f
   return ok;
 }
 
-static bool read_augment(Decoder *d, const RecipeNode *n, void *to, const Field *f) {
+static bool read_augment(Decoder *d, const Doc *n, void *to, const Field *f) {
   (void)f;
   return read_map(d, n, to, FIELDS({"crop", read_int, offsetof(RecipeData, crop), 0, 64, false}, {"flip", read_bool, offsetof(RecipeData, flip), 0, 0, false}));
 }
 
-static bool read_data(Decoder *d, const RecipeNode *n, void *to, const Field *f) {
+static bool read_data(Decoder *d, const Doc *n, void *to, const Field *f) {
   RecipeData *data = to;
   (void)f;
   if (!read_map(d, n, data, FIELDS({"train", read_files, offsetof(RecipeData, train), 0, 0, true}, {"test", read_files, offsetof(RecipeData, test), 0, 0, false},
@@ -272,7 +272,7 @@ static bool read_data(Decoder *d, const RecipeNode *n, void *to, const Field *f)
 
 /* quant */
 
-static bool read_quantizer(Decoder *d, const RecipeNode *n, void *to, const Field *f) {
+static bool read_quantizer(Decoder *d, const Doc *n, void *to, const Field *f) {
   QuantSpec *s = to;
   const char *names[QUANTIZER_COUNT];
   int which;
@@ -295,7 +295,7 @@ static bool read_quantizer(Decoder *d, const RecipeNode *n, void *to, const Fiel
   return true;
 }
 
-static bool read_grain(Decoder *d, const RecipeNode *n, void *to, const Field *f) {
+static bool read_grain(Decoder *d, const Doc *n, void *to, const Field *f) {
   static const char *const names[] = {[GRAIN_LAYER] = "layer", [GRAIN_KERNEL] = "kernel"};
   int which;
   (void)f;
@@ -304,7 +304,7 @@ static bool read_grain(Decoder *d, const RecipeNode *n, void *to, const Field *f
   return true;
 }
 
-static bool read_quant(Decoder *d, const RecipeNode *n, void *to, const Field *f) {
+static bool read_quant(Decoder *d, const Doc *n, void *to, const Field *f) {
   Recipe *r = to;
   bool ok = true;
   (void)f;
@@ -312,7 +312,7 @@ static bool read_quant(Decoder *d, const RecipeNode *n, void *to, const Field *f
   if (n->item.n > RECIPE_QUANT) return diag(d->ctx, E0703, at(d, n), "%s: more than %d rows", path(d), RECIPE_QUANT);
   for (int i = 0; i < n->item.n; i++) {
     QuantRow *row = &r->quant[r->n_quant++];
-    const RecipeNode *v = n->item.p[i].v;
+    const Doc *v = n->item.p[i].v;
     size_t was = enter(d, NULL, i);
     row->line = v->line;
     ok = read_map(d, v, row, FIELDS({"match", read_text, offsetof(QuantRow, match), 0, 0, true}, {"weight", read_quantizer, offsetof(QuantRow, weight), 0, 0, false},
@@ -325,7 +325,7 @@ static bool read_quant(Decoder *d, const RecipeNode *n, void *to, const Field *f
 /* phases */
 
 /* NAME(number, ...): its numbers to v, at most LR_STEPS + 2. */
-static bool arguments(Decoder *d, const RecipeNode *n, const char *p, double *v, int *count) {
+static bool arguments(Decoder *d, const Doc *n, const char *p, double *v, int *count) {
   for (*count = 0; *p && *p != ')'; (*count)++) {
     size_t space = strspn(p, " "), len = strcspn(p + space, ",) ");
     if (*count == LR_STEPS + 2) return diag(d->ctx, E0703, at(d, n), "%s: more than %d numbers", path(d), LR_STEPS + 2);
@@ -341,7 +341,7 @@ static bool arguments(Decoder *d, const RecipeNode *n, const char *p, double *v,
   return false;
 }
 
-static bool read_lr(Decoder *d, const RecipeNode *n, void *to, const Field *f) {
+static bool read_lr(Decoder *d, const Doc *n, void *to, const Field *f) {
   static const char *const names[] = {[LR_CONSTANT] = "constant", [LR_COSINE] = "cosine", [LR_STEP] = "step"};
   Schedule *s = to;
   double v[LR_STEPS + 2] = {0};
@@ -349,7 +349,7 @@ static bool read_lr(Decoder *d, const RecipeNode *n, void *to, const Field *f) {
   (void)f;
   if (!is_shape(d, n, SHAPE_SCALAR)) return false;
   size_t len = strcspn(n->text, "(");
-  RecipeNode plain = *n;
+  Doc plain = *n;
   plain.quoted = false; /* quotes are how a comma gets into { } */
   if (!one_of(d, n, arena_strndup(d->ctx->own, n->text, len), names, 3, &which)) return false;
   if (!n->text[len]) return diag(d->ctx, E0703, at(d, n), "%s: must be %s(...)", path(d), names[which]);
@@ -372,7 +372,7 @@ static bool read_lr(Decoder *d, const RecipeNode *n, void *to, const Field *f) {
   return true;
 }
 
-static bool read_shape(Decoder *d, const RecipeNode *n, void *to, const Field *f) {
+static bool read_shape(Decoder *d, const Doc *n, void *to, const Field *f) {
   static const char *const names[] = {"linear", "constant"};
   int which;
   (void)f;
@@ -381,13 +381,13 @@ static bool read_shape(Decoder *d, const RecipeNode *n, void *to, const Field *f
   return true;
 }
 
-static bool read_warmup(Decoder *d, const RecipeNode *n, void *to, const Field *f) {
+static bool read_warmup(Decoder *d, const Doc *n, void *to, const Field *f) {
   (void)f;
   return read_map(d, n, to, FIELDS({"epochs", read_f64, offsetof(Schedule, warm_epochs), 0, 1e5, true}, {"lr", read_f64, offsetof(Schedule, warm_lr), 0, 1e6, false},
                                    {"shape", read_shape, offsetof(Schedule, warm_constant), 0, 0, false}));
 }
 
-static bool read_optimizer(Decoder *d, const RecipeNode *n, void *to, const Field *f) {
+static bool read_optimizer(Decoder *d, const Doc *n, void *to, const Field *f) {
   static const char *const names[] = {[OPTIM_SGD] = "sgd", [OPTIM_ADAM] = "adam"};
   int which;
   (void)f;
@@ -397,19 +397,19 @@ static bool read_optimizer(Decoder *d, const RecipeNode *n, void *to, const Fiel
 }
 
 /* What a table cannot say: keys of the other optimizer, and values that only together make sense. */
-static bool check_phase(Decoder *d, const RecipeNode *n, const Phase *p) {
+static bool check_phase(Decoder *d, const Doc *n, const Phase *p) {
   static const char *const of_sgd[] = {"momentum", "nesterov", NULL}, *const of_adam[] = {"betas", "epsilon", NULL};
   bool ok = true, adam = p->optim.kind == OPTIM_ADAM;
   for (const char *const *k = adam ? of_sgd : of_adam; *k; k++)
-    if (recipe_find(n, *k)) ok = diag(d->ctx, E0703, at(d, recipe_find(n, *k)), "%s.%s: not for optimizer %s", path(d), *k, adam ? "adam" : "sgd");
+    if (doc_find(n, *k)) ok = diag(d->ctx, E0703, at(d, doc_find(n, *k)), "%s.%s: not for optimizer %s", path(d), *k, adam ? "adam" : "sgd");
   if (p->optim.nesterov && p->optim.momentum == 0) ok = diag(d->ctx, E0703, at(d, n), "%s.nesterov: needs momentum", path(d));
   if (p->lr.warm_epochs > (double)p->epochs)
     ok = diag(d->ctx, E0703, at(d, n), "%s.warmup.epochs: %g, but the phase has %" PRId64, path(d), p->lr.warm_epochs, p->epochs);
-  if (!p->quant && recipe_find(n, "calibrate")) ok = diag(d->ctx, E0703, at(d, recipe_find(n, "calibrate")), "%s.calibrate: only of a phase with quant: true", path(d));
+  if (!p->quant && doc_find(n, "calibrate")) ok = diag(d->ctx, E0703, at(d, doc_find(n, "calibrate")), "%s.calibrate: only of a phase with quant: true", path(d));
   return ok;
 }
 
-static bool read_phase(Decoder *d, const RecipeNode *n, Phase *p) {
+static bool read_phase(Decoder *d, const Doc *n, Phase *p) {
   if (!read_map(d, n, p, FIELDS(
         {"name", read_text, offsetof(Phase, name), 0, 0, false}, {"quant", read_bool, offsetof(Phase, quant), 0, 0, false},
         {"optimizer", read_optimizer, offsetof(Phase, optim.kind), 0, 0, false}, {"lr", read_lr, offsetof(Phase, lr), 0, 0, true},
@@ -422,14 +422,14 @@ static bool read_phase(Decoder *d, const RecipeNode *n, Phase *p) {
 }
 
 /* A phase's name begins the names of its files: letters, digits, - and _, and dots within; no two phases have the same. */
-static bool check_names(Decoder *d, const RecipeNode *n, const Recipe *r) {
+static bool check_names(Decoder *d, const Doc *n, const Recipe *r) {
   bool ok = true, quant = false;
   for (int i = 0; i < r->n_phase; i++) {
     const Phase *p = &r->phase[i];
     bool same = false, letters = *p->name && *p->name != '.' && strlen(p->name) <= 64;
     for (const char *c = p->name; *c; c++) letters = letters && (strchr("-_.", *c) || (*c >= '0' && *c <= '9') || (*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z'));
     for (int k = 0; k < i; k++) same = same || !strcmp(r->phase[k].name, p->name);
-    const RecipeNode *at_phase = n->item.p[i].v;
+    const Doc *at_phase = n->item.p[i].v;
     if (!letters) ok = diag(d->ctx, E0703, at(d, at_phase), "%s.%d.name: '%.100s' is to begin file names: letters, digits, -, _ and dots within, at most 64", path(d), i, p->name);
     if (same) ok = diag(d->ctx, E0703, at(d, at_phase), "%s.%d.name: a phase before it is called '%.64s', too", path(d), i, p->name);
     if (quant && !p->quant) ok = diag(d->ctx, E0703, at(d, at_phase), "%s.%d: a phase that is not quantized after one that is", path(d), i);
@@ -438,14 +438,14 @@ static bool check_names(Decoder *d, const RecipeNode *n, const Recipe *r) {
   return ok;
 }
 
-static bool read_phases(Decoder *d, const RecipeNode *n, void *to, const Field *f) {
+static bool read_phases(Decoder *d, const Doc *n, void *to, const Field *f) {
   Recipe *r = to;
   bool ok = true;
   (void)f;
   if (!is_shape(d, n, SHAPE_LIST)) return false;
   if (n->item.n < 1 || n->item.n > RECIPE_PHASES) return diag(d->ctx, E0703, at(d, n), "%s: %d phases, not 1 .. %d", path(d), n->item.n, RECIPE_PHASES);
   for (int i = 0; i < n->item.n; i++) {
-    const RecipeNode *v = n->item.p[i].v;
+    const Doc *v = n->item.p[i].v;
     size_t was = enter(d, NULL, i);
     Phase *p = &r->phase[r->n_phase++];
     *p = (Phase){.optim = {.momentum = 0.9, .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8}, .calibrate = 20, .line = v->line};

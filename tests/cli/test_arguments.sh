@@ -90,7 +90,7 @@ expect 5 "$POPSHIFT" score tiny.onnx --inputs t.npy --labels .;     says err 'E0
 # An object is for the target's machine, unless another is named.
 elf() { od -An -tu1 -j18 -N1 "$1" | tr -d ' '; } # e_machine: 40 ARM, 62 x86-64, 183 AArch64, 243 RISC-V
 if "$POPSHIFT" compile tiny.onnx -o c99.o 2>/dev/null; then
-  for t in x86-64-v4-vpopcnt:62 aarch64:183 cortex-m0:40 cortex-m4:40 rv32imc:243; do
+  for t in x86-64-v4-vpopcnt:62 aarch64:183 cortex-m0:40 cortex-m4:40 rv32imc:243 riscv64:243 rv32i:243 aarch64-dotprod:183 x86-64-v4-amx:62; do
     expect 0 "$POPSHIFT" compile tiny.onnx --target ${t%:*} -o m.o
     [ "$(elf m.o)" = ${t#*:} ] || fail "--target ${t%:*} gives machine $(elf m.o)"
   done

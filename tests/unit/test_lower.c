@@ -567,13 +567,19 @@ END_TEST
 
 START_TEST(explained) {
   Ctx *ctx = ctx_new();
-  PassOptions o = {.target = target_find("x86-64-v4")};
+  PassOptions o = {.target = target_find("x86-64-v4-vnni")};
   Graph *g = parse(ctx, two_layers);
   Str s = {.ctx = ctx};
   explain_select(&s, g, &o);
   ck_assert_str_eq(s.p,
-    "node 3 \"first\" f32[1,4] . f32[4,2] -> f32[1,2]: float (operands are floats); float 0.5 cycles\n"
-    "node 4 \"second\" u2[3,8] . i2[2,8] -> i32[3,2]: int (cheapest); int 2.4 cycles, bitserial 101 cycles (2 x 2 planes of 1 words)\n");
+    "node 3 \"first\" f32[1,4] . f32[4,2] -> f32[1,2]: float (cheapest)\n"
+    "  * float     0.5 cycles\n"
+    "    int       impossible: operands are floats\n"
+    "    bitserial impossible: operands are floats\n"
+    "node 4 \"second\" u2[3,8] . i2[2,8] -> i32[3,2]: int (cheapest)\n"
+    "    float     impossible: operands are codes\n"
+    "  * int       2.4 cycles\n"
+    "    bitserial 101 cycles (2 x 2 planes of 1 words)\n");
   str_free(&s);
   ctx_free(ctx);
 }
