@@ -93,6 +93,10 @@ bool passes_standard(Ctx *, State *s, int last, const PassOptions *);
 /* No dimension is unknown; else false with E0304 that names the first of them. */
 bool graph_static(Ctx *, const Graph *);
 
+/* A contract of a graph after select: the range of its sums, proven, and the target's estimate of its cycles (-1: none). */
+typedef struct LayerFact { const Node *n; bool known; int64_t lo, hi; double cycles; } LayerFact;
+int layer_facts(Arena *, const Graph *, const Target *, LayerFact **); /* their count; in the arena */
+
 /* What select saw and chose, for --explain: one line per contract. */
 void explain_select(Str *, const Graph *, const PassOptions *);
 
