@@ -322,7 +322,9 @@ static bool share_pays(Slices *s, const Node *n) {
     if (k != s->share_operand[n->id]) weights += n->in[k]->a.value->n * (int64_t)store_size(n->in[k]->a.value->st);
   int64_t extent = slices_dim(n, share).n;
   weights = weights / extent * (extent - slices_kept(s, n, share));
-  return !border || table * (int64_t)store_size(elem_store(n->t.e)) <= weights;
+  int64_t lo, hi; /* widths will give the table about the type of the sums */
+  Elem e = range_hull(s->ranges, n, &lo, &hi) ? elem_for_range(lo, hi) : n->t.e;
+  return !border || table * (int64_t)store_size(elem_store(e)) <= weights;
 }
 
 static int64_t affine_at(const Affine *a, int total, const int64_t *idx, bool *outside, int64_t extent) {

@@ -73,11 +73,13 @@ void report_make(Report *r, Arena *a, const Graph *g, const Program *p) {
 
 const char *const dead_names[DEAD_COUNT] = {[DEAD_CONSTANT] = "constant", [DEAD_UNREAD] = "unread", [DEAD_THRESHOLDS] = "thresholds"};
 
+static bool is_named(const char *name, const char *op, const char *name2, const char *op2) { return !strcmp(name, name2) && !strcmp(op, op2); }
+
 /* The entry of a contract, which its location names through every pass. */
-static Told *told_of(Watch *w, const Node *n) {
+static Told *told_of(Watch *w, const Node *n, int nth) {
   for (int i = 0; i < w->layers.n; i++)
-    if (!strcmp(w->layers.p[i].name, name_of(n)) && !strcmp(w->layers.p[i].op, op_of(n))) return &w->layers.p[i];
-  Told t = {.name = arena_strdup(w->arena, name_of(n)), .op = arena_strdup(w->arena, op_of(n)), .cycles = -1};
+    if (w->layers.p[i].nth == nth && is_named(w->layers.p[i].name, w->layers.p[i].op, name_of(n), op_of(n))) return &w->layers.p[i];
+  Told t = {.name = arena_strdup(w->arena, name_of(n)), .op = arena_strdup(w->arena, op_of(n)), .nth = nth, .cycles = -1};
   vec_push(w->arena, &w->layers, t);
   return &w->layers.p[w->layers.n - 1];
 }
@@ -86,7 +88,7 @@ static Told *told_of(Watch *w, const Node *n) {
 static void hear_dead(void *user, Dead why, const Node *n, int64_t count) {
   const Node *c = n;
   while (c->op != OP_CONTRACT && c->n_in && !node_is_const(c->in[0])) c = c->in[0];
-  told_of(user, c->op == OP_CONTRACT ? c : n)->dead[why] += count;
+  told_of(user, c->op == OP_CONTRACT ? c : n, 0)->dead[why] += count;
 }
 
 static void hear_graph(void *user, PassId id, bool after, const Graph *g, const Program *p) {
@@ -96,7 +98,10 @@ static void hear_graph(void *user, PassId id, bool after, const Graph *g, const 
   if (!after || id != PASS_select || !g) return;
   Arena *scratch = arena_new(g->ctx);
   for (int i = 0, n = layer_facts(scratch, g, w->target, &f); i < n; i++) {
-    Told *t = told_of(w, f[i].n);
+    int nth = 0;
+    for (int k = 0; k < i; k++) nth += is_named(name_of(f[k].n), op_of(f[k].n), name_of(f[i].n), op_of(f[i].n));
+    Told *t = told_of(w, f[i].n, nth);
+    t->selected = true;
     t->known = f[i].known;
     t->lo = f[i].lo, t->hi = f[i].hi, t->acc = f[i].n->t.e;
     t->cycles = f[i].cycles;
@@ -114,21 +119,34 @@ void report_watch(Watch *w, Arena *a, PassOptions *o) {
 /* The k-th layer of that name and operator from `from` on; -1. */
 static int find_layer(const Report *r, int from, const char *name, const char *op) {
   for (int i = from; i < r->n_layers; i++)
-    if (!strcmp(r->layers[i].name, name) && !strcmp(r->layers[i].op, op)) return i;
+    if (is_named(r->layers[i].name, r->layers[i].op, name, op)) return i;
   return -1;
+}
+
+/* The layer that t is about: the only one that select saw under its name, or the nth of as many; -1. */
+static int layer_told(const Report *r, const Watch *w, const Told *t, bool *only) {
+  int selected = 0, layers = 0, at = find_layer(r, 0, t->name, t->op);
+  for (int i = 0; i < w->layers.n; i++)
+    selected += w->layers.p[i].selected && is_named(w->layers.p[i].name, w->layers.p[i].op, t->name, t->op);
+  for (int i = 0; i < r->n_layers; i++) layers += is_named(r->layers[i].name, r->layers[i].op, t->name, t->op);
+  *only = selected == 1;
+  if (selected != 1 && selected != layers) return -1;
+  for (int k = 0; at >= 0 && k < t->nth; k++) at = find_layer(r, at + 1, t->name, t->op);
+  return at;
 }
 
 void report_told(Report *r, const Watch *w) {
   for (int i = 0; i < w->layers.n; i++) {
     const Told *t = &w->layers.p[i];
-    int at = find_layer(r, 0, t->name, t->op);
+    bool only;
+    int at = layer_told(r, w, t, &only);
     for (int k = 0; k < DEAD_COUNT; k++) r->dead[k] += t->dead[k];
     if (at < 0) continue;
     Layer *l = &r->layers[at];
     l->known = t->known;
     l->lo = t->lo, l->hi = t->hi, l->acc = t->acc;
     l->est_cycles = t->cycles;
-    memcpy(l->dead, t->dead, sizeof l->dead);
+    if (only) memcpy(l->dead, t->dead, sizeof l->dead);
   }
 }
 

@@ -37,7 +37,8 @@ typedef struct Report {
 void report_make(Report *, Arena *, const Graph *, const Program *);
 
 /* What passes tell while they run. report_watch sets the dead callback and dump of the options; the Watch must outlive their use. */
-typedef struct Told { const char *name, *op; bool known; int64_t lo, hi; Elem acc; double cycles; int64_t dead[DEAD_COUNT]; } Told;
+/* Of the nth contract with that name and operator; where select left several, nobody says which of them the dead channels were. */
+typedef struct Told { const char *name, *op; int nth; bool selected, known; int64_t lo, hi; Elem acc; double cycles; int64_t dead[DEAD_COUNT]; } Told;
 typedef struct Watch { Arena *arena; const Target *target; VEC(Told) layers; } Watch;
 void report_watch(Watch *, Arena *, PassOptions *);
 void report_told(Report *, const Watch *);

@@ -18,15 +18,13 @@ static void label(Str *s, int x, int y, const char *cls, const char *anchor, con
 
 static void number(Str *s, int x, int y, int64_t v) {
   Str n = {.ctx = s->ctx};
-  const char *unit[] = {"", " K", " M", " G", " T", " P"};
-  int64_t whole = v, tenth = 0;
+  static const char *const unit[] = {"", " K", " M", " G", " T", " P"};
+  int64_t one = 1, tenths;
   size_t u = 0;
-  for (; whole >= 10000 && u + 1 < sizeof unit / sizeof *unit; u++) {
-    tenth = whole / 100 % 10;
-    whole /= 1000;
-  }
-  str_printf(&n, "%" PRId64, whole);
-  if (u) str_printf(&n, ".%d", (int)tenth);
+  for (; v / one >= 10000 && u + 1 < sizeof unit / sizeof *unit; u++) one *= 1000;
+  tenths = one == 1 ? v * 10 : v / (one / 10) + (v % (one / 10) >= one / 20);
+  str_printf(&n, "%" PRId64, tenths / 10);
+  if (u) str_printf(&n, ".%d", (int)(tenths % 10));
   str_put(&n, unit[u]);
   label(s, x, y, "r-d", "start", n.p);
   str_free(&n);
