@@ -109,6 +109,10 @@ bool integer_part(Ctx *, const Graph *);
 
 /* What recognize made of each contract, for --explain: codes and their origin, or why it stays float. Of the graph after recognize. */
 void explain_recognize(Str *, const Graph *);
+/* A contract of a graph after select: the range of its sums, proven, and the target's estimate of its cycles (-1: none). */
+typedef struct LayerFact { const Node *n; bool known; int64_t lo, hi; double cycles; } LayerFact;
+int layer_facts(Arena *, const Graph *, const Target *, LayerFact **); /* their count; in the arena */
+
 /* What select saw and chose, for --explain: one line per contract. */
 void explain_select(Str *, const Graph *, const PassOptions *);
 

@@ -165,14 +165,14 @@ static Node *add_share(Rewrite *rw, const Node *old, Node *y) {
   return !t ? NULL : zero ? y : node_map_as(rw->g, S_ADD, y->t.e, 2, (Node *[]){y, node_const(rw->g, t)});
 }
 
-/* Output slices of a layer that go: those of one number, and the others. */
+/* Output slices of a layer that go: those that are or become one number, and the others. */
 static void tell_slices(Prune *p, const Node *n) {
-  int64_t constant = 0, all = 0, v;
+  int64_t constant = 0, all = 0;
   for (int i = 0; i < n->t.rank; i++)
     for (int64_t at = 0; at < n->t.d[i].n; at++)
       if (slice_gone(p->s, n, i, at)) {
         all++;
-        constant += slice_constant(p->ranges, n, i, at, &v);
+        constant += slice_fixed(p->s, n, i, at);
       }
   tell(p, DEAD_CONSTANT, n, constant);
   tell(p, DEAD_UNREAD, n, all - constant);

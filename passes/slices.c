@@ -270,6 +270,11 @@ bool slice_gone(Slices *s, const Node *n, int i, int64_t at) {
   return me >= 0 && !s->pinned[root_of(s, me)];
 }
 
+bool slice_fixed(Slices *s, const Node *n, int i, int64_t at) {
+  int me = item(s, n, i, at);
+  return me >= 0 && s->fixed[root_of(s, me)];
+}
+
 int64_t slices_kept(Slices *s, const Node *n, int i) {
   int64_t kept = slices_dim(n, i).n;
   for (int64_t at = slices_dim(n, i).n - 1; at >= 0 && item(s, n, i, 0) >= 0; at--) kept -= slice_gone(s, n, i, at);
@@ -317,7 +322,9 @@ static bool share_pays(Slices *s, const Node *n) {
     if (k != s->share_operand[n->id]) weights += n->in[k]->a.value->n * (int64_t)store_size(n->in[k]->a.value->st);
   int64_t extent = slices_dim(n, share).n;
   weights = weights / extent * (extent - slices_kept(s, n, share));
-  return !border || table * (int64_t)store_size(elem_store(n->t.e)) <= weights;
+  int64_t lo, hi; /* widths will give the table about the type of the sums */
+  Elem e = range_hull(s->ranges, n, &lo, &hi) ? elem_for_range(lo, hi) : n->t.e;
+  return !border || table * (int64_t)store_size(elem_store(e)) <= weights;
 }
 
 static int64_t affine_at(const Affine *a, int total, const int64_t *idx, bool *outside, int64_t extent) {
@@ -421,5 +428,11 @@ Slices *slices_find(Arena *a, const Graph *g, Ranges *ranges) {
     for (int i = 0; i < g->n_nodes; i++)
       if (has_items(s, g->nodes[i]) && !slices_vanish(s, g->nodes[i])) again = pin_exceptions(s, g->nodes[i]) || again;
   }
+  s->fixed = NEWN(a, bool, s->n_items + 1);
+  for (int i = 0; i < g->n_nodes; i++)
+    for (int d = 0; has_items(s, g->nodes[i]) && d < g->nodes[i]->t.rank; d++)
+      for (int64_t at = 0, v; item(s, g->nodes[i], d, 0) >= 0 && at < g->nodes[i]->t.d[d].n; at++)
+        if (slice_gone(s, g->nodes[i], d, at) && slice_constant(ranges, g->nodes[i], d, at, &v))
+          s->fixed[root_of(s, item(s, g->nodes[i], d, at))] = true;
   return s;
 }

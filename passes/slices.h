@@ -24,6 +24,7 @@ typedef struct Slices {
   bool *pinned;                      /* of roots */
   Term *term;                        /* of items of reduction iterators */
   int64_t *value;                    /* of TERM_SHARE items: the operand's number */
+  bool *fixed;                       /* of roots: some value of the class is one number there */
 } Slices;
 
 /* Everything lies in the arena; the graph and its ranges stay as they are. */
@@ -31,6 +32,7 @@ Slices *slices_find(Arena *, const Graph *, Ranges *);
 static inline int slices_iters(const Node *n) { return n->t.rank + (n->a.iters ? n->a.iters->n_red : 0); }
 static inline Dim slices_dim(const Node *n, int i) { return i < n->t.rank ? n->t.d[i] : n->a.iters->red[i - n->t.rank]; }
 bool slice_gone(Slices *, const Node *, int iter, int64_t at);
+bool slice_fixed(Slices *, const Node *, int iter, int64_t at); /* it, or what goes with it, is one number */
 int64_t slices_kept(Slices *, const Node *, int iter); /* indices of the iterator that stay; of a symbol its bound */
 bool slices_vanish(Slices *, const Node *);            /* nothing of the value stays */
 /* Every element of the slice is *v. */
