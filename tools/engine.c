@@ -50,15 +50,37 @@ static bool load_library(Engine *e, const char *dir, const OutFiles *files, cons
   return e->lib || diag(e->ctx, E0503, NULL, "cannot load generated code: %s", dlerror());
 }
 
-static bool make_c(Engine *e) {
+/* The target's instructions, as the C compiler names them, where this processor has them all; else what the compiler assumes.
+ * Up to 6 flags are added to argv. */
+static void machine_flags(Arena *a, const Target *t, const char **argv) {
+#if defined(__x86_64__) && defined(__GNUC__)
+  bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("fma");
+  bool v4 = v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512cd");
+  int n = 0;
+  if (!t || !t->cpu || !((!strcmp(t->cpu, "x86-64-v3") && v3) || (!strcmp(t->cpu, "x86-64-v4") && v4))) return;
+  argv[n++] = arena_printf(a, "-march=%s", t->cpu);
+  for (const char *f = t->features ? t->features : ""; *f && n < 5; f += strcspn(f, ","), f += *f == ',') {
+    size_t len = strcspn(f, ",");
+    bool has = len == 11 && !strncmp(f, "+avx512vnni", len) ? __builtin_cpu_supports("avx512vnni") :
+               len == 16 && !strncmp(f, "+avx512vpopcntdq", len) ? __builtin_cpu_supports("avx512vpopcntdq") : false;
+    if (has) argv[n++] = arena_printf(a, "-m%.*s", (int)len - 1, f + 1);
+  }
+#else
+  (void)a, (void)t, (void)argv;
+#endif
+}
+
+static bool make_c(Engine *e, const Target *target) {
   const char *dir = temp_dir(e->ctx), *name = e->program->name;
   if (!dir) return false;
   OutFiles files = {0};
   COptions o = {0};
   Arena *a = e->ctx->own;
   const char *cc = getenv("CC");
-  const char *argv[] = {cc && *cc ? cc : "cc", "-std=c99", "-O3", "-fPIC", "-shared", "-o", arena_printf(a, "%s/m.so", dir),
-                        arena_printf(a, "%s/%s.c", dir, name), "-lm", NULL};
+  const char *argv[16] = {cc && *cc ? cc : "cc", "-std=c99", "-O3", "-fPIC", "-shared", "-o", arena_printf(a, "%s/m.so", dir),
+                          arena_printf(a, "%s/%s.c", dir, name), "-lm"};
+  machine_flags(a, target, argv + 9);
   CInit *init = NULL;
   bool ok = c_emit(e->ctx, e->program, &o, &files) && load_library(e, dir, &files, argv, "the C compiler (cc, or $CC)") &&
             symbol(e, arena_printf(a, "%s_init", name), &init) && symbol(e, arena_printf(a, "%s_run", name), &e->c_run);
@@ -99,9 +121,9 @@ static bool make_jit(Engine *e) {
 #endif
 }
 
-static bool make(Engine *e) {
+static bool make(Engine *e, const PassOptions *opt) {
   switch (e->kind) {
-  case ENGINE_C: return make_c(e);
+  case ENGINE_C: return make_c(e, opt ? opt->target : NULL);
   case ENGINE_JIT: return make_jit(e);
   case ENGINE_HLS: return make_hls(e);
   default: return true;
@@ -125,7 +147,7 @@ Engine *engine_of_program(Ctx *ctx, EngineKind kind, Program *p, const PassOptio
   Engine *e = engine_start(ctx, kind);
   e->program = p;
   if (p->arena_bytes < 0 && !pass_plan(p, opt)) { engine_free(e); return NULL; }
-  if (!make(e)) { engine_free(e); return NULL; }
+  if (!make(e, opt)) { engine_free(e); return NULL; }
   return e;
 }
 

@@ -35,7 +35,24 @@ static void sum_print(Printer *pr, Str *s, const Used *h) {
   str_printf(s, "    const %s e = a[i];\n    r += (%s)(e + 0);\n  }\n  return (%s)r;\n}\n\n", t, u, t);
 }
 
+/* Of the lanes of two vectors. */
+static void perm2_print(Printer *pr, Str *s, const Used *h) {
+  const char *t = c_type(pr, h->t), *v = c_type(pr, h->from);
+  int n = h->from.lanes;
+  str_printf(s, "static inline %s %s(%s a, %s b) {\n", t, h->name, v, v);
+  if (h->t.lanes == 1) {
+    str_printf(s, "  return %s[%d]%s;\n}\n\n", h->perm[0] < n ? "a" : "b", h->perm[0] % n, h->t.e.kind == EK_BOOL ? " != 0" : "");
+    return;
+  }
+  str_put(s, "#if defined(__clang__) || __GNUC__ >= 12\n  return __builtin_shufflevector(a, b");
+  for (int i = 0; i < h->t.lanes; i++) str_printf(s, ", %d", h->perm[i]);
+  str_printf(s, ");\n#else\n  const %s r = {", t);
+  for (int i = 0; i < h->t.lanes; i++) str_printf(s, "%s%s[%d]", i ? ", " : "", h->perm[i] < n ? "a" : "b", h->perm[i] % n);
+  str_put(s, "};\n  return r;\n#endif\n}\n\n");
+}
+
 static void perm_print(Printer *pr, Str *s, const Used *h) {
+  if (h->imm == 2) { perm2_print(pr, s, h); return; }
   const char *t = c_type(pr, h->t);
   if (h->from.lanes == 1) {
     str_printf(s, "static inline %s %s(%s a) {\n  const %s r = {", t, h->name, c_type(pr, h->from), t);
@@ -63,8 +80,9 @@ static void shuf_print(Printer *pr, Str *s, const Used *h) {
   pr->needs |= NEED_MACHINE;
   str_printf(s, "static inline %s %s(%s a, %s b) {\n#if defined(%s)\n", t, h->name, t, t, fast[k].macro);
   str_printf(s, "  return (%s)%s((__m%si)a, (__m%si)b);\n#else\n", t, fast[k].fn, fast[k].bits, fast[k].bits);
-  str_printf(s, "  %s r = {0};\n  for (int i = 0; i < %d; i++) r[i] = b[i] < 128 ? a[(i & ~15) + (b[i] & 15)] : (uint8_t)0;\n"
-             "  return r;\n#endif\n}\n\n", t, h->t.lanes);
+  str_printf(s, "  uint8_t x[%d], y[%d];\n  __builtin_memcpy(x, &a, sizeof x);\n  __builtin_memcpy(y, &b, sizeof y);\n", h->t.lanes, h->t.lanes);
+  str_printf(s, "  for (int i = 0; i < %d; i++) y[i] = y[i] < 128 ? x[(i & ~15) + (y[i] & 15)] : (uint8_t)0;\n"
+             "  __builtin_memcpy(&a, y, sizeof y);\n  return a;\n#endif\n}\n\n", h->t.lanes);
 }
 
 /* Dot products that a machine has: a and b by sign, 8 or 16 bits, lanes of the sum; text over a, b, c cast to its vectors. */
