@@ -134,6 +134,8 @@ static void cast_print(Printer *pr, const Expr *x) {
     c_expr(pr, a, kinds ? PREC_UNARY : PREC_LOOSE);
     if (kinds) str_put(pr->o, ")");
     else str_printf(pr->o, ", %s)", t);
+  } else if (!elem_is_float(from) && !elem_is_float(to)) {
+    call(pr, x, HELP_RESIZE, a->t, 0);
   } else {
     str_put(pr->o, "__builtin_convertvector(");
     c_expr(pr, a, PREC_LOOSE);
