@@ -28,6 +28,7 @@ struct Engine {
   CRun *c_run;
   HlsRun *hls_run;
   void *workspace;           /* c, jit: aligned to 64 */
+  bool shared;               /* it is somebody else's */
 #if POPSHIFT_LLVM
   LlvmJit *jit;
 #endif
@@ -50,25 +51,39 @@ static bool load_library(Engine *e, const char *dir, const OutFiles *files, cons
   return e->lib || diag(e->ctx, E0503, NULL, "cannot load generated code: %s", dlerror());
 }
 
-/* The target's instructions, as the C compiler names them, where this processor has them all; else what the compiler assumes.
- * Up to 6 flags are added to argv. */
-static void machine_flags(Arena *a, const Target *t, const char **argv) {
+/* Whether this processor has all of the target's instructions. */
+static bool host_has(const Target *t) {
 #if defined(__x86_64__) && defined(__GNUC__)
   bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("fma");
   bool v4 = v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
             __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512cd");
-  int n = 0;
-  if (!t || !t->cpu || !((!strcmp(t->cpu, "x86-64-v3") && v3) || (!strcmp(t->cpu, "x86-64-v4") && v4))) return;
-  argv[n++] = arena_printf(a, "-march=%s", t->cpu);
-  for (const char *f = t->features ? t->features : ""; *f && n < 5; f += strcspn(f, ","), f += *f == ',') {
-    size_t len = strcspn(f, ",");
-    bool has = len == 11 && !strncmp(f, "+avx512vnni", len) ? __builtin_cpu_supports("avx512vnni") :
-               len == 16 && !strncmp(f, "+avx512vpopcntdq", len) ? __builtin_cpu_supports("avx512vpopcntdq") : false;
-    if (has) argv[n++] = arena_printf(a, "-m%.*s", (int)len - 1, f + 1);
-  }
+  const char *f = t->features ? t->features : "";
+  if (!t->cpu || (strstr(f, "avx512vnni") && !__builtin_cpu_supports("avx512vnni")) ||
+      (strstr(f, "avx512vpopcntdq") && !__builtin_cpu_supports("avx512vpopcntdq"))) return false;
+  return !strcmp(t->cpu, "x86-64") || (!strcmp(t->cpu, "x86-64-v3") && v3) || (!strcmp(t->cpu, "x86-64-v4") && v4);
+#elif defined(__aarch64__)
+  return !strcmp(t->name, "aarch64");
 #else
-  (void)a, (void)t, (void)argv;
+  (void)t;
+  return false;
 #endif
+}
+
+const Target *engine_host(void) {
+  const Target *best = target_find("c99");
+  for (int i = 0; i < n_targets; i++)
+    if (host_has(&targets[i])) best = &targets[i]; /* the rows of a family are in the order of what they can */
+  return best;
+}
+
+/* The target's instructions, as the C compiler names them, where this processor has them; else what the compiler assumes.
+ * Up to 6 flags are added to argv. */
+static void machine_flags(Arena *a, const Target *t, const char **argv) {
+  int n = 0;
+  if (!t || !t->cpu || !strcmp(t->cpu, "x86-64") || !host_has(t)) return;
+  argv[n++] = arena_printf(a, "-march=%s", t->cpu);
+  for (const char *f = t->features ? t->features : ""; *f && n < 6; f += strcspn(f, ","), f += *f == ',')
+    if (*f == '+') argv[n++] = arena_printf(a, "-m%.*s", (int)strcspn(f, ",") - 1, f + 1);
 }
 
 static bool make_c(Engine *e, const Target *target) {
@@ -173,6 +188,35 @@ Engine *engine_for(Ctx *ctx, EngineKind kind, const State *s, const PassOptions 
   return s->graph ? engine_new(ctx, kind, s->graph, opt) : engine_of_program(ctx, kind, s->program, opt);
 }
 
+bool engine_call(Engine *e, const void *const *in, void *const *out) {
+  int rc = 0;
+  switch (e->kind) {
+  case ENGINE_NEST: return program_run(e->ctx, e->program, in, out);
+  case ENGINE_C: rc = e->c_run(e->workspace, in, out, 1); break;
+  case ENGINE_HLS: e->hls_run(in, out); break;
+#if POPSHIFT_LLVM
+  case ENGINE_JIT: return llvm_jit_run(e->jit, e->workspace, in, out);
+#endif
+  default: return diag(e->ctx, E0307, NULL, "engine %s does not run on given memory", engine_names[e->kind]);
+  }
+  return !rc || diag(e->ctx, E0902, NULL, "%s_run returned %d", e->program->name, rc);
+}
+
+void *engine_workspace(const Program *p) {
+  size_t bytes = ((size_t)p->arena_bytes + 4096) / 64 * 64; /* a header says the exact size; more is allowed */
+  void *w = aligned_alloc(64, bytes);
+  if (!w) abort();
+  return memset(w, 0, bytes);
+}
+
+bool engine_share(Engine *e, void *workspace) {
+  if (e->kind != ENGINE_C && e->kind != ENGINE_JIT) return diag(e->ctx, E0307, NULL, "engine %s has no workspace", engine_names[e->kind]);
+  free(e->workspace);
+  e->workspace = workspace;
+  e->shared = true;
+  return true;
+}
+
 bool engine_run(Engine *e, Tensor *const *ins, Tensor **outs) {
   if (e->kind == ENGINE_EVAL) return graph_eval(e->ctx, e->graph, ins, outs, NULL, NULL);
   const Program *p = e->program;
@@ -184,17 +228,11 @@ bool engine_run(Engine *e, Tensor *const *ins, Tensor **outs) {
     ok = (outs[i] = tensor_new(e->ctx, &p->outs[i].t)) != NULL;
     if (ok) out[i] = outs[i]->data;
   }
-  int rc = 0;
   /* A program from a text may leave its buffers, which compiled code does not notice: it runs here first. */
-  if (ok && (e->kind == ENGINE_NEST || p->file)) ok = program_run(e->ctx, p, in, out);
-  if (ok && e->kind == ENGINE_C) rc = e->c_run(e->workspace, in, out, 1);
-  if (ok && e->kind == ENGINE_HLS) e->hls_run(in, out);
-#if POPSHIFT_LLVM
-  if (ok && e->kind == ENGINE_JIT) ok = llvm_jit_run(e->jit, e->workspace, in, out);
-#endif
+  if (ok && e->kind != ENGINE_NEST && p->file) ok = program_run(e->ctx, p, in, out);
+  ok = ok && engine_call(e, in, out);
   free(in);
   free(out);
-  if (rc) ok = diag(e->ctx, E0902, NULL, "%s_run returned %d", p->name, rc);
   return ok;
 }
 
@@ -204,7 +242,7 @@ void engine_free(Engine *e) {
   if (e->jit) llvm_jit_free(e->jit);
 #endif
   if (e->lib) dlclose(e->lib);
-  free(e->workspace);
+  if (!e->shared) free(e->workspace);
   if (e->graph) graph_free(e->graph);
   if (e->own_program) program_free(e->program);
   free(e);
