@@ -255,7 +255,11 @@ Expr *nx_shuf(Program *p, Expr *table, Expr *index) {
 }
 
 Expr *nx_perm(Program *p, Expr *a, const uint8_t *perm, int lanes) {
-  Expr *x = expr_new(p, EX_PERM, ntv(a->t.e, lanes), 1, a, NULL, NULL);
+  return nx_perm2(p, a, NULL, perm, lanes);
+}
+
+Expr *nx_perm2(Program *p, Expr *a, Expr *b, const uint8_t *perm, int lanes) {
+  Expr *x = expr_new(p, EX_PERM, ntv(a->t.e, lanes), b ? 2 : 1, a, b, NULL);
   uint8_t *copy = NEWN(p->arena, uint8_t, lanes);
   memcpy(copy, perm, (size_t)lanes);
   x->perm = copy;

@@ -57,7 +57,7 @@ typedef enum ExprKind {
   EX_DOT,    /* a + sums of q neighbouring products: a is i32 x L; b, c are 8-bit codes x 4L (q = 4) or 16-bit x 2L (q = 2); exact, wrapping */
   EX_LUT3,   /* imm: bit i of the result is imm's bit 4a+2b+c (vpternlog's order); codes only */
   EX_SHUF,   /* byte table: r[i] = a[b[i] & 15 of its 16-byte group], 0 where b[i] >= 128; u8 x 16n */
-  EX_PERM,   /* r[i] = a[perm[i]], any lanes of one type */
+  EX_PERM,   /* r[i] = a[perm[i]], any lanes of one type; with b of a's type: of the lanes of a, then those of b */
   EX_RELANE, /* a's bits as lanes of another width, lane 0 the lowest; integers of two widths, as many bits in all */
   EX_MASK,   /* bit i is lane i of a; a: bool x L, result: u<L>, L = 8, 16, 32 or 64 */
   EX_INTRIN  /* a row of intrin.def */
@@ -162,6 +162,7 @@ Expr *nx_shuf(Program *, Expr *table, Expr *index);
 Expr *nx_perm(Program *, Expr *, const uint8_t *perm, int lanes);
 Expr *nx_relane(Program *, Expr *, Elem);               /* itself where nothing changes */
 Expr *nx_mask(Program *, Expr *);
+Expr *nx_perm2(Program *, Expr *, Expr *, const uint8_t *perm, int lanes);
 Expr *nx_intrin(Program *, int row, int n, Expr *const *args);
 /* f32 rounded to the nearest f16, bf16 number, still an f32: round_f16, round_bf16 of type.h bit by bit. x is used several
  * times: pass a variable. */

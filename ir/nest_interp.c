@@ -92,7 +92,8 @@ static void shuf(const Ins *q, Slot *r) {
 
 static void perm(const Ins *q, Slot *r) {
   const Expr *x = q->p;
-  for (int l = 0; l < q->lanes; l++) r[q->d + l] = r[q->a + x->perm[l]];
+  int n = x->a[0]->t.lanes;
+  for (int l = 0; l < q->lanes; l++) r[q->d + l] = x->perm[l] < n ? r[q->a + x->perm[l]] : r[q->b + x->perm[l] - n];
 }
 
 /* Narrower lanes are pieces of a wider one, wider lanes are put together from narrower ones, the lowest first. */

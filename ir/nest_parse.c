@@ -255,6 +255,7 @@ static NType result_type(const Expr *x) {
 static Expr *operands(Parse *s, Expr *x, int n, NType want) {
   if (!expect(s, "(")) return NULL;
   for (x->n = 0; x->n < n; x->n++) {
+    if (x->kind == EX_PERM && x->n == 1 && accept(s, ")")) { x->t = result_type(x); return x; }
     if (x->n && !expect(s, ",")) return NULL;
     x->a[x->n] = expr(s, expr_wants(x, want, x->n, s->p->index));
     if (!x->a[x->n]) return NULL;
@@ -303,7 +304,7 @@ static Expr *perm(Parse *s) {
   uint8_t *copy = NEWN(s->p->arena, uint8_t, n);
   memcpy(copy, p, (size_t)n);
   x->perm = copy;
-  return operands(s, x, 1, nt(BOOL));
+  return operands(s, x, 2, nt(BOOL)); /* or one */
 }
 
 /* After NAME "<". */

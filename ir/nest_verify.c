@@ -136,8 +136,9 @@ static bool lanes_ok(Verify *v, const Expr *x) {
     if (x->t.lanes != 1) return bad(v, "hred gives %d lanes", x->t.lanes);
     return (elem_is_code(a->t.e) && a->t.e.kind != EK_BOOL) || bad(v, "hred is of integers only");
   }
+  if (x->n == 2 && (a->t.lanes < 2 || !must_be(v, x->a[1], a->t, "perm's second operand"))) return bad(v, "perm of two values needs vectors");
   for (int i = 0; i < x->t.lanes; i++)
-    if (!x->perm || x->perm[i] >= a->t.lanes) return bad(v, "perm of a lane that does not exist");
+    if (!x->perm || x->perm[i] >= x->n * a->t.lanes) return bad(v, "perm of a lane that does not exist");
   return true;
 }
 
@@ -182,7 +183,7 @@ static bool operands_ok(Verify *v, const Expr *x) {
     [EX_CONST] = 0, [EX_VAR] = 0, [EX_LOAD] = 1, [EX_COND] = 3, [EX_SPLAT] = 1, [EX_HRED] = 1, [EX_DOT] = 3, [EX_LUT3] = 3,
     [EX_SHUF] = 2, [EX_PERM] = 1, [EX_RELANE] = 1, [EX_MASK] = 1
   };
-  bool fixed = x->kind != EX_SCALAR && x->kind != EX_INTRIN;
+  bool fixed = x->kind != EX_SCALAR && x->kind != EX_INTRIN && (x->kind != EX_PERM || x->n != 2);
   if (x->n < 0 || x->n > 3 || (fixed && x->n != arity[x->kind])) return bad(v, "an expression has %d operands", x->n);
   if (++v->depth > EXPR_DEPTH) return bad(v, "an expression is nested more than %d deep", EXPR_DEPTH);
   for (int i = 0; i < x->n; i++) if (!expr_ok(v, x->a[i])) return false;

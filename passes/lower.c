@@ -11,12 +11,18 @@ static void (*body_of(const Node *n))(Lower *, const Node *) {
 
 static bool has_element(const Node *n) { return n->op != OP_CONCAT && !body_of(n); }
 
-void store_element(Lower *l, const Node *n, const Lin *idx, Expr *e) {
+Expr *element_value(Lower *l, const Node *n, const Lin *idx) { return l->buf[n->id] == l->to.buf ? compute(l, n, idx) : value(l, n, idx); }
+
+Lin element_place(Lower *l, const Node *n, const Lin *idx) {
   Lin at[MAX_RANK];
-  if (!e) e = l->buf[n->id] == l->to.buf ? compute(l, n, idx) : value(l, n, idx);
   for (int d = 0; d < n->t.rank; d++) at[d] = idx[d];
   if (l->to.offset) at[l->to.axis] = lin_mad(l, at[l->to.axis], lin_c(l->to.offset), 1);
-  ns_store(l->p, l->at, l->to.buf, lin_expr(l, lin_flat(l, l->to.t, at)), e);
+  return lin_flat(l, l->to.t, at);
+}
+
+void store_element(Lower *l, const Node *n, const Lin *idx, Expr *e) {
+  if (!e) e = element_value(l, n, idx);
+  ns_store(l->p, l->at, l->to.buf, lin_expr(l, element_place(l, n, idx)), e);
 }
 
 void element_body(Lower *l, const Node *n) {

@@ -120,6 +120,8 @@ void nest_build(Lower *, const char *name, const Node *, const char *note, void 
 
 /* lower.c */
 void element_body(Lower *, const Node *);
+Expr *element_value(Lower *, const Node *root, const Lin *idx);
+Lin element_place(Lower *, const Node *root, const Lin *idx); /* its position in the buffer */
 void store_element(Lower *, const Node *root, const Lin *idx, Expr *); /* NULL: the root's own value */
 
 /* lower_expr.c: the expression of one element. */

@@ -4,7 +4,7 @@
  *   [block of channels][reductions][plane][vector][lane].
  * In the end the counts of `parts` neighbouring vectors are put together in the pieces of one vector: lane i of vector j is channel
  * parts*i + j, so that shifts by 32 or 16 bits bring them in order. What follows is one element's expression over all lanes
- * (lower_widen.c); where that does not exist, a loop over the sums. Codes that are packed become words by masks. */
+ * (lower_widen.c, lower_lanes_out.c); where that does not exist, a loop over the sums. */
 #include "passes/contract.h"
 #include "passes/lower_lanes.h"
 
@@ -140,7 +140,7 @@ static bool find_parts(Lower *l, const Node *n, Lanes *s) {
 
 static bool fits_pack(const Lower *l, const Node *root, const Lanes *s) {
   int64_t size = (int64_t)s->vecs * s->lanes;
-  return root->op != OP_PACK || (l->tile.dim == root->in[0]->t.rank - 1 && root->t.e.bits == 64 && s->channels % size == 0 && 64 % size == 0);
+  return root->op != OP_PACK || (l->tile.dim == root->in[0]->t.rank - 1 && root->t.e.bits == 64 && root->t.d[root->t.rank - 2].n <= LANE_CODE_BITS && s->channels % size == 0 && 64 % size == 0);
 }
 
 bool lanes_decide(Lower *l, const Node *root) {
@@ -189,138 +189,6 @@ void lanes_row(Lower *l, int r, Lin *it) {
   for (int v = 0; v < tile->n->t.rank; v++) it[v] = tile_moved(l, tile->idx[v], idx);
 }
 
-/* Sums of group g in row r over parts*lanes channels, as pieces. */
-static Expr *group_sums(Lower *l, int r, int g) {
-  const Lanes *s = l->tile.lanes;
-  Program *p = l->p;
-  Expr *total = NULL;
-  for (int k = 0; k < s->pairs.n; k++) {
-    Expr *x = NULL;
-    for (int j = 0; j < s->parts; j++) {
-      Expr *v = s->counts[k][r][g * s->parts + j];
-      if (j) v = nx2(p, S_SHL, v, nx_const_i(p, v->t, j * s->piece.bits));
-      x = x ? nx2(p, S_OR, x, v) : v;
-    }
-    x = nx_relane(p, x, s->piece);
-    int64_t c = s->pairs.coef[k], m = c < 0 ? -c : c, by = 0;
-    while (m > 1 && m % 2 == 0) m /= 2, by++;
-    if (by) x = nx2(p, S_SHL, x, nx_const_i(p, x->t, by));
-    if (m != 1) x = nx2(p, S_MUL, x, nx_const_i(p, x->t, m));
-    total = !total ? (c < 0 ? nx1(p, S_NEG, x) : x) : nx2(p, c < 0 ? S_SUB : S_ADD, total, x);
-  }
-  return let(l, "sum", total);
-}
-
-/* Index of the element that lane t of group g holds, in row r. */
-static void lane_index(Lower *l, int rank, int r, int g, Lin t, Lin *idx) {
-  const Tile *tile = &l->tile;
-  const Lanes *s = tile->lanes;
-  for (int d = 0; d < rank; d++) idx[d] = tile->first[d];
-  idx[tile->dim] = lin_mad(l, lin_mad(l, idx[tile->dim], lin_c((int64_t)g * s->parts * s->lanes), 1), t, 1);
-  if (tile->rows > 1) idx[tile->row_dim] = lin_mad(l, idx[tile->row_dim], lin_c(r), 1);
-}
-
-/* Statements over one element, with a variable for the lane and one for the sum; then over all lanes. */
-typedef struct Element { Widen w; Block one; Scope scope; Lin lane; } Element;
-
-static void element_open(Lower *l, Element *e, Expr *sums) {
-  const Tile *tile = &l->tile;
-  const Lanes *s = tile->lanes;
-  int lane = nest_var(l->p, l->nest, "t", nt(l->p->index), true), sum = nest_var(l->p, l->nest, "s", nt(sums->t.e), false);
-  widen_init(&e->w, l, sums->t.lanes, lane, sum, sums);
-  block_init(&e->one);
-  e->scope = block_enter(l, &e->one);
-  e->lane = lin_atom(l, nx_var(l->p, l->nest, lane), 0, (int64_t)s->parts * s->lanes - 1);
-  l->tile.ready = tile->n;
-  l->tile.sum = nx_var(l->p, l->nest, sum);
-}
-
-static void element_close(Lower *l, Element *e) {
-  block_leave(l, e->scope);
-  l->tile.ready = NULL;
-  l->tile.sum = NULL;
-}
-
-/* The sums in memory, and a loop over them. */
-static void store_loop(Lower *l, const Node *root, Expr *sums, int r, int g) {
-  Program *p = l->p;
-  Lanes *s = l->tile.lanes;
-  Lin idx[MAX_RANK];
-  int n = sums->t.lanes;
-  if (s->sums < 0)
-    s->sums = program_buf(p, nest_name(p, "sum", l->tile.n->loc.name ? l->tile.n->loc.name : ""), sums->t.e, SP_REG, n, NULL);
-  ns_store(p, l->at, s->sums, nx_idx(p, 0), sums);
-  int var = nest_var(p, l->nest, "t", nt(p->index), true);
-  Stmt *loop = ns_for(p, l->at, var, nx_idx(p, 0), nx_idx(p, n), 1, n);
-  loop->mark = MARK_VECTOR;
-  Scope scope = block_enter(l, &loop->body);
-  Lin t = lin_atom(l, nx_var(p, l->nest, var), 0, n - 1);
-  lane_index(l, root->t.rank, r, g, t, idx);
-  l->tile.ready = l->tile.n;
-  l->tile.sum = nx_load(p, s->sums, lin_expr(l, t), 1);
-  store_element(l, root, idx, root == l->tile.n ? tile_value(l, root) : NULL);
-  l->tile.ready = NULL;
-  l->tile.sum = NULL;
-  block_leave(l, scope);
-}
-
-static void store_group(Lower *l, const Node *root, int r, int g) {
-  Element e;
-  Lin idx[MAX_RANK];
-  Expr *sums = group_sums(l, r, g);
-  element_open(l, &e, sums);
-  lane_index(l, root->t.rank, r, g, e.lane, idx);
-  store_element(l, root, idx, root == l->tile.n ? tile_value(l, root) : NULL);
-  element_close(l, &e);
-  if (!widen_block(&e.w, &e.one, l->at)) store_loop(l, root, sums, r, g);
-}
-
-/* Bit k of the codes of one group as the low bits of a word. */
-static Expr *group_bits(Lower *l, Element *e, Expr *x, int k, bool sign) {
-  Program *p = l->p;
-  Expr *bit = sign ? nx2(p, S_LT, nx_const_i(p, x->t, 0), x) : nx_cast(p, nx2(p, S_AND, x, nx_const_i(p, x->t, INT64_C(1) << k)), BOOL);
-  Expr *v = widen(&e->w, widen_simple(p, bit));
-  if (!v || v->t.lanes < 8) return NULL;
-  return nx_cast(p, nx_mask(p, v), UINTK(64));
-}
-
-/* Adds group g of row r to the words of its planes; false where an element has no form over lanes. */
-static bool pack_group(Lower *l, const Node *root, int r, int g, int at, Expr **word, int planes) {
-  Element e;
-  Lin idx[MAX_RANK];
-  const Node *x = root->in[0];
-  Program *p = l->p;
-  element_open(l, &e, group_sums(l, r, g));
-  lane_index(l, x->t.rank, r, g, e.lane, idx);
-  Expr *code = value(l, x, idx);
-  element_close(l, &e);
-  if (!widen_block(&e.w, &e.one, l->at)) return false;
-  bool sign = x->t.e.kind == EK_BASES;
-  if (code->t.e.kind == EK_BOOL) code = nx_cast(p, code, U8);
-  for (int k = 0; k < planes; k++) {
-    Expr *bits = group_bits(l, &e, code, k, sign);
-    if (!bits) return false;
-    if (at) bits = nx2(p, S_SHL, bits, nx_const_i(p, bits->t, at));
-    word[k] = let(l, "p", word[k] ? nx2(p, S_OR, word[k], bits) : bits);
-  }
-  return true;
-}
-
-enum { PLANES = 8 };
-
-static void pack_store(Lower *l, const Node *root, Lin word, int r, Expr *const *bits, int planes) {
-  const Tile *tile = &l->tile;
-  int rank = root->in[0]->t.rank;
-  Lin out[MAX_RANK];
-  for (int d = 0; d < rank - 1; d++) out[d] = tile->first[d];
-  if (tile->rows > 1) out[tile->row_dim] = lin_mad(l, out[tile->row_dim], lin_c(r), 1);
-  out[rank] = word;
-  for (int k = 0; k < planes; k++) {
-    out[rank - 1] = lin_c(k);
-    ns_store(l->p, l->at, l->buf[root->id], lin_expr(l, lin_flat(l, &root->t, out)), bits[k]);
-  }
-}
-
 /* Blocks of channels (for codes that are packed: words of them) are the outermost loop: their words stay in the cache. */
 static void section(Lower *l, const Node *root, const void *key, int64_t first, int64_t count, int64_t blocks) {
   Tile *tile = &l->tile;
@@ -339,18 +207,18 @@ static void section(Lower *l, const Node *root, const void *key, int64_t first, 
   Lin start = root->op == OP_PACK ? lin_mad(l, lin_c(0), number, 64) : tile_start(l, number, size, s->channels);
   loops_open(l, (const char *)key + 1, x->t.rank, ext, tile->first, NULL, NULL);
   if (tile->rows > 1) tile->first[tile->row_dim] = tile_start(l, tile->first[tile->row_dim], tile->rows, x->t.d[tile->row_dim].n);
-  Expr *bits[ROWS][PLANES] = {{NULL}};
+  Expr *bits[ROWS][LANE_CODE_BITS] = {{NULL}};
   for (int64_t b = 0; b < blocks; b++) {
     tile->first[tile->dim] = lin_mad(l, start, lin_c(b * size), 1);
     s->block = lin_mad(l, lin_c(b), number, root->op == OP_PACK ? 64 / size : 1);
     lanes_count(l);
-    for (int r = 0; r < tile->rows; r++)
-      for (int g = 0; g < groups; g++) {
-        if (!planes) store_group(l, root, r, g);
-        else if (!pack_group(l, root, r, g, (int)(b * size) + g * s->parts * s->lanes, bits[r], planes)) s->failed = true;
-      }
+    for (int g = 0; g < groups; g++) {
+      if (!planes) lanes_store(l, root, g);
+      for (int r = 0; planes && r < tile->rows; r++)
+        if (!lanes_bits(l, root, r, g, (int)(b * size) + g * s->parts * s->lanes, bits[r])) s->failed = true;
+    }
   }
-  for (int r = 0; planes && !s->failed && r < tile->rows; r++) pack_store(l, root, number, r, bits[r], planes);
+  for (int r = 0; planes && !s->failed && r < tile->rows; r++) lanes_pack(l, root, number, r, bits[r]);
   block_leave(l, outer);
 }
 

@@ -7,7 +7,7 @@
 /* How a vector of words is counted: each word by the popcount of its lanes, or carry-save, which leaves fewer words to count. */
 typedef enum Count { COUNT_EACH, COUNT_CARRY } Count;
 
-enum { LANE_VECS = 8, LANE_PLANES = 5 }; /* planes of carries: sums of up to 31 words */
+enum { LANE_VECS = 8, LANE_PLANES = 5, LANE_CODE_BITS = 8 }; /* planes of carries: sums of up to 31 words */
 
 typedef struct Lanes {
   Count count;
@@ -25,6 +25,11 @@ typedef struct Lanes {
 
 int64_t lanes_extent(const Lanes *, const Node *, int reduction);
 void lanes_row(Lower *, int r, Lin *it);
+/* lower_lanes_out.c: what becomes of the counts of group g (parts vectors). */
+void lanes_store(Lower *, const Node *root, int g);    /* elements, all rows */
+/* Codes of row r as bits at `at` of the words of their planes; false where they have no form over lanes. */
+bool lanes_bits(Lower *, const Node *pack, int r, int g, int at, Expr **word);
+void lanes_pack(Lower *, const Node *pack, Lin word, int r, Expr *const *bits); /* stores them */
 /* lower_count.c */
 void lanes_count(Lower *);
 

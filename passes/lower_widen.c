@@ -90,9 +90,23 @@ static Expr *wide_load(Widen *w, Expr *x) {
 
 /* Expressions */
 
+/* Sums and products of codes modulo the lower bits need no more than those bits. */
+static Expr *narrow(Program *p, Expr *x, Elem e) {
+  bool ring = x->s == S_ADD || x->s == S_SUB || x->s == S_MUL || x->s == S_NEG || x->s == S_AND || x->s == S_OR || x->s == S_XOR || x->s == S_NOT;
+  if (x->t.e.kind == EK_BOOL || elem_is_float(x->t.e) || x->t.e.bits <= e.bits) return nx_cast(p, x, e);
+  if (x->kind == EX_SCALAR && x->s == S_CAST && !elem_is_float(x->a[0]->t.e)) return narrow(p, x->a[0], e);
+  if (x->kind != EX_SCALAR || !ring) return nx_cast(p, x, e);
+  return x->n == 1 ? nx1(p, x->s, narrow(p, x->a[0], e)) : nx2(p, x->s, narrow(p, x->a[0], e), narrow(p, x->a[1], e));
+}
+
 static Expr *wide_scalar(Widen *w, Expr *x) {
   Program *p = w->l->p;
-  Expr *a[3] = {NULL};
+  Expr *a[3] = {NULL}, *less = x;
+  bool code = x->s == S_CAST && !elem_is_float(x->t.e) && x->t.e.kind != EK_BOOL && !elem_is_float(x->a[0]->t.e);
+  if (code && x->a[0]->t.e.kind != EK_BOOL && x->a[0]->t.e.bits > x->t.e.bits) less = narrow(p, x->a[0], x->t.e);
+  if (less->kind != EX_SCALAR || less->s != S_CAST || less->a[0] != x->a[0]) {
+    if (less != x) return widen(w, less);
+  }
   for (int i = 0; i < x->n; i++)
     if (!(a[i] = widen(w, x->a[i]))) return NULL;
   if (x->t.e.bits * w->lanes > 512 || x->s == S_BITS) return NULL;
@@ -145,23 +159,6 @@ Expr *widen_simple(Program *p, Expr *x) {
 
 /* Statements */
 
-static bool wide_store(Widen *w, const Stmt *s) {
-  Program *p = w->l->p;
-  int64_t k;
-  Expr *v = widen(w, s->e);
-  if (!v || !stride_of(w, s->e2, &k) || k == 0) return false;
-  if (k == 1) {
-    ns_store(p, w->into, s->buf, at_lane(w, s->e2, nx_idx(p, 0)), v);
-    return true;
-  }
-  v = ns_name(p, w->l->nest, w->into, "v", v);
-  for (int i = 0; i < w->lanes; i++) {
-    uint8_t lane = (uint8_t)i;
-    ns_store(p, w->into, s->buf, at_lane(w, s->e2, nx_idx(p, i)), nx_perm(p, v, &lane, 1));
-  }
-  return true;
-}
-
 static bool wide_let(Widen *w, const Stmt *s) {
   Program *p = w->l->p;
   if (!differs(w, s->e)) {
@@ -180,7 +177,7 @@ bool widen_block(Widen *w, const Block *one, Block *into) {
   block_init(wide);
   w->into = wide;
   for (const Stmt *s = one->first; s; s = s->next)
-    if (s->kind == ST_LET ? !wide_let(w, s) : s->kind != ST_STORE || !wide_store(w, s)) return false;
+    if (s->kind != ST_LET || !wide_let(w, s)) return false;
   if (!wide->first) return true;
   *into->tail = wide->first;
   into->tail = wide->tail;

@@ -64,6 +64,7 @@ void model_ports(Cmd *, const Model *, Ports *);
 void model_free(Model *);
 bool model_pass_options(Cmd *, PassOptions *);   /* --target (the first) --force --skip */
 /* target.c: what --target names, in its order; NULL with a diagnostic. */
+const Target *target_native(void); /* the most capable whose instructions this processor has */
 const Target *const *targets_of(Cmd *, int *n);
 Graph *graph_copy(Graph *);
 const char *ident_from_path(Cmd *, const char *path); /* base name without suffix as an identifier */

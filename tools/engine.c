@@ -1,5 +1,6 @@
 /* Engines: eval (the meaning), nest (interpreter), c (compiled by cc), jit (ORC), hls (C simulation), behind engine.h. */
 #include "passes/edges.h"
+#include "runtime/cpu.h"
 #include "tools/engine.h"
 
 #include "backends/c/c_backend.h"
@@ -45,6 +46,7 @@ struct Engine {
   bool ran;                  /* what is kept was written */
   const Keep *keep; int n_keep; /* eval, hls: the program has these ports, and held[k] is what input keep[k].in gets next */
   Tensor **held;
+  bool shared;               /* it is somebody else's */
 #if POPSHIFT_LLVM
   LlvmJit *jit;
 #endif
@@ -67,15 +69,28 @@ static bool load_library(Engine *e, const char *dir, const OutFiles *files, cons
   return e->lib || diag(e->ctx, E0503, NULL, "cannot load generated code: %s", dlerror());
 }
 
-static bool make_c(Engine *e) {
+/* The target's flags, where it is this processor; else what the compiler assumes. Up to `most` are added to argv. */
+static void machine_flags(Arena *a, const Target *t, const char **argv, int most) {
+  RtMachine m = {t ? t->name : "", t ? target_arch(t) : "", t ? t->features : ""};
+  if (!t || !*m.arch || !rt_machine_is_this(&m)) return;
+  int n = 0;
+  for (const char *f = t->gcc; *f && n < most; f += strspn(f, " ")) {
+    size_t len = strcspn(f, " ");
+    argv[n++] = arena_strndup(a, f, len);
+    f += len;
+  }
+}
+
+static bool make_c(Engine *e, const Target *target) {
   const char *dir = temp_dir(e->ctx), *name = e->program->name;
   if (!dir) return false;
   OutFiles files = {0};
   COptions o = {0};
   Arena *a = e->ctx->own;
   const char *cc = e->kind == ENGINE_C_CLANG ? "clang" : getenv("CC");
-  const char *argv[] = {cc && *cc ? cc : "cc", "-std=c99", e->kind == ENGINE_C_O0 ? "-O0" : e->kind == ENGINE_C_O2 ? "-O2" : "-O3", "-fPIC", "-shared", "-o", arena_printf(a, "%s/m.so", dir),
-                        arena_printf(a, "%s/%s.c", dir, name), "-lm", NULL};
+  const char *argv[32] = {cc && *cc ? cc : "cc", "-std=c99", e->kind == ENGINE_C_O0 ? "-O0" : e->kind == ENGINE_C_O2 ? "-O2" : "-O3", "-fPIC", "-shared", "-o", arena_printf(a, "%s/m.so", dir),
+                          arena_printf(a, "%s/%s.c", dir, name), "-lm"};
+  machine_flags(a, target, argv + 9, 20);
   CInit *init = NULL;
   bool ok = c_emit(e->ctx, e->program, &o, &files) && load_library(e, dir, &files, argv, "the C compiler (cc, or $CC)") &&
             symbol(e, arena_printf(a, "%s_init", name), &init) && symbol(e, arena_printf(a, "%s_run", name), &e->c_run);
@@ -116,9 +131,9 @@ static bool make_jit(Engine *e) {
 #endif
 }
 
-static bool make(Engine *e) {
+static bool make(Engine *e, const PassOptions *opt) {
   switch (e->kind) {
-  case ENGINE_C: case ENGINE_C_O0: case ENGINE_C_O2: case ENGINE_C_CLANG: return make_c(e);
+  case ENGINE_C: case ENGINE_C_O0: case ENGINE_C_O2: case ENGINE_C_CLANG: return make_c(e, opt ? opt->target : NULL);
   case ENGINE_JIT: return make_jit(e);
   case ENGINE_HLS: return make_hls(e);
   case ENGINE_NEST:
@@ -145,7 +160,7 @@ Engine *engine_of_program(Ctx *ctx, EngineKind kind, Program *p, const PassOptio
   Engine *e = engine_start(ctx, kind);
   e->program = p;
   if (p->arena_bytes < 0 && !pass_plan(p, opt)) { engine_free(e); return NULL; }
-  if (!make(e)) { engine_free(e); return NULL; }
+  if (!make(e, opt)) { engine_free(e); return NULL; }
   return e;
 }
 
@@ -182,6 +197,39 @@ Engine *engine_for(Ctx *ctx, EngineKind kind, const State *s, const PassOptions 
   return s->graph ? engine_new(ctx, kind, s->graph, opt) : engine_of_program(ctx, kind, s->program, opt);
 }
 
+bool engine_call(Engine *e, const void *const *in, void *const *out) {
+  int rc = 0;
+  switch (e->kind) {
+  case ENGINE_NEST: {
+    bool first = !e->ran;
+    e->ran = true;
+    return program_run_in(e->ctx, e->program, e->workspace, first, in, out);
+  }
+  case ENGINE_C: case ENGINE_C_O0: case ENGINE_C_O2: case ENGINE_C_CLANG: rc = e->c_run(e->workspace, in, out, 1); break;
+  case ENGINE_HLS: e->hls_run(in, out); break;
+#if POPSHIFT_LLVM
+  case ENGINE_JIT: return llvm_jit_run(e->jit, e->workspace, in, out);
+#endif
+  default: return diag(e->ctx, E0307, NULL, "engine %s does not run on given memory", engine_names[e->kind]);
+  }
+  return !rc || diag(e->ctx, E0902, NULL, "%s_run returned %d", e->program->name, rc);
+}
+
+void *engine_workspace(const Program *p) {
+  size_t bytes = ((size_t)p->arena_bytes + 4096) / 64 * 64; /* a header says the exact size; more is allowed */
+  void *w = aligned_alloc(64, bytes);
+  if (!w) abort();
+  return memset(w, 0, bytes);
+}
+
+bool engine_share(Engine *e, void *workspace) {
+  if (e->kind != ENGINE_C && e->kind != ENGINE_JIT) return diag(e->ctx, E0307, NULL, "engine %s has no workspace", engine_names[e->kind]);
+  free(e->workspace);
+  e->workspace = workspace;
+  e->shared = true;
+  return true;
+}
+
 static bool run_ports(Engine *e, Tensor *const *ins, Tensor **outs) {
   if (e->kind == ENGINE_EVAL) return graph_eval(e->ctx, e->graph, ins, outs, NULL, NULL);
   const Program *p = e->program;
@@ -193,18 +241,11 @@ static bool run_ports(Engine *e, Tensor *const *ins, Tensor **outs) {
     ok = (outs[i] = tensor_new(e->ctx, &p->outs[i].t)) != NULL;
     if (ok) out[i] = outs[i]->data;
   }
-  int rc = 0;
   /* A program from a text may leave its buffers, which compiled code does not notice: it runs here first. */
-  if (ok && (e->kind == ENGINE_NEST || p->file)) ok = program_run_in(e->ctx, p, e->kind == ENGINE_NEST ? e->workspace : NULL, !e->ran || e->kind != ENGINE_NEST, in, out);
-  e->ran = true;
-  if (ok && e->c_run) rc = e->c_run(e->workspace, in, out, 1);
-  if (ok && e->kind == ENGINE_HLS) e->hls_run(in, out);
-#if POPSHIFT_LLVM
-  if (ok && e->kind == ENGINE_JIT) ok = llvm_jit_run(e->jit, e->workspace, in, out);
-#endif
+  if (ok && e->kind != ENGINE_NEST && p->file) ok = program_run_in(e->ctx, p, NULL, true, in, out);
+  ok = ok && engine_call(e, in, out);
   free(in);
   free(out);
-  if (rc) ok = diag(e->ctx, E0902, NULL, "%s_run returned %d", p->name, rc);
   return ok;
 }
 
@@ -237,7 +278,7 @@ void engine_free(Engine *e) {
   if (e->jit) llvm_jit_free(e->jit);
 #endif
   if (e->lib) dlclose(e->lib);
-  free(e->workspace);
+  if (!e->shared) free(e->workspace);
   if (e->graph) graph_free(e->graph);
   if (e->own_program) program_free(e->program);
   free(e);

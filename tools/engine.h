@@ -18,6 +18,12 @@ Engine *engine_of_program(Ctx *, EngineKind, Program *, const PassOptions *);
 Engine *engine_for(Ctx *, EngineKind, const State *, const PassOptions *);
 /* ins: of the graph's arg types. outs: new tensors, freed by the caller. */
 bool engine_run(Engine *, Tensor *const *ins, Tensor **outs);
+/* The same on given memory, in and out as NAME_run has them: nest, c, jit and hls. */
+bool engine_call(Engine *, const void *const *ins, void *const *outs);
+/* Memory for a program's workspace (free), and an engine, c or jit, that uses it in the place of its own. */
+void *engine_workspace(const Program *);
+bool engine_share(Engine *, void *workspace);
+
 void engine_free(Engine *);
 /* --engine: a list of kinds; `all` is eval, nest, c, jit, hls as far as they are built in. Default where not given. */
 bool engines_of(Cmd *, EngineKind deflt, EngineKind out[ENGINE_COUNT], int *n);

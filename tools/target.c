@@ -5,7 +5,7 @@
 #include <string.h>
 
 /* The target that asks for most of what this machine has; of equal ones the last by name. */
-static const Target *native(void) {
+const Target *target_native(void) {
   const Target *best = target_find("c99");
   int most = -1;
   for (int i = 0; i < n_targets; i++) {
@@ -20,7 +20,7 @@ static const Target *native(void) {
 static const Target *target_named(Cmd *c, const char *name) {
   size_t n = strlen(name);
   if (strchr(name, '/') || (n > 5 && !strcmp(name + n - 5, ".yaml"))) return target_read(c->ctx, name);
-  const Target *t = strcmp(name, "native") ? target_find(name) : native();
+  const Target *t = strcmp(name, "native") ? target_find(name) : target_native();
   if (t) return t;
   const char **names = NEWN(c->ctx->own, const char *, n_targets);
   for (int i = 0; i < n_targets; i++) names[i] = targets[i].name;

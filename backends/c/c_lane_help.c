@@ -35,21 +35,26 @@ static void sum_print(Printer *pr, Str *s, const Used *h) {
   str_printf(s, "    const %s e = a[i];\n    r += (%s)(e + 0);\n  }\n  return (%s)r;\n}\n\n", t, u, t);
 }
 
+/* Of the lanes of one vector or of two. */
 static void perm_print(Printer *pr, Str *s, const Used *h) {
-  const char *t = c_type(pr, h->t);
-  if (h->from.lanes == 1) {
-    str_printf(s, "static inline %s %s(%s a) {\n  const %s r = {", t, h->name, c_type(pr, h->from), t);
-    bool mask = h->t.e.kind == EK_BOOL;
-    for (int i = 0; i < h->t.lanes; i++) str_printf(s, "%s%s", i ? ", " : "", mask ? "(int8_t)-a" : "a");
-  } else if (h->t.lanes == 1) {
-    str_printf(s, "static inline %s %s(%s a) {\n  return a[%d]%s;\n}\n\n", t, h->name, c_type(pr, h->from), h->perm[0],
-               h->t.e.kind == EK_BOOL ? " != 0" : "");
+  const char *t = c_type(pr, h->t), *v = c_type(pr, h->from);
+  bool two = h->imm == 2, bools = h->t.e.kind == EK_BOOL;
+  int n = h->from.lanes;
+  str_printf(s, two ? "static inline %s %s(%s a, %s b) {\n" : "static inline %s %s(%s a) {\n", t, h->name, v, v);
+  if (h->t.lanes == 1) {
+    str_printf(s, "  return %s[%d]%s;\n}\n\n", h->perm[0] < n ? "a" : "b", h->perm[0] % n, bools ? " != 0" : "");
     return;
-  } else {
-    str_printf(s, "static inline %s %s(%s a) {\n  const %s r = {", t, h->name, c_type(pr, h->from), t);
-    for (int i = 0; i < h->t.lanes; i++) str_printf(s, "%sa[%d]", i ? ", " : "", h->perm[i]);
   }
-  str_put(s, "};\n  return r;\n}\n\n");
+  if (n > 1) {
+    str_printf(s, "#if defined(__clang__) || __GNUC__ >= 12\n  return __builtin_shufflevector(a, %s", two ? "b" : "a");
+    for (int i = 0; i < h->t.lanes; i++) str_printf(s, ", %d", h->perm[i]);
+    str_put(s, ");\n#else\n");
+  }
+  str_printf(s, "  const %s r = {", t);
+  for (int i = 0; i < h->t.lanes; i++)
+    if (n == 1) str_printf(s, "%s%s", i ? ", " : "", bools ? "(int8_t)-a" : "a");
+    else str_printf(s, "%s%s[%d]", i ? ", " : "", h->perm[i] < n ? "a" : "b", h->perm[i] % n);
+  str_put(s, n > 1 ? "};\n  return r;\n#endif\n}\n\n" : "};\n  return r;\n}\n\n");
 }
 
 static void shuf_print(Printer *pr, Str *s, const Used *h) {
@@ -63,8 +68,9 @@ static void shuf_print(Printer *pr, Str *s, const Used *h) {
   pr->needs |= NEED_MACHINE;
   str_printf(s, "static inline %s %s(%s a, %s b) {\n#if defined(%s)\n", t, h->name, t, t, fast[k].macro);
   str_printf(s, "  return (%s)%s((__m%si)a, (__m%si)b);\n#else\n", t, fast[k].fn, fast[k].bits, fast[k].bits);
-  str_printf(s, "  %s r = {0};\n  for (int i = 0; i < %d; i++) r[i] = b[i] < 128 ? a[(i & ~15) + (b[i] & 15)] : (uint8_t)0;\n"
-             "  return r;\n#endif\n}\n\n", t, h->t.lanes);
+  str_printf(s, "  uint8_t x[%d], y[%d];\n  __builtin_memcpy(x, &a, sizeof x);\n  __builtin_memcpy(y, &b, sizeof y);\n", h->t.lanes, h->t.lanes);
+  str_printf(s, "  for (int i = 0; i < %d; i++) y[i] = y[i] < 128 ? x[(i & ~15) + (y[i] & 15)] : (uint8_t)0;\n"
+             "  __builtin_memcpy(&a, y, sizeof y);\n  return a;\n#endif\n}\n\n", h->t.lanes);
 }
 
 /* Dot products that a machine has: a and b by sign, 8 or 16 bits, lanes of the sum; text over a, b, c cast to its vectors. */
@@ -202,6 +208,31 @@ bool c_lane_pop(Printer *pr, Str *s, const Used *h) {
   return true;
 }
 
+/* Integers of another width. GCC converts by more than twice the width, or less than half, lane by lane: in steps, then. */
+static void resize_print(Printer *pr, Str *s, const Used *h) {
+  int from = h->from.e.bits, to = h->t.e.bits, n = h->t.lanes, most = n * (from > to ? from : to), least = n * (from < to ? from : to);
+  const char *t = c_type(pr, h->t);
+  bool byte = from == 8 || to == 8, words = from == 16 || to == 16, machine = least >= 128 && most <= 512 && (to > from || most >= 256);
+  str_printf(s, "static inline %s %s(%s a) {\n", t, h->name, c_type(pr, h->from));
+  if (machine) {
+    const char *cond = most == 512 ? (byte && words ? "__AVX512BW__" : "__AVX512F__") : to < from ? "__AVX512VL__" : "__AVX2__";
+    pr->needs |= NEED_MACHINE;
+    str_printf(s, "#if defined(%s)%s\n", cond, most < 512 && to < from && byte && words ? " && defined(__AVX512BW__)" : "");
+    str_printf(s, "  return (%s)_mm%d_cvtep%c%d_epi%d((__m%di)a);\n#else\n", t, most, h->from.e.kind == EK_INT || to < from ? 'i' : 'u', from, to, n * from);
+  }
+  str_put(s, "  return ");
+  int steps = 0;
+  for (int b = from; b != to; b = to > from ? b * 2 : b / 2) steps++;
+  for (int i = 0; i < steps; i++) str_put(s, "__builtin_convertvector(");
+  str_put(s, "a");
+  for (int b = from; b != to;) {
+    b = to > from ? b * 2 : b / 2;
+    Elem e = b == to ? h->t.e : (Elem){h->from.e.kind, (uint8_t)b};
+    str_printf(s, ", %s)", c_type(pr, ntv(e, n)));
+  }
+  str_put(s, machine ? ";\n#endif\n}\n\n" : ";\n}\n\n");
+}
+
 /* GNU casts keep the bytes; where the lowest byte comes last, lanes are moved one by one. */
 static void relane_print(Printer *pr, Str *s, const Used *h) {
   const char *t = c_type(pr, h->t), *u = c_type(pr, ntv(UINTK(h->t.e.bits), 1)), *v = c_type(pr, ntv(UINTK(h->from.e.bits), 1));
@@ -249,6 +280,7 @@ void c_lane_help(Printer *pr, Str *s, const Used *h) {
     case HELP_DOT: dot_print(pr, s, h); break;
     case HELP_SHUF: shuf_print(pr, s, h); break;
     case HELP_PERM: perm_print(pr, s, h); break;
+    case HELP_RESIZE: resize_print(pr, s, h); break;
     case HELP_RELANE: relane_print(pr, s, h); break;
     case HELP_MASK: mask_print(pr, s, h); break;
     case HELP_INTRIN: intrin_print(pr, s, h); break;

@@ -134,6 +134,8 @@ static void cast_print(Printer *pr, const Expr *x) {
     c_expr(pr, a, kinds ? PREC_UNARY : PREC_LOOSE);
     if (kinds) str_put(pr->o, ")");
     else str_printf(pr->o, ", %s)", t);
+  } else if (!elem_is_float(from) && !elem_is_float(to)) {
+    call(pr, x, HELP_RESIZE, a->t, 0);
   } else {
     str_put(pr->o, "__builtin_convertvector(");
     c_expr(pr, a, PREC_LOOSE);
@@ -229,7 +231,7 @@ void c_lanes(Printer *pr, const Expr *x, Prec least) {
     case EX_DOT: call(pr, x, HELP_DOT, x->a[1]->t, x->a[2]->t.e.kind); break;
     case EX_LUT3: call(pr, x, HELP_LUT3, x->t, x->imm); break;
     case EX_SHUF: call(pr, x, HELP_SHUF, x->t, 0); break;
-    case EX_PERM: call(pr, x, HELP_PERM, x->a[0]->t, 0); break;
+    case EX_PERM: call(pr, x, HELP_PERM, x->a[0]->t, x->n == 2 ? 2 : 0); break;
     case EX_RELANE: call(pr, x, HELP_RELANE, x->a[0]->t, 0); break;
     case EX_MASK: {
       int bits = natural_bits(x->a[0]);

@@ -155,7 +155,7 @@ static LLVMValueRef expr_mask(Gen *g, const Expr *x, LLVMValueRef *a) {
   return LLVMBuildBitCast(g->b, v, llvm_type(g, x->t), "");
 }
 
-static LLVMValueRef expr_perm(Gen *g, const Expr *x, LLVMValueRef *a) { return llvm_perm(g, x, a[0]); }
+static LLVMValueRef expr_perm(Gen *g, const Expr *x, LLVMValueRef *a) { return llvm_perm(g, x, a); }
 
 /* The machine's instruction, else the meaning of the row over variables that hold the arguments (each evaluated once). */
 static LLVMValueRef expr_intrin(Gen *g, const Expr *x, LLVMValueRef *a) {

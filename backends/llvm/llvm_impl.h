@@ -90,7 +90,7 @@ bool llvm_has_dot(Gen *, int bits, bool a_signed, bool b_signed); /* by instruct
 LLVMValueRef llvm_dot_of(Gen *, int bits, int lanes, bool a_signed, bool b_signed, LLVMValueRef *a);
 LLVMValueRef llvm_lut3(Gen *, const Expr *, LLVMValueRef *a);
 LLVMValueRef llvm_shuf(Gen *, const Expr *, LLVMValueRef *a);
-LLVMValueRef llvm_perm(Gen *, const Expr *, LLVMValueRef);
+LLVMValueRef llvm_perm(Gen *, const Expr *, LLVMValueRef *);
 LLVMValueRef llvm_opaque(Gen *, LLVMValueRef); /* the value by no instruction, unknown to the optimizer */
 LLVMValueRef llvm_intrin(Gen *, const Expr *, LLVMValueRef *a); /* NULL where the machine lacks it */
 

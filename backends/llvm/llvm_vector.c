@@ -263,17 +263,21 @@ LLVMValueRef llvm_shuf(Gen *g, const Expr *x, LLVMValueRef *a) {
   return shuf_generic(g, x->t.lanes, a);
 }
 
-LLVMValueRef llvm_perm(Gen *g, const Expr *x, LLVMValueRef a) {
+LLVMValueRef llvm_perm(Gen *g, const Expr *x, LLVMValueRef *operands) {
+  LLVMValueRef a = operands[0];
   LLVMValueRef mask[512];
   int from = x->a[0]->t.lanes, to = x->t.lanes;
   assert(to <= 512);
   for (int i = 0; i < to; i++)
     mask[i] = LLVMConstInt(g->i32, x->perm[i], 0);
-  if (to == 1)
-    return from == 1 ? a : LLVMBuildExtractElement(g->b, a, mask[0], "");
+  if (to == 1) {
+    LLVMValueRef v = operands[x->perm[0] / from];
+    return from == 1 ? v : LLVMBuildExtractElement(g->b, v, LLVMConstInt(g->i32, (unsigned)(x->perm[0] % from), 0), "");
+  }
   if (from == 1) /* every index is 0 */
     a = LLVMBuildInsertElement(g->b, LLVMGetPoison(LLVMVectorType(LLVMTypeOf(a), 1)), a, LLVMConstInt(g->i32, 0, 0), "");
-  return LLVMBuildShuffleVector(g->b, a, LLVMGetPoison(LLVMTypeOf(a)), LLVMConstVector(mask, (unsigned)to), "");
+  LLVMValueRef b = x->n > 1 ? operands[1] : LLVMGetPoison(LLVMTypeOf(a));
+  return LLVMBuildShuffleVector(g->b, a, b, LLVMConstVector(mask, (unsigned)to), "");
 }
 
 LLVMValueRef llvm_opaque(Gen *g, LLVMValueRef a) {
