@@ -20,12 +20,12 @@ typedef struct Layer {
 typedef struct Report {
   Arena *arena;
   Layer *layers; int n_layers;
-  int64_t flash, arena_bytes, arena_bound; /* of the program; -1 where it was not planned */
+  int64_t flash, stack, arena_bytes, arena_bound; /* of the program; -1 where it was not planned */
   int64_t macs, bit_ops;
 } Report;
 
 /* Both may be NULL; the graph is after select (fuse is best). Everything in it lives in the arena. */
-void report_make(Report *, Arena *, const Graph *, const Program *);
+void report_make(Report *, Arena *, const Graph *, const Program *, const Target *);
 json_t *json_text(Arena *, const char *);  /* any bytes as a string: what is neither printable ASCII nor a line's end becomes '?' */
 json_t *json_number(double);               /* infinities and NaN, which JSON has not, as strings */
 void json_print(json_t *);                 /* to standard output, and frees it */

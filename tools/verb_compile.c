@@ -85,7 +85,7 @@ static const char *job_file(Job *j, Emit e) { /* the asked name where one thing 
 /* The header goes beside every result that C code links with; the source only where asked for. */
 static bool emit_c(Job *j) {
   OutFiles files = {0};
-  COptions o = {.name = j->name, .model_sha = j->model.is_onnx ? j->model.sha : NULL};
+  COptions o = {.name = j->name, .word = j->opt.target->word / 8, .model_sha = j->model.is_onnx ? j->model.sha : NULL};
   bool ok = j->n_variants ? c_emit_variants(j->c->ctx, j->variants, j->n_variants, &o, &files) : c_emit(j->c->ctx, j->program, &o, &files);
   for (int i = 0; ok && i < files.n; i++) {
     size_t n = strlen(files.p[i].name);
@@ -175,7 +175,7 @@ static void say(Job *j, const Program *p) {
     return;
   }
   Report r;
-  report_make(&r, j->c->ctx->own, j->fused, p);
+  report_make(&r, j->c->ctx->own, j->fused, p, j->opt.target);
   json_t *o = report_json(&r, j->c->ctx, j->model.sha, j->opt.target->name);
   if (cmd_has(j->c, FLAG_explain)) {
     json_t *lines = json_array();

@@ -63,7 +63,7 @@ static void layer_table(Str *s, const Report *r, const Graph *g) {
   }
   str_printf(s, "\ntotal   %" PRId64 " MACs, %" PRId64 " bit operations\n", r->macs, r->bit_ops);
   if (r->flash >= 0)
-    str_printf(s, "memory  %" PRId64 " bytes of constants, workspace %" PRId64 " bytes (no plan can be below %" PRId64 ")\n", r->flash, r->arena_bytes, r->arena_bound);
+    str_printf(s, "memory  %" PRId64 " bytes of constants, workspace %" PRId64 " bytes (no plan can be below %" PRId64 "), stack at most %" PRId64 " bytes\n", r->flash, r->arena_bytes, r->arena_bound, r->stack);
 }
 
 static bool write_html(Cmd *c, const char *path, const Str *text, const Graph *g) {
@@ -92,7 +92,7 @@ int verb_inspect(Cmd *c) {
   planned.graph = graph_copy(after.graph);
   if (!planned.graph || !passes_standard(c->ctx, &planned, -1, &o)) return diag_exit(c->ctx);
   Report r;
-  report_make(&r, c->ctx->own, after.graph, planned.program);
+  report_make(&r, c->ctx->own, after.graph, planned.program, o.target);
   Str s = {.ctx = c->ctx};
   model_facts(c, &m, &s);
   ports(&s, shown);
