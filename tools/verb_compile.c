@@ -255,6 +255,7 @@ static bool flags_fit(Job *j) {
   for (size_t i = 0; i < sizeof some / sizeof *some; i++)
     if (cmd_has(j->c, some[i].f) && !(some[i].hls ? j->want[EMIT_HLS] : llvm))
       return diag(j->c->ctx, E0701, NULL, "--%s is for --emit %s", some[i].name, some[i].hls ? "hls" : "ll,bc,asm,obj,so");
+  if (j->want[EMIT_HLS] && cmd_has(j->c, FLAG_no_multiply)) return diag(j->c->ctx, E0701, NULL, "--no-multiply is for --emit c,ll,bc,asm,obj,so: HLS multiplies exact widths");
   if (!cmd_double(j->c, FLAG_clock, 0, 0, &j->clock_ns)) return false;
   if (cmd_has(j->c, FLAG_clock) && j->clock_ns == 0) return diag(j->c->ctx, E0701, NULL, "--clock takes nanoseconds above 0");
   return !cmd_has(j->c, FLAG_json) || strcmp(j->out, "-") || diag(j->c->ctx, E0701, NULL, "--json and -o - both write to standard output");
