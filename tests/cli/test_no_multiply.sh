@@ -46,6 +46,9 @@ expect 2 "$POPSHIFT" compile s3.ir --no-multiply --emit hls -o project
 
 cc=riscv64-unknown-elf-gcc dump=riscv64-unknown-elf-objdump
 command -v $cc >/dev/null && command -v $dump >/dev/null || { [ $failures -eq 0 ] && skip "integers are right; $cc (gcc-riscv64-unknown-elf) is not here to look at objects"; return; }
+# what is looked for is there without the flag
+expect 0 "$POPSHIFT" compile s3.ir --target rv32imc --force int -o s3.c
+$cc -march=rv32im -mabi=ilp32 -O2 -ffreestanding -c s3.c -o s3.o && $dump -d s3.o | grep -Eq '[[:space:]]mul[[:space:]]' || fail "a network that multiplies does not show it"
 for elem in 'shift<3>' i4; do
   awk -v "ELEM=$elem" -f "$TESTS/cli/s3net.awk" >s3.ir
   model_output s3.ir want.txt
