@@ -3,6 +3,7 @@
  * digits canonical and signed, so 0, 1, -1 and powers of two have at most one. A table lists for each row (the weights of one output),
  * exponent and sign the places of its activations, counted from the first that the output reads: zeros cost nothing.
  * Sums of codes may change their order. */
+#include "passes/access.h"
 #include "passes/contract.h"
 #include "passes/lower.h"
 #include "passes/shiftadd.h"
@@ -86,6 +87,11 @@ Node *layout_shift(Graph *g, const Node *n, Node *const *in) {
   for (int k = 0; k < 2; k++) {
     memcpy(acc[k], n->a.iters->acc[k], sizeof(Affine) * n->in[k]->t.rank);
     it.acc[k] = acc[k];
+  }
+  Elem e = x[0]->t.e;
+  if (!code_fits(e, (int64_t)n->a.fill) || e.kind == EK_BASES || e.kind == EK_SHIFT) { /* the fill must be a number of the type */
+    int64_t fill = (int64_t)n->a.fill;
+    x[0] = node_cast(g, x[0], elem_for_range(fill < elem_lo(e) ? fill : elem_lo(e), fill > elem_hi(e) ? fill : elem_hi(e)));
   }
   x[0] = node_pad(g, x[0], before, after, n->a.fill);
   for (int d = 0; d < x[0]->t.rank; d++) acc[0][d].base += before[d];

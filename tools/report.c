@@ -1,6 +1,8 @@
 /* Layer by layer cost of a compiled graph. */
 #include "tools/report.h"
 
+#include "backends/c/c_backend.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -64,10 +66,10 @@ static Layer bases_layer(Arena *a, const Node *n) {
   return l;
 }
 
-void report_make(Report *r, Arena *a, const Graph *g, const Program *p) {
+void report_make(Report *r, Arena *a, const Graph *g, const Program *p, const Target *t) {
   memset(r, 0, sizeof *r);
   r->arena = a;
-  r->flash = r->arena_bytes = r->arena_bound = -1;
+  r->flash = r->stack = r->arena_bytes = r->arena_bound = -1;
   VEC(Layer) v = {0};
   for (int i = 0; g && i < g->n_nodes; i++)
     if ((g->nodes[i]->op == OP_CONTRACT || g->nodes[i]->op == OP_BASES) && type_static(&g->nodes[i]->t)) {
@@ -81,9 +83,8 @@ void report_make(Report *r, Arena *a, const Graph *g, const Program *p) {
   if (!p) return;
   r->arena_bytes = p->arena_bytes;
   r->arena_bound = p->arena_bound;
-  r->flash = 0;
-  for (int i = 0; i < p->n_bufs; i++)
-    if (p->bufs[i].sp == SP_ROM) r->flash += p->bufs[i].n * (int64_t)store_size(elem_store(p->bufs[i].e));
+  r->flash = c_flash_bytes(p);
+  r->stack = c_stack_bytes(p, t->word / 8);
 }
 
 /* Watching passes */
@@ -238,8 +239,8 @@ static json_t *layer_json(const Report *r, Ctx *c, const Layer *l) {
 json_t *report_json(const Report *r, Ctx *c, const char *model_sha, const char *target) {
   json_t *layers = json_array();
   for (int i = 0; i < r->n_layers; i++) json_array_append_new(layers, layer_json(r, c, &r->layers[i]));
-  json_t *j = json_pack("{s:s s:s s:s s:o s:{s:I s:I s:I s:I s:I}}", "schema", "popshift.report/1", "model", model_sha, "target", target, "layers", layers,
-                        "totals", "flash", (json_int_t)r->flash, "arena", (json_int_t)r->arena_bytes, "arena_bound", (json_int_t)r->arena_bound,
+  json_t *j = json_pack("{s:s s:s s:s s:o s:{s:I s:I s:I s:I s:I s:I}}", "schema", "popshift.report/1", "model", model_sha, "target", target, "layers", layers,
+                        "totals", "flash", (json_int_t)r->flash, "arena", (json_int_t)r->arena_bytes, "arena_bound", (json_int_t)r->arena_bound, "stack", (json_int_t)r->stack,
                         "macs", (json_int_t)r->macs, "bit_ops", (json_int_t)r->bit_ops);
   if (!r->compared) return j;
   json_object_set_new(j, "before", json_pack("{s:I s:I s:I s:I}", "flash", (json_int_t)r->flash_before, "arena", (json_int_t)r->arena_before,

@@ -26,7 +26,7 @@ typedef struct Layer {
 typedef struct Report {
   Arena *arena;
   Layer *layers; int n_layers;
-  int64_t flash, arena_bytes, arena_bound; /* of the program; -1 where it was not planned */
+  int64_t flash, stack, arena_bytes, arena_bound; /* of the program; -1 where it was not planned */
   int64_t macs, bit_ops;
   int64_t dead[DEAD_COUNT];
   bool compared;                           /* what follows is known: the same without prune */
@@ -34,7 +34,7 @@ typedef struct Report {
 } Report;
 
 /* Both may be NULL; the graph is after select (fuse is best). Everything in it lives in the arena. */
-void report_make(Report *, Arena *, const Graph *, const Program *);
+void report_make(Report *, Arena *, const Graph *, const Program *, const Target *);
 
 /* What passes tell while they run. report_watch sets the dead callback and dump of the options; the Watch must outlive their use. */
 /* Of the nth contract with that name and operator; where select left several, nobody says which of them the dead channels were. */

@@ -262,7 +262,7 @@ static bool count_macs(Bench *b, Model *m, Program **program) {
   o.dump = keep_fused;
   o.dump_user = &fused;
   if (!passes_standard(b->c->ctx, &s, -1, &o)) return false;
-  report_make(&r, b->c->ctx->own, fused, s.program);
+  report_make(&r, b->c->ctx->own, fused, s.program, b->opt.target);
   b->macs = r.macs;
   if (fused) graph_free(fused);
   *program = s.program;

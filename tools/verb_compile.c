@@ -88,7 +88,7 @@ static const char *job_file(Job *j, Emit e) { /* the asked name where one thing 
 /* The header goes beside every result that C code links with; the source only where asked for. */
 static bool emit_c(Job *j) {
   OutFiles files = {0};
-  COptions o = {.name = j->name, .model_sha = j->model.is_onnx ? j->model.sha : NULL};
+  COptions o = {.name = j->name, .word = j->opt.target->word / 8, .model_sha = j->model.is_onnx ? j->model.sha : NULL};
   bool ok = j->n_variants ? c_emit_variants(j->c->ctx, j->variants, j->n_variants, &o, &files) : c_emit(j->c->ctx, j->program, &o, &files);
   for (int i = 0; ok && i < files.n; i++) {
     size_t n = strlen(files.p[i].name);
@@ -179,7 +179,7 @@ static void say(Job *j, const Program *p) {
     return;
   }
   Report r;
-  report_make(&r, j->c->ctx->own, j->fused, p);
+  report_make(&r, j->c->ctx->own, j->fused, p, j->opt.target);
   json_t *o = report_json(&r, j->c->ctx, j->model.sha, j->opt.target->name);
   if (j->n_variants) { /* the layers are the first's */
     json_t *names = json_array();
@@ -280,6 +280,7 @@ static bool flags_fit(Job *j) {
   for (size_t i = 0; i < sizeof some / sizeof *some; i++)
     if (cmd_has(j->c, some[i].f) && !(some[i].hls ? j->want[EMIT_HLS] : llvm))
       return diag(j->c->ctx, E0701, NULL, "--%s is for --emit %s", some[i].name, some[i].hls ? "hls" : "ll,bc,asm,obj,so");
+  if (j->want[EMIT_HLS] && cmd_has(j->c, FLAG_no_multiply)) return diag(j->c->ctx, E0701, NULL, "--no-multiply is for --emit c,ll,bc,asm,obj,so: HLS multiplies exact widths");
   if (!cmd_double(j->c, FLAG_clock, 0, 0, &j->clock_ns)) return false;
   if (cmd_has(j->c, FLAG_clock) && j->clock_ns == 0) return diag(j->c->ctx, E0701, NULL, "--clock takes nanoseconds above 0");
   return !cmd_has(j->c, FLAG_json) || strcmp(j->out, "-") || diag(j->c->ctx, E0701, NULL, "--json and -o - both write to standard output");

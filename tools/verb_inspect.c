@@ -72,7 +72,7 @@ static void layer_table(Str *s, const Report *r, const Graph *g) {
   }
   str_printf(s, "\ntotal   %" PRId64 " MACs, %" PRId64 " bit operations\n", r->macs, r->bit_ops);
   if (r->flash >= 0)
-    str_printf(s, "memory  %" PRId64 " bytes of constants, workspace %" PRId64 " bytes (no plan can be below %" PRId64 ")\n", r->flash, r->arena_bytes, r->arena_bound);
+    str_printf(s, "memory  %" PRId64 " bytes of constants, workspace %" PRId64 " bytes (no plan can be below %" PRId64 "), stack at most %" PRId64 " bytes\n", r->flash, r->arena_bytes, r->arena_bound, r->stack);
 }
 
 /* " 123 -> 45", padded; nothing where nothing changed. */
@@ -135,7 +135,7 @@ static bool cost(Cmd *c, Graph *model, const PassOptions *o, Report *r) {
   quiet.dump = NULL, quiet.dead = NULL;
   planned.graph = graph_copy(fused.graph);
   bool ok = planned.graph && passes_standard(c->ctx, &planned, -1, &quiet);
-  if (ok) report_make(r, c->ctx->own, fused.graph, planned.program);
+  if (ok) report_make(r, c->ctx->own, fused.graph, planned.program, o->target);
   graph_free(fused.graph);
   program_free(planned.program);
   return ok;

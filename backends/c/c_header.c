@@ -136,10 +136,66 @@ int64_t c_workspace_bytes(const Unit *u) {
   return n > 0 ? n : 64;
 }
 
+/* As c_data.c prints it. */
+static int64_t rom_bytes(const Buf *b) {
+  int64_t n = c_buf_bytes(b);
+  return c_rom_is_words(b) ? (n + 7) / 8 * 8 : n ? n : (int64_t)store_size(elem_store(b->e));
+}
+
 static int64_t flash_bytes(const Unit *u) {
   int64_t n = 0;
-  for (int i = 0; i < u->p->n_bufs; i++) if (u->rom_used[i]) n += c_buf_bytes(&u->p->bufs[i]);
+  for (int i = 0; i < u->p->n_bufs; i++) if (u->rom_used[i]) n += rom_bytes(&u->p->bufs[i]);
   return n;
+}
+
+int64_t c_flash_bytes(const Program *p) {
+  Arena *a = arena_new(p->ctx);
+  int *first = NEWN(a, int, p->n_bufs + 1), *last = NEWN(a, int, p->n_bufs + 1);
+  int64_t n = 0;
+  buf_lifetimes(p, first, last);
+  for (int i = 0; i < p->n_bufs; i++) if (p->bufs[i].sp == SP_ROM && first[i] <= last[i]) n += rom_bytes(&p->bufs[i]);
+  arena_free(a);
+  return n;
+}
+
+typedef struct Frame { const Program *p; bool *seen; int64_t arrays; int buffers; } Frame;
+
+static void frame_buf(Frame *f, int buf) {
+  if (f->seen[buf]) return;
+  f->seen[buf] = true;
+  f->buffers++;
+  if (f->p->bufs[buf].sp == SP_REG) f->arrays += c_buf_bytes(&f->p->bufs[buf]);
+}
+
+static void frame_expr(void *user, const Expr *x) {
+  if (x->kind == EX_LOAD) frame_buf(user, x->buf);
+}
+
+static void frame_stmt(void *user, const Stmt *s) {
+  if (s->kind == ST_STORE) frame_buf(user, s->buf);
+  stmt_exprs(s, frame_expr, user);
+}
+
+/* Compilers may inline every nest and keep the arrays of each apart. */
+int64_t c_stack_bytes(const Program *p, int word) {
+  enum { CALLS = 64 }; /* words: registers that NAME_run and one more function save, arguments, what inlined nests keep */
+  Arena *a = arena_new(p->ctx);
+  int64_t arrays = 0, most = 0;
+  for (int i = 0; i < p->n_nests; i++) {
+    const Nest *n = p->nests[i];
+    Frame f = {.p = p, .seen = NEWN(a, bool, p->n_bufs + 1)};
+    int64_t vars = 0;
+    stmt_visit(&n->body, frame_stmt, &f);
+    for (int v = 0; v < n->n_vars; v++) {
+      int64_t bytes = (int64_t)n->vars[v].t.e.bits / 8 * n->vars[v].t.lanes;
+      vars += bytes > word ? bytes : word;
+    }
+    vars += (int64_t)word * f.buffers;
+    arrays += f.arrays;
+    if (vars > most) most = vars;
+  }
+  arena_free(a);
+  return (arrays + most + (int64_t)word * (CALLS + p->n_ins + p->n_outs) + 7) / 8 * 8;
 }
 
 void c_header(Unit *u, Str *s) {
@@ -150,6 +206,8 @@ void c_header(Unit *u, Str *s) {
   str_put(s, "#ifdef __cplusplus\nextern \"C\" {\n#endif\n\n");
   str_printf(s, "#define %s_WORKSPACE_BYTES %s\n#define %s_WORKSPACE_ALIGN 64u\n", up, c_size(u, u->all ? u->all->workspace : c_workspace_bytes(u)), up);
   str_printf(s, "#define %s_FLASH_BYTES %s /* constant data */\n", up, c_size(u, u->all ? u->all->flash : flash_bytes(u)));
+  int64_t stack = u->all ? u->all->stack : c_stack_bytes(p, u->opt && u->opt->word ? u->opt->word : 8);
+  str_printf(s, "#define %s_STACK_BYTES %s /* at most, under %s_run at -O1 and above */\n", up, c_size(u, stack), nm);
   if (u->all) {
     str_printf(s, "/* What init chooses from by the processor, the best first. */\n#define %s_VARIANTS {", up);
     for (int i = 0; i < u->all->n; i++) str_printf(s, "%s\"%s\"", i ? ", " : "", u->all->v[i].machine.name);

@@ -20,7 +20,7 @@ typedef struct Task { const Stmt *loop; Scan in, rest; } Task;
 typedef struct Variants {
   const CVariant *v;
   int n;
-  int64_t workspace, flash; /* bytes of the largest, and of all constants */
+  int64_t workspace, stack, flash; /* bytes of the largest, and of all constants */
 } Variants;
 
 typedef struct Unit {

@@ -221,6 +221,8 @@ static void source_print(Unit *u, Variants *all, Constants *constants, int *cons
   for (int v = 0; v < n; v++) {
     needs |= v < n - 1 ? u[v].pr.needs & ~(unsigned)NEED_LANES : u[v].pr.needs;
     floats = floats || c_unit_floats(&u[v]);
+    int64_t stack = c_stack_bytes(u[v].p, u[v].opt && u[v].opt->word ? u[v].opt->word : 8);
+    all->stack = all->stack > stack ? all->stack : stack;
     all->workspace = all->workspace > c_workspace_bytes(&u[v]) + 64 ? all->workspace : c_workspace_bytes(&u[v]) + 64;
   }
   c_head(u, s, needs, floats);

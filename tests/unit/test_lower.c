@@ -466,8 +466,24 @@ static Graph *generate(Ctx *ctx, uint64_t seed) {
 
 /* Ways of lowering */
 
-enum { FUSE = 1, BITS = 2, HLS = 4, WORD32 = 8 };
-static const int ways[] = {0, FUSE, BITS, BITS | FUSE, BITS | FUSE | WORD32, HLS, HLS | FUSE};
+enum { FUSE = 1, BITS = 2, HLS = 4, WORD32 = 8, SHIFTS = 16, PACKED = 32, BARE = 64 }; /* BARE: without multiplication */
+static const int ways[] = {0, FUSE, BITS, BITS | FUSE, BITS | FUSE | WORD32, HLS, HLS | FUSE, SHIFTS | FUSE, PACKED, BARE | FUSE, BARE | BITS | WORD32};
+
+static void find_product(void *user, const Expr *x) {
+  bool code = x->kind == EX_SCALAR && !elem_is_float(x->t.e);
+  if (code && (x->s == S_MUL || x->s == S_DIV || x->s == S_MOD || x->s == S_FMOD || x->s == S_POP)) ++*(int *)user;
+}
+
+static void find_products(void *user, const Stmt *s) { stmt_exprs(s, find_product, user); }
+
+/* Nests of which unmultiply says nothing have no product left. */
+static bool bare(Ctx *ctx, Program *p, PassOptions *opt) {
+  int left = 0, told = ctx->n_errors;
+  opt->no_multiply = true;
+  pass_unmultiply(p, opt);
+  for (int i = 0; i < p->n_nests; i++) stmt_visit(&p->nests[i]->body, find_products, &left);
+  return !left || ctx->n_errors > told;
+}
 
 static Graph *prepare(Graph *g, int way, PassOptions *opt) {
   if ((g = pass_select(g, opt)) && (g = pass_layout(g, opt)) && way & FUSE) g = pass_fuse(g, opt);
@@ -512,11 +528,11 @@ static bool run_and_compare(Ctx *ctx, const Graph *g, const Program *p, Tensor *
 }
 
 static bool check_way(uint64_t seed, int way, int *skipped) {
-  Force all_bits = {KERNEL_BITSERIAL, NULL};
+  Force all = {way & SHIFTS ? KERNEL_SHIFT : way & PACKED ? KERNEL_PACKED : KERNEL_BITSERIAL, NULL};
   Ctx *ctx = ctx_new();
   Target target = *target_find("c99");
   if (way & WORD32) target.word = 32;
-  PassOptions opt = {.target = &target, .hls = way & HLS, .force = &all_bits, .n_force = way & BITS ? 1 : 0};
+  PassOptions opt = {.target = &target, .hls = way & HLS, .force = &all, .n_force = way & (BITS | SHIFTS | PACKED) ? 1 : 0};
   Graph *g = generate(ctx, seed);
   Tensor *ins[16], *want[8], *laid[8];
   Gen r = {.state = seed + 77};
@@ -537,7 +553,7 @@ static bool check_way(uint64_t seed, int way, int *skipped) {
     show(ctx, h, NULL, seed, way);
   } else {
     Program *p = pass_lower(h, &opt);
-    ok = p && program_verify(ctx, p) && run_and_compare(ctx, g, p, ins, want);
+    ok = p && (!(way & BARE) || bare(ctx, p, &opt)) && program_verify(ctx, p) && run_and_compare(ctx, g, p, ins, want);
     if (!ok) show(ctx, g, p, seed, way);
   }
   ctx_free(ctx);
@@ -606,7 +622,8 @@ END_TEST
 
 START_TEST(explained) {
   Ctx *ctx = ctx_new();
-  static const Target machine = {.name = "machine", .word = 64, .features = "", .cost_mac = 0.05, .cost_fmac = 0.0625, .cost_word = 1.2, .cost_pack = 1.5};
+  static const Target machine = {.name = "machine", .word = 64, .features = "", .cost_mac = 0.05, .cost_fmac = 0.0625, .cost_word = 1.2, .cost_pack = 1.5,
+                                 .cost_shift = 0.5, .cost_unpack = 0.25};
   PassOptions o = {.target = &machine};
   Graph *g = parse(ctx, two_layers);
   Str s = {.ctx = ctx};
@@ -616,10 +633,14 @@ START_TEST(explained) {
     "  * float     0.5 cycles\n"
     "    int       impossible: operands are floats\n"
     "    bitserial impossible: operands are floats\n"
+    "    shift     impossible: operands are floats\n"
+    "    packed    impossible: operands are floats\n"
     "node 4 \"second\" u2[3,8] . i2[2,8] -> i32[3,2]: int (cheapest)\n"
     "    float     impossible: operands are codes\n"
     "  * int       2.4 cycles\n"
-    "    bitserial 101 cycles (2 x 2 planes of 1 words)\n");
+    "    bitserial 101 cycles (2 x 2 planes of 1 words)\n"
+    "    shift     25.5 cycles (69 additions for 100 products)\n"
+    "    packed    14.4 cycles\n");
   str_free(&s);
   ctx_free(ctx);
 }

@@ -73,9 +73,11 @@ static void ref_cnt8_16(const void *const *a, void *y) {
   }
 }
 
+static void ref_keep(const void *const *a, void *y) { *(uint32_t *)y = *(const uint32_t *)a[0]; }
+
 static const struct { const char *name; Reference *f; } references[] = {
   {"vnni_dp4_16", ref_dp4_16}, {"vnni_dp4_8", ref_dp4_8}, {"popcnt64_8", ref_popcnt64_8}, {"maddubs_16", ref_maddubs_16},
-  {"sum8_4", ref_sum8_4}, {"sum8_8", ref_sum8_8}, {"sdot_4", ref_sdot_4}, {"cnt8_16", ref_cnt8_16}
+  {"sum8_4", ref_sum8_4}, {"sum8_8", ref_sum8_8}, {"sdot_4", ref_sdot_4}, {"cnt8_16", ref_cnt8_16}, {"keep", ref_keep}
 };
 
 static Reference *reference(const char *name) {

@@ -1,0 +1,57 @@
+# Microcontrollers: the network runs under qemu on a Cortex-M0 and a Cortex-M4 and gives eval's integers; workspace, constants and stack
+# are what the header says; nothing is included or called besides what a freestanding program has.
+. "$TESTS/cli/target.sh"
+cc=arm-none-eabi-gcc
+command -v $cc >/dev/null || skip "$cc (gcc-arm-none-eabi) is not here"
+command -v qemu-system-arm >/dev/null || skip "qemu-system-arm is not here"
+awk -f "$TESTS/cli/s3net.awk" >s3.ir
+model_output s3.ir want.txt
+
+# sizes TARGET: of s3.o and s3.elf against s3.h and the report
+sizes() {
+  local flash report
+  flash=$(arm-none-eabi-nm -S -t d "$1" | awk '$3 == "r" { n += $2 } END { print n + 0 }')
+  # at -O3 unrolled loops take small constants into the code
+  [ "$flash" = "$(macro s3.h FLASH_BYTES)" ] || { [[ $2 = *-O3* ]] && [ "$flash" -lt "$(macro s3.h FLASH_BYTES)" ]; } || fail "$2: constants of $flash bytes in $1, FLASH_BYTES is $(macro s3.h FLASH_BYTES)"
+  for what in flash:FLASH_BYTES arena:WORKSPACE_BYTES stack:STACK_BYTES; do
+    report=$(sed -n 's/.*"'"${what%:*}"'": \([0-9]*\).*/\1/p' report.json)
+    [ "$report" = "$(macro s3.h "${what#*:}")" ] || fail "$2: the report's ${what%:*} is '$report', ${what#*:} $(macro s3.h "${what#*:}")"
+  done
+}
+board() { # CPU MACHINE FLAGS...
+  local cpu=$1 machine=$2
+  shift 2
+  expect 0 "$POPSHIFT" compile s3.ir --target "$cpu" --json "$@" -o s3.c
+  cp out report.json
+  silent s3.c '#include <'
+  [ "$(grep -c '#include <\(stddef\|stdint\).h>' s3.h)" = "$(grep -c '#include <' s3.h)" ] || fail "s3.h includes more than it says"
+  for level in -O1 -O3 -Os; do
+    $cc -mcpu="$cpu" -mthumb $level -std=c99 -ffreestanding -Wall -Wextra -Werror -c s3.c -o s3.o || fail "$cc $cpu $level"
+    arm-none-eabi-nm -u s3.o | grep -Ev ' U (memcpy|memset|__aeabi_l?[a-z]*(lsl|lsr|asr|mul)|__aeabi_[a-z]*(div|mod)|__gnu_thumb1_case_[a-z]*)$' && fail "$cpu $*: undefined symbols"
+    $cc -mcpu="$cpu" -mthumb -Os -ffreestanding -nostdlib -w -DMODEL_H='"s3.h"' -DNAME=s3 -DUPPER=S3 -I. "$TESTS/cli/target.c" s3.o -T "$TESTS/cli/target.ld" -lgcc -o s3.elf || fail "link $cpu"
+    timeout 60 qemu-system-arm -M "$machine" -nographic -semihosting -kernel s3.elf >got.txt 2>&1 </dev/null || { fail "qemu-system-arm $machine"; tail -2 got.txt; }
+    same_output want.txt got.txt "$cpu $level $*"
+    sizes s3.o "$cpu $level $*"
+    # 32 bytes: the caller's own frame
+    [ "${stack:-0}" -gt 0 ] && [ "$stack" -le $(($(macro s3.h STACK_BYTES) + 32)) ] || fail "$cpu $level $*: $stack bytes of stack used, STACK_BYTES is $(macro s3.h STACK_BYTES)"
+  done
+}
+board cortex-m0 microbit --force int
+board cortex-m0 microbit --force shift
+board cortex-m0 microbit --force packed
+board cortex-m4 mps2-an386
+board cortex-m4 mps2-an386 --force bitserial
+board cortex-m0 microbit --no-multiply
+no_products arm-none-eabi-objdump s3.o cortex-m0
+
+# Packed weights take k/8 bytes each and less than a word more for a layer.
+dense() { # BITS ELEM: 2598 weights in four layers
+  awk -v "ELEM=$2" -f "$TESTS/cli/s3net.awk" >k.ir
+  expect 0 "$POPSHIFT" compile k.ir --target cortex-m0 --force packed -o k.c
+  $cc -mcpu=cortex-m0 -mthumb -Os -ffreestanding -c k.c -o k.o || fail "$cc"
+  bytes=$(arm-none-eabi-nm -S -t d k.o | awk '$4 ~ /^k_packed/ { n += $2 } END { print n + 0 }')
+  [ "$bytes" -ge $((2598 * $1 / 8)) ] && [ "$bytes" -lt $((2598 * $1 / 8 + 4 * 4)) ] || fail "$2: 2598 weights of $1 bits in $bytes bytes"
+}
+dense 3 'shift<3>'
+dense 4 i4
+expect 0 "$POPSHIFT" compile k.ir --target cortex-m0 --force int -o k.c
