@@ -8,5 +8,7 @@
 
 /* The region's steps and constants; of *form are taken lo, hi, lo2, hi2, factor and offset. The number for Attr.certified. */
 int certificate_add(Certificate *, Ranges *, const Region *, const CertEntry *form);
+/* Thresholds are about to be clipped to the range that their integers have now, which may be narrower than it was: so does the entry's. */
+void certificate_narrow(Certificate *, Ranges *, const Node *levels);
 
 #endif

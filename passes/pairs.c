@@ -140,5 +140,7 @@ Node *pair_levels(Rewrite *rw, Arena *scratch, Ranges *rs, const Node *top, Cert
   Node *a = rw->map[p.r.base->id], *b = rw->map[p.r.base2->id], *y = weighted_sum(g, scratch, &p, &l, a, b, false, f);
   if (y) return certify(c, scratch, rs, &p, y, f, false);
   if (p.n * l.rows > TABLE_CHEAP) return certify(c, scratch, rs, &p, weighted_sum(g, scratch, &p, &l, a, b, true, f), f, false);
-  return certify(c, scratch, rs, &p, pair_table(g, &p, l.result, a, b), (int64_t[]){p.bhi - p.blo + 1, 1}, true);
+  int64_t width = p.bhi - p.blo + 1;
+  bool offset = l.rows > 1 || p.alo * width + p.blo != 0; /* canon drops x + 0 */
+  return certify(c, scratch, rs, &p, pair_table(g, &p, l.result, a, b), (int64_t[]){width, 1}, offset);
 }

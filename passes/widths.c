@@ -2,10 +2,11 @@
  * every partial sum in any order of the terms. Numbers stay the same, so operators that only read numbers read the narrower type;
  * where a type matters (outputs, words, concats) a cast restores it. Thresholds outside the range go. */
 #include "passes/access.h"
+#include "passes/certificate_add.h"
 #include "passes/pass.h"
 #include "passes/range.h"
 
-typedef struct Widths { Ranges *ranges; bool *is_out; } Widths;
+typedef struct Widths { Ranges *ranges; bool *is_out; Certificate *certificate; } Widths;
 
 static Elem signed_for(int64_t lo, int64_t hi) { return elem_for_range(lo < 0 ? lo : hi == INT64_MAX ? INT64_MIN : -hi - 1, hi); }
 
@@ -77,6 +78,7 @@ static Node *narrow_thresholds(Rewrite *rw, const Node *old, Node *const *in) {
   Node *x[4] = {in[0], in[1], in[2], in[3]};
   if (node_is_const(in[1]) && elem_is_code(in[1]->t.e) && range_hull(w->ranges, old->in[0], &lo, &hi) && hi < INT64_MAX) {
     const Tensor *t = in[1]->a.value;
+    certificate_narrow(w->certificate, w->ranges, old);
     int64_t rows = t->t.d[0].n, levels = t->t.d[1].n, used = 0, least = hi + 1, most = lo;
     for (int64_t i = 0; i < t->n; i++) {
       int64_t v = tensor_i(t, i);
@@ -164,8 +166,7 @@ static Node *widths_rule(Rewrite *rw, const Node *old, Node *const *in) {
 
 Graph *pass_widths(Graph *old, const PassOptions *opt) {
   Arena *scratch = arena_new(old->ctx);
-  Widths w = {ranges_new(scratch, old), NEWN(scratch, bool, old->n_nodes + 1)};
-  (void)opt;
+  Widths w = {ranges_new(scratch, old), NEWN(scratch, bool, old->n_nodes + 1), opt->certificate};
   for (int i = 0; i < old->n_outs; i++) w.is_out[old->outs[i].v->id] = true;
   Graph *g = graph_rewrite(old, widths_rule, &w, NULL);
   arena_free(scratch);
