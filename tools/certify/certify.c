@@ -17,7 +17,7 @@ typedef struct Kind { char kind; int bits; } Kind; /* f float, b bfloat, i, u, o
 typedef struct Operand { int from; Kind k; size_t n; Val *v; } Operand;
 typedef enum Code { C_MAP, C_QUANT, C_DEQUANT, C_THRESHOLDS, C_REQUANT } Code;
 typedef struct Step { Code code; Scalar s; Kind k; Round round; int64_t lo, hi, levels; int shift, n_in; Operand in[4]; } Step;
-typedef struct Form { int kind; /* 0 thresholds, 1 requant, 2 table */ int64_t *t, *a, *b, levels, lo, hi, f[2]; size_t n_t, n_a, n_b; int shift; } Form;
+typedef struct Form { int kind; /* 0 thresholds, 1 requant, 2 table */ int64_t *t, *a, *b, levels, lo, hi, f[2], in[2]; size_t n_t, n_a, n_b; int shift; } Form;
 typedef struct Layer { const char *name; int n_in, n; int64_t rows, *lo, *hi, lo2, hi2; Kind in[2]; Step step[66]; Val v[70]; Form form; } Layer;
 
 static _Noreturn void stop(int rc, const char *what, const char *where) {
@@ -51,6 +51,12 @@ static int64_t *integers(json_t *o, const char *key, size_t *n) {
   }
   if (!v) stop(EXIT_LIMIT, "no memory", NULL);
   return v;
+}
+static void pair_of(json_t *o, const char *key, int64_t out[2]) {
+  size_t n;
+  int64_t *v = integers(o, key, &n);
+  if (n != 2) stop(EXIT_MODEL, "not two integers", key);
+  out[0] = v[0], out[1] = v[1];
 }
 static Kind kind_of(const char *s) {
   Kind k = {*s == 'b' && s[1] == 'f' ? 'b' : *s == 'b' && s[1] == 'a' ? 'p' : *s == 'b' ? 'o' : *s, 1};
@@ -144,16 +150,14 @@ static Val float_op(Scalar s, Kind to, Val a, Val b, Val c) {
   case S_ADD: y = x + z; break; case S_SUB: y = x - z; break;
   case S_MUL: y = x * z; break; case S_DIV: y = x / z; break;
   case S_MOD: y = fmod(x, z); if (y != 0 && signbit(y) != signbit(z)) y += z; break;
-  case S_FMOD: y = fmod(x, z); break;
-  case S_MAX: y = x > z || x != x ? x : z; break; case S_MIN: y = x < z || x != x ? x : z; break;
+  case S_FMOD: y = fmod(x, z); break; case S_MAX: y = x > z || x != x ? x : z; break; case S_MIN: y = x < z || x != x ? x : z; break;
   case S_NEG: y = -x; break; case S_ABS: y = fabs(x); break;
   case S_SIGN: y = isnan(x) ? x : (x > 0) - (x < 0); break;
   case S_FLOOR: y = floor(x); break; case S_CEIL: y = ceil(x); break;
   case S_TRUNC: y = trunc(x); break; case S_ROUND: y = nearbyint(x); break;
   case S_SQRT: y = sqrt(x); break;
   case S_EQ: return (Val){.i = x == z}; case S_LT: return (Val){.i = x < z};
-  case S_LE: return (Val){.i = x <= z};
-  case S_ISNAN: return (Val){.i = x != x}; case S_ISINF: return (Val){.i = isinf(x) != 0};
+  case S_LE: return (Val){.i = x <= z}; case S_ISNAN: return (Val){.i = x != x}; case S_ISINF: return (Val){.i = isinf(x) != 0};
   case S_SELECT: return a.i ? b : c;
   default:
     if (!math_has(s)) stop(EXIT_UNSUPPORTED, "step on floats", scalar_info[s].name);
@@ -167,8 +171,7 @@ static Val code_op(Scalar s, Kind to, Val a, Val b, Val c) {
   uint64_t u = (uint64_t)x, w = (uint64_t)z;
   switch (s) {
   case S_ADD: y = (int64_t)(u + w); break; case S_SUB: y = (int64_t)(u - w); break;
-  case S_MUL: y = (int64_t)(u * w); break;
-  case S_DIV: y = z == 0 ? 0 : z == -1 ? (int64_t)(0 - u) : x / z; break;
+  case S_MUL: y = (int64_t)(u * w); break; case S_DIV: y = z == 0 ? 0 : z == -1 ? (int64_t)(0 - u) : x / z; break;
   case S_MAX: y = x > z ? x : z; break; case S_MIN: y = x < z ? x : z; break;
   case S_NEG: y = (int64_t)(0 - u); break; case S_ABS: y = x < 0 ? (int64_t)(0 - u) : x; break;
   case S_SIGN: y = (x > 0) - (x < 0); break;
@@ -176,8 +179,7 @@ static Val code_op(Scalar s, Kind to, Val a, Val b, Val c) {
   case S_XOR: y = x ^ z; break; case S_NOT: y = to.kind == 'o' ? !x : ~x; break;
   case S_SHL: y = w > 63 ? 0 : (int64_t)(u << w); break; case S_SHR: y = x >> (w > 63 ? 63 : w); break;
   case S_EQ: return (Val){.i = x == z}; case S_LT: return (Val){.i = x < z};
-  case S_LE: return (Val){.i = x <= z};
-  case S_SELECT: y = x ? z : c.i; break;
+  case S_LE: return (Val){.i = x <= z}; case S_SELECT: y = x ? z : c.i; break;
   default: stop(EXIT_UNSUPPORTED, "step on codes", scalar_info[s].name);
   }
   return (Val){.i = wrap(to, y)};
@@ -258,11 +260,9 @@ static int ascending(const void *a, const void *b) { return (*(const int64_t *)a
 static void form_read(json_t *j, Layer *l) {
   Form *f = &l->form;
   const char *kind = text(j, "kind");
-  size_t n;
-  *f = (Form){.f = {1, 0}};
-  int64_t *factors = l->n_in == 2 ? integers(j, "factors", &n) : NULL;
-  if (factors && n == 2) memcpy(f->f, factors, sizeof f->f);
-  else if (factors) stop(EXIT_MODEL, "factors of a layer", l->name);
+  *f = (Form){.f = {1, 0}, .in = {INT64_MIN, INT64_MAX}};
+  if (l->n_in == 2) pair_of(j, "factors", f->f);
+  if (l->n_in == 2 && json_object_get(j, "within")) pair_of(j, "within", f->in);
   if (!strcmp(kind, "thresholds")) {
     f->levels = integer(j, "levels");
     f->t = integers(j, "t", &f->n_t), f->a = integers(j, "base", &f->n_a), f->b = integers(j, "step", &f->n_b);
@@ -314,9 +314,10 @@ static bool refuse(const Layer *l, int64_t row, const char *what) {
 
 /* The range holds the sums of weights: min is pos*lo + neg*hi, max pos*hi + neg*lo. */
 static bool sums_hold(const Layer *l, json_t *sums, int64_t *proved) {
-  size_t n, np, nn, nr;
-  int64_t *of = integers(sums, "of", &n), *pos = integers(sums, "positive", &np), *neg = integers(sums, "negative", &nn), *row = integers(sums, "row", &nr);
-  if (n != 2 || np != nn || np != nr || of[0] > of[1]) stop(EXIT_MODEL, "sums of a layer", l->name);
+  size_t np, nn, nr;
+  int64_t of[2], *pos = integers(sums, "positive", &np), *neg = integers(sums, "negative", &nn), *row = integers(sums, "row", &nr);
+  pair_of(sums, "of", of);
+  if (np != nn || np != nr || of[0] > of[1]) stop(EXIT_MODEL, "sums of a layer", l->name);
   bool *seen = calloc((size_t)l->rows, sizeof *seen);
   for (size_t i = 0; i < np; i++) {
     int64_t r = row[i];
@@ -340,19 +341,18 @@ static bool layer_check(Layer *l, json_t *in, uint64_t *values, int64_t *proved)
   for (int64_t r = 0; r < l->rows; r++) {
     if (l->lo[r] > l->hi[r] || l->lo[r] < least_of(l->in[0]) || l->hi[r] > most_of(l->in[0])) return refuse(l, r, "the range is not one of its type");
     for (int64_t x = l->lo[r];; x++) {
-      for (int64_t y = l->lo2;; y++) {
+      for (int64_t y = l->lo2; y <= l->hi2; y++) {
         int64_t want = meaning(l, kinds, r, x, y).i, got = 0;
         wide sum = (wide)l->form.f[0] * x + (wide)l->form.f[1] * y;
+        if (sum < l->form.in[0] || sum > l->form.in[1]) continue; /* they never meet */
         bool ok = sum == (int64_t)sum && form_run(&l->form, r, (int64_t)sum, &got);
         if (!ok || got != want) {
-          int n = snprintf(what, sizeof what, "at %" PRId64, x);
-          if (l->n_in == 2) n += snprintf(what + n, sizeof what - (size_t)n, ", %" PRId64, y);
+          int n = l->n_in == 1 ? snprintf(what, sizeof what, "at %" PRId64, x) : snprintf(what, sizeof what, "at %" PRId64 ", %" PRId64, x, y);
           if (ok) snprintf(what + n, sizeof what - (size_t)n, " the compiled form gives %" PRId64 ", the meaning %" PRId64, got, want);
           else snprintf(what + n, sizeof what - (size_t)n, " the compiled form has no value, the meaning %" PRId64, want);
           return refuse(l, r, what);
         }
         ++*values;
-        if (y >= l->hi2) break;
       }
       if (x == l->hi[r]) break;
     }
@@ -365,12 +365,14 @@ static bool check(json_t *j, uint64_t *values, int64_t *proved) {
   size_t n;
   json_t *in = member(j, "in"), *steps = member(j, "meaning");
   l = (Layer){.name = text(j, "layer"), .n_in = (int)json_array_size(in), .n = (int)json_array_size(steps), .rows = integer(j, "rows")};
+  l.in[1] = (Kind){'i', 64};
   if (l.n_in < 1 || l.n_in > 2 || l.n < 1 || l.n > 66 || l.rows < 1) stop(EXIT_MODEL, "a layer's shape", l.name);
   for (int i = 0; i < l.n_in; i++) l.in[i] = kind_of(text(json_array_get(in, (size_t)i), "type"));
   l.lo = integers(json_array_get(in, 0), "lo", &n);
   if ((int64_t)n == l.rows) l.hi = integers(json_array_get(in, 0), "hi", &n);
   if (!l.hi || (int64_t)n != l.rows) stop(EXIT_MODEL, "ranges are not one for each row", l.name);
   if (l.n_in == 2) l.lo2 = integer(json_array_get(in, 1), "lo"), l.hi2 = integer(json_array_get(in, 1), "hi");
+  if (l.lo2 > l.hi2 || l.hi2 == INT64_MAX || l.lo2 < least_of(l.in[1]) || l.hi2 > most_of(l.in[1])) stop(EXIT_MODEL, "the second range of", l.name);
   for (int i = 0; i < l.n; i++) l.step[i] = step_of(json_array_get(steps, (size_t)i), l.n_in + i, l.rows);
   form_read(member(j, "form"), &l);
   return layer_check(&l, in, values, proved);
