@@ -160,7 +160,9 @@ static Node *certify(Certificate *c, Arena *scratch, Ranges *rs, const Pairs *p,
 }
 
 static Node *table_of(Graph *g, Arena *scratch, Ranges *rs, const Pairs *p, const Levels *l, Node *a, Node *b, Certificate *c) {
-  return certify(c, scratch, rs, p, pair_table(g, p, l->result, a, b), (int64_t[]){p->bhi - p->blo + 1, 1}, true);
+  int64_t width = p->bhi - p->blo + 1;
+  bool offset = l->rows > 1 || p->alo * width + p->blo != 0; /* canon drops x + 0 */
+  return certify(c, scratch, rs, p, pair_table(g, p, l->result, a, b), (int64_t[]){width, 1}, offset);
 }
 
 Node *pair_levels(Rewrite *rw, Arena *scratch, Ranges *rs, const Node *top, Certificate *c) {

@@ -208,6 +208,8 @@ static Node *slices_rule(Rewrite *rw, const Node *old, Node *const *in) {
     if (old->op == OP_CONCAT) from += old->in[k]->t.d[a.axis].n;
   }
   if (old->op == OP_CONCAT && n == 1) return x[0];
+  for (int k = 0; k < old->n_in; k++) /* rows went: the entry no longer says which they are */
+    if (old->op == OP_GATHER || (old->op != OP_CONCAT && node_is_const(old->in[k]) && x[k] != in[k])) a.certified = 0;
   if (a.iters) {
     kept_iters(p->s, old, &it, acc);
     a.iters = &it;
@@ -280,8 +282,10 @@ static Node *share_rule(Rewrite *rw, const Node *old, Node *const *in) {
   int k = old->op == OP_THRESHOLDS ? 1 : 2;
   Node *x[4] = {rw->map[add->in[0]->id], in[1], in[2], old->n_in > 3 ? in[3] : NULL};
   if (!(x[k] = map_rows(rw, old, k, c, rows, old->op == OP_THRESHOLDS ? lower_threshold : raise_offset))) return NULL;
+  Attr a = old->a;
+  a.certified = 0; /* another number goes in */
   rw->changes++;
-  return node_new(rw->g, (Op)old->op, &old->t, old->n_in, x, &old->a, &old->loc);
+  return node_new(rw->g, (Op)old->op, &old->t, old->n_in, x, &a, &old->loc);
 }
 
 /* One rule over the graph with fresh ranges; counts its changes. */

@@ -2,6 +2,7 @@
  * every partial sum in any order of the terms. Numbers stay the same, so operators that only read numbers read the narrower type;
  * where a type matters (outputs, words, concats) a cast restores it. Thresholds outside the range go. */
 #include "passes/access.h"
+#include "passes/certificate_add.h"
 #include "passes/pass.h"
 #include "passes/range.h"
 
@@ -172,6 +173,7 @@ static Node *narrow_thresholds(Rewrite *rw, const Node *old, Node *const *in) {
   Node *x[4] = {in[0], in[1], in[2], in[3]};
   bool known = node_is_const(in[1]) && node_is_const(in[2]) && node_is_const(in[3]) && elem_is_code(in[1]->t.e);
   if (!known || in[1]->a.value->n == 0 || !find_live(rw, old, in[1]->a.value, &l)) return rebuild(rw->g, old, x, narrowed(rw, old));
+  certificate_narrow(w->opt->certificate, w->ranges, old, l.rows, l.lo, l.hi);
   const Tensor *t = in[1]->a.value;
   int64_t columns = l.most ? l.most : 1;
   Node *base = columns < l.levels && l.moved ? live_base(rw->g, in[2]->a.value, in[3]->a.value, &l) : in[2];

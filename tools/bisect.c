@@ -130,12 +130,12 @@ static bool beyond(Cmd *c, const Graph *g, int o, const Tensor *got, const Tenso
   int64_t bad = tensor_diff(got, want, atol, rtol, &first, &worst);
   if (elem_is_code(got->t.e)) step = 1;
   if (!bad || (step > 0 && worst <= step * 1.001)) return false;
-  str_printf(say, "; first value that differs from the stored one: '%s' of %s: %" PRId64 " of %" PRId64 " elements, first at %" PRId64 ": %.9g, stored %.9g",
+  str_printf(say, "first value that differs from the stored one: '%s' of %s: %" PRId64 " of %" PRId64 " elements, first at %" PRId64 ": %.9g, stored %.9g",
              g->outs[o].name, node_text(c, g, g->outs[o].v), bad, got->n, first, tensor_f(got, first), tensor_f(want, first));
   return true;
 }
 
-bool bisect_stored(Cmd *c, const char *model, const char *dir, Tensor *const *in, const PassOptions *opt, double rtol, double atol, Str *say) {
+bool bisect_stored(Cmd *c, const char *model, const char *dir, Tensor *const *in, const PassOptions *opt, double rtol, double atol, bool *agree, Str *say) {
   Stored st = {c, dir};
   Model m;
   int n = 0, at = -1;
@@ -155,7 +155,8 @@ bool bisect_stored(Cmd *c, const char *model, const char *dir, Tensor *const *in
       if (ok && round == (o < m.n_outs) && beyond(c, g, o, got[o], want, rtol, atol, say)) at = o;
       tensor_free(want);
     }
-  if (ok && at < 0) str_printf(say, "; %d stored values agree", n);
+  if (ok && at < 0 && n) str_printf(say, "%d stored values agree", n);
+  *agree = at < 0;
   for (int o = 0; got && o < g->n_outs; o++) tensor_free(got[o]);
   engine_free(e);
   model_free(&m);

@@ -220,9 +220,11 @@ static bool verify_set(Job *j, const char *path, const char *dir, const char *la
   bool ok = verify_sets(j, g, sets, n_sets, say);
   if (dir && cmd_has(j->c, FLAG_bisect) && m.is_onnx) {
     Str first = {.ctx = j->ctx};
-    if (!bisect_stored(j->c, path, dir, sets[0].in, &j->opt, j->rtol, j->atol, &first)) ok = false;
-    else if (ok) str_put(say, first.p);
-    else diag_note(j->ctx, "%s", first.p + 2);
+    bool agree = false;
+    if (!bisect_stored(j->c, path, dir, sets[0].in, &j->opt, j->rtol, j->atol, &agree, &first)) ok = false;
+    else if (agree && first.p) str_printf(say, "; %s", first.p);
+    else if (!agree && ok) ok = diag(j->ctx, E0601, NULL, "%s", first.p);
+    else if (!agree) diag_note(j->ctx, "%s", first.p);
     str_free(&first);
   }
   graph_free(g);

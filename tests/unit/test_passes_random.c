@@ -6,6 +6,7 @@
 #include <check.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { NETS = 150 };
 
@@ -249,6 +250,58 @@ START_TEST(ranges_hold) {
 }
 END_TEST
 
+/* A broken pass: when `pass` has run for the n-th time, a constant of what it left is one more. */
+typedef struct Breaker { PassId pass; Op op; int operand, times; bool done; } Breaker;
+
+static void break_after(void *user, PassId p, bool after, const Graph *g, const Program *prog) {
+  Breaker *b = user;
+  (void)prog;
+  if (!after || p != b->pass || !g || b->done || --b->times > 0) return;
+  for (int i = 0; i < g->n_nodes && !b->done; i++) {
+    const Node *n = g->nodes[i];
+    if (n->op != b->op || !node_is_const(n->in[b->operand])) continue;
+    Tensor *t = (Tensor *)(uintptr_t)n->in[b->operand]->a.value;
+    for (int64_t k = 0; k < t->n; k++) tensor_set_i(t, k, tensor_i(t, k) > 0 ? tensor_i(t, k) - 1 : tensor_i(t, k) + 1);
+    b->done = true;
+  }
+}
+
+START_TEST(a_broken_pass_is_named) {
+  static const char text[] =
+    "popshift.graph 1\ngraph @net(%x: f32[2,6]) -> (%y: f32[2,4]) {\n  %1: f32 = const 0.25\n  %2: i4[2,6] = quant %x, %1 round=even lo=-8 hi=7\n"
+    "  %3: f32[2,6] = dequant %2, %1\n  %4: i8[6,4] = const [3, -1, 2, 5, 7, -2, 1, 1, 4, -6, 3, 2, 1, 1, -5, 6, 2, 2, -1, 3, 1, 4, -2, 5]\n"
+    "  %5: f32[6,4] = dequant %4, %1\n  %6: f32[2,4] = contract mul %3, %5 [n m | c:6](n, c)(c, m)\n  %7: f32 = const 0.5\n"
+    "  %8: i3[2,4] = quant %6, %7 round=even lo=-4 hi=3\n  %9: f32[2,4] = dequant %8, %7\n  return %9\n}\n";
+  static const struct { PassId pass; Op op; int operand; } faults[] = {
+    {PASS_recognize, OP_COUNT, 0}, {PASS_canon, OP_DEQUANT, 0}, {PASS_encode, OP_CONTRACT, 1}, {PASS_sink, OP_CONTRACT, 1}, {PASS_thresholds, OP_THRESHOLDS, 2},
+    {PASS_widths, OP_THRESHOLDS, 2}, {PASS_select, OP_CONTRACT, 1}, {PASS_layout, OP_THRESHOLDS, 2}, {PASS_fuse, OP_THRESHOLDS, 2}};
+  Ctx *ctx = ctx_new();
+  Graph *g = graph_parse(ctx, "net", text, sizeof text - 1);
+  ck_assert_ptr_nonnull(g);
+  Tensor *in[2], *const *sets[2] = {&in[0], &in[1]};
+  Gen r = {.state = 7};
+  for (int k = 0; k < 2; k++) {
+    in[k] = tensor_new(ctx, &g->args[0]->t);
+    for (int64_t i = 0; i < in[k]->n; i++) tensor_set_f(in[k], i, 4 * unit(&r) - 2);
+  }
+  Breaker b = {faults[_i].pass, faults[_i].op, faults[_i].operand, 1, false};
+  PassOptions o = {.target = target_find("c99"), .dump = break_after, .dump_user = &b};
+  Str say = {.ctx = ctx};
+  bool ok = passes_compared(ctx, g, sets, 2, &o, &say), fault = faults[_i].op != OP_COUNT;
+  ck_assert_int_eq(b.done, fault);
+  ck_assert_int_eq(ok, !fault);
+  if (fault) {
+    const Diag *first = ctx->diags;
+    char want[80];
+    snprintf(want, sizeof want, "pass %s (step ", pass_info[faults[_i].pass].name);
+    ck_assert_msg(first && first->code == E0901 && !strncmp(first->text, want, strlen(want)) && strstr(first->text, " changes "), "%s", first ? first->text : "nothing");
+  } else ck_assert_msg(strstr(say.p, "steps of the native pipeline keep every value") != NULL, "%s", say.p);
+  str_free(&say);
+  graph_free(g);
+  ctx_free(ctx);
+}
+END_TEST
+
 int main(void) {
   Suite *suite = suite_create("passes_random");
   TCase *c = tcase_create("random");
@@ -256,6 +309,7 @@ int main(void) {
   tcase_add_loop_test(c, every_pass_keeps_its_promise, 0, NETS);
   tcase_add_loop_test(c, recognize_is_exact, 0, NETS);
   tcase_add_loop_test(c, ranges_hold, 0, NETS);
+  tcase_add_loop_test(c, a_broken_pass_is_named, 0, 9);
   suite_add_tcase(suite, c);
   SRunner *r = srunner_create(suite);
   srunner_run_all(r, CK_NORMAL);

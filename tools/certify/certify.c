@@ -17,7 +17,7 @@ typedef struct Kind { char kind; int bits; } Kind; /* f float, b bfloat, i, u, o
 typedef struct Operand { int from; Kind k; size_t n; Val *v; } Operand;
 typedef enum Code { C_MAP, C_QUANT, C_DEQUANT, C_THRESHOLDS, C_REQUANT } Code;
 typedef struct Step { Code code; Scalar s; Kind k; Round round; int64_t lo, hi, levels; int shift, n_in; Operand in[4]; } Step;
-typedef struct Form { int kind; /* 0 thresholds, 1 requant, 2 table */ int64_t *t, *a, *b, levels, lo, hi, f[2]; size_t n_t, n_a, n_b; int shift; } Form;
+typedef struct Form { int kind; /* 0 thresholds, 1 requant, 2 table */ int64_t *t, *a, *b, levels, lo, hi, f[2], in[2]; size_t n_t, n_a, n_b; int shift; } Form;
 typedef struct Layer { const char *name; int n_in, n; int64_t rows, *lo, *hi, lo2, hi2; Kind in[2]; Step step[66]; Val v[70]; Form form; } Layer;
 
 static _Noreturn void stop(int rc, const char *what, const char *where) {
@@ -26,7 +26,6 @@ static _Noreturn void stop(int rc, const char *what, const char *where) {
 }
 
 /* ---- JSON */
-
 static json_t *member(json_t *o, const char *key) {
   json_t *v = json_object_get(o, key);
   if (!v) stop(EXIT_MODEL, "a member is missing", key);
@@ -53,7 +52,12 @@ static int64_t *integers(json_t *o, const char *key, size_t *n) {
   if (!v) stop(EXIT_LIMIT, "no memory", NULL);
   return v;
 }
-
+static void pair_of(json_t *o, const char *key, int64_t out[2]) {
+  size_t n;
+  int64_t *v = integers(o, key, &n);
+  if (n != 2) stop(EXIT_MODEL, "not two integers", key);
+  out[0] = v[0], out[1] = v[1];
+}
 static Kind kind_of(const char *s) {
   Kind k = {*s == 'b' && s[1] == 'f' ? 'b' : *s == 'b' && s[1] == 'a' ? 'p' : *s == 'b' ? 'o' : *s, 1};
   const char *digits = s + strcspn(s, "0123456789");
@@ -63,7 +67,6 @@ static Kind kind_of(const char *s) {
   return k;
 }
 static bool is_float(Kind k) { return k.kind == 'f' || k.kind == 'b'; }
-
 static Operand operand_of(json_t *j, int before) {
   Operand o = {.from = -1};
   if (json_is_integer(j)) {
@@ -78,17 +81,14 @@ static Operand operand_of(json_t *j, int before) {
   if (!o.n || !o.v) stop(EXIT_MODEL, "an operand without values", NULL);
   for (size_t i = 0; i < o.n; i++) {
     json_t *x = json_array_get(a, i);
-    if (is_float(o.k) != json_is_string(x)) stop(EXIT_MODEL, "values of the wrong type", NULL);
-    if (is_float(o.k)) o.v[i].f = strtod(json_string_value(x), NULL);
-    else o.v[i].i = json_integer_value(x);
+    if (is_float(o.k) ? !json_is_string(x) : !json_is_integer(x)) stop(EXIT_MODEL, "values of the wrong type", NULL);
+    o.v[i] = is_float(o.k) ? (Val){.f = strtod(json_string_value(x), NULL)} : (Val){.i = json_integer_value(x)};
   }
   return o;
 }
 
 static Round round_of(const char *s) {
-  static const char *const names[RND_COUNT] = {[RND_EVEN] = "even", [RND_CEIL] = "ceil", [RND_FLOOR] = "floor", [RND_UP] = "up", [RND_DOWN] = "down",
-                                               [RND_HALF_UP] = "half_up", [RND_HALF_DOWN] = "half_down"};
-  for (int r = 0; r < RND_COUNT; r++) if (!strcmp(names[r], s)) return (Round)r;
+  for (int r = 0; r < RND_COUNT; r++) if (!strcmp(round_names[r], s)) return (Round)r;
   stop(EXIT_MODEL, "no such rounding", s);
 }
 
@@ -117,7 +117,6 @@ static Step step_of(json_t *j, int before, int64_t rows) {
 }
 
 /* ---- the meaning of steps */
-
 /* v to p bits of mantissa, half to even, the last place never below 2^least; beyond most: infinite. */
 static double to_bits(double v, int p, int least, double most) {
   int e;
@@ -127,11 +126,11 @@ static double to_bits(double v, int p, int least, double most) {
   v = ldexp(nearbyint(ldexp(v, -e)), e);
   return fabs(v) > most ? copysign(INFINITY, v) : v;
 }
-static double to_float(Kind k, double v) {
-  if (k.kind == 'b') return to_bits(v, 8, -133, 0x1.FEp127);
-  return k.bits == 64 ? v : k.bits == 32 ? (double)(float)v : to_bits(v, 11, -24, 65504);
+static double to_float(Kind k, double v) { /* 16 bits by way of f32 */
+  if (k.kind == 'b') return to_bits((float)v, 8, -133, 0x1.FEp127);
+  return k.bits == 64 ? v : k.bits == 32 ? (double)(float)v : to_bits((float)v, 11, -24, 65504);
 }
-static double code_float(Kind k, int64_t v) { return k.kind == 'f' && k.bits == 32 ? (double)(float)v : to_float(k, (double)v); }
+static double code_float(Kind k, int64_t v) { return k.bits == 64 ? (double)v : to_float(k, (float)v); }
 static int64_t least_of(Kind k) { return k.kind == 'i' ? -(INT64_C(1) << (k.bits - 1)) : k.kind == 'p' ? -1 : k.kind == 's' ? INT64_MIN : 0; }
 static int64_t most_of(Kind k) {
   return k.kind == 'i' ? (int64_t)((UINT64_C(1) << (k.bits - 1)) - 1) : k.kind == 'u' ? (int64_t)((UINT64_C(1) << k.bits) - 1) : k.kind == 's' ? INT64_MAX : 1;
@@ -148,27 +147,17 @@ static int64_t truncated(Kind k, double v) {
 static Val float_op(Scalar s, Kind to, Val a, Val b, Val c) {
   double y, x = a.f, z = b.f;
   switch (s) {
-  case S_ADD: y = x + z; break;
-  case S_SUB: y = x - z; break;
-  case S_MUL: y = x * z; break;
-  case S_DIV: y = x / z; break;
+  case S_ADD: y = x + z; break; case S_SUB: y = x - z; break;
+  case S_MUL: y = x * z; break; case S_DIV: y = x / z; break;
   case S_MOD: y = fmod(x, z); if (y != 0 && signbit(y) != signbit(z)) y += z; break;
-  case S_FMOD: y = fmod(x, z); break;
-  case S_MAX: y = x > z || x != x ? x : z; break;
-  case S_MIN: y = x < z || x != x ? x : z; break;
-  case S_NEG: y = -x; break;
-  case S_ABS: y = fabs(x); break;
+  case S_FMOD: y = fmod(x, z); break; case S_MAX: y = x > z || x != x ? x : z; break; case S_MIN: y = x < z || x != x ? x : z; break;
+  case S_NEG: y = -x; break; case S_ABS: y = fabs(x); break;
   case S_SIGN: y = isnan(x) ? x : (x > 0) - (x < 0); break;
-  case S_FLOOR: y = floor(x); break;
-  case S_CEIL: y = ceil(x); break;
-  case S_TRUNC: y = trunc(x); break;
-  case S_ROUND: y = nearbyint(x); break;
+  case S_FLOOR: y = floor(x); break; case S_CEIL: y = ceil(x); break;
+  case S_TRUNC: y = trunc(x); break; case S_ROUND: y = nearbyint(x); break;
   case S_SQRT: y = sqrt(x); break;
-  case S_EQ: return (Val){.i = x == z};
-  case S_LT: return (Val){.i = x < z};
-  case S_LE: return (Val){.i = x <= z};
-  case S_ISNAN: return (Val){.i = x != x};
-  case S_ISINF: return (Val){.i = isinf(x) != 0};
+  case S_EQ: return (Val){.i = x == z}; case S_LT: return (Val){.i = x < z};
+  case S_LE: return (Val){.i = x <= z}; case S_ISNAN: return (Val){.i = x != x}; case S_ISINF: return (Val){.i = isinf(x) != 0};
   case S_SELECT: return a.i ? b : c;
   default:
     if (!math_has(s)) stop(EXIT_UNSUPPORTED, "step on floats", scalar_info[s].name);
@@ -181,25 +170,16 @@ static Val code_op(Scalar s, Kind to, Val a, Val b, Val c) {
   int64_t x = a.i, z = b.i, y;
   uint64_t u = (uint64_t)x, w = (uint64_t)z;
   switch (s) {
-  case S_ADD: y = (int64_t)(u + w); break;
-  case S_SUB: y = (int64_t)(u - w); break;
-  case S_MUL: y = (int64_t)(u * w); break;
-  case S_DIV: y = z == 0 ? 0 : z == -1 ? (int64_t)(0 - u) : x / z; break;
-  case S_MAX: y = x > z ? x : z; break;
-  case S_MIN: y = x < z ? x : z; break;
-  case S_NEG: y = (int64_t)(0 - u); break;
-  case S_ABS: y = x < 0 ? (int64_t)(0 - u) : x; break;
+  case S_ADD: y = (int64_t)(u + w); break; case S_SUB: y = (int64_t)(u - w); break;
+  case S_MUL: y = (int64_t)(u * w); break; case S_DIV: y = z == 0 ? 0 : z == -1 ? (int64_t)(0 - u) : x / z; break;
+  case S_MAX: y = x > z ? x : z; break; case S_MIN: y = x < z ? x : z; break;
+  case S_NEG: y = (int64_t)(0 - u); break; case S_ABS: y = x < 0 ? (int64_t)(0 - u) : x; break;
   case S_SIGN: y = (x > 0) - (x < 0); break;
-  case S_AND: y = x & z; break;
-  case S_OR: y = x | z; break;
-  case S_XOR: y = x ^ z; break;
-  case S_NOT: y = to.kind == 'o' ? !x : ~x; break;
-  case S_SHL: y = w > 63 ? 0 : (int64_t)(u << w); break;
-  case S_SHR: y = x >> (w > 63 ? 63 : w); break;
-  case S_EQ: return (Val){.i = x == z};
-  case S_LT: return (Val){.i = x < z};
-  case S_LE: return (Val){.i = x <= z};
-  case S_SELECT: y = x ? z : c.i; break;
+  case S_AND: y = x & z; break; case S_OR: y = x | z; break;
+  case S_XOR: y = x ^ z; break; case S_NOT: y = to.kind == 'o' ? !x : ~x; break;
+  case S_SHL: y = w > 63 ? 0 : (int64_t)(u << w); break; case S_SHR: y = x >> (w > 63 ? 63 : w); break;
+  case S_EQ: return (Val){.i = x == z}; case S_LT: return (Val){.i = x < z};
+  case S_LE: return (Val){.i = x <= z}; case S_SELECT: y = x ? z : c.i; break;
   default: stop(EXIT_UNSUPPORTED, "step on codes", scalar_info[s].name);
   }
   return (Val){.i = wrap(to, y)};
@@ -208,10 +188,8 @@ static Val code_op(Scalar s, Kind to, Val a, Val b, Val c) {
 static double rounded(Round r, double v, bool f32) {
   double a = fabs(v), y;
   switch (r) {
-  case RND_EVEN: return nearbyint(v);
-  case RND_CEIL: return ceil(v);
-  case RND_FLOOR: return floor(v);
-  case RND_DOWN: return trunc(v);
+  case RND_EVEN: return nearbyint(v); case RND_CEIL: return ceil(v);
+  case RND_FLOOR: return floor(v); case RND_DOWN: return trunc(v);
   case RND_UP: y = ceil(a); break;
   case RND_HALF_UP: y = floor(f32 ? (double)((float)a + 0.5f) : a + 0.5); break;
   default: y = ceil(f32 ? (double)((float)a - 0.5f) : a - 0.5);
@@ -250,10 +228,8 @@ static Val step_run(const Step *s, const Val *v, const Kind *kinds, int64_t row)
   switch (s->code) {
   case C_QUANT: return (Val){.i = quantized(s, a[0].f, a[1].f, k[1], zp, k[2])};
   case C_DEQUANT: return (Val){.f = dequantized(s, a[0].i, a[1].f, k[1], zp, k[2])};
-  case C_REQUANT: {
-    int64_t y = (int64_t)((uint64_t)a[0].i * (uint64_t)a[1].i + (uint64_t)a[2].i) >> s->shift;
-    return (Val){.i = y < s->lo ? s->lo : y > s->hi ? s->hi : y};
-  }
+  case C_REQUANT: count = (int64_t)((uint64_t)a[0].i * (uint64_t)a[1].i + (uint64_t)a[2].i) >> s->shift;
+    return (Val){.i = count < s->lo ? s->lo : count > s->hi ? s->hi : count};
   case C_THRESHOLDS:
     for (int64_t j = 0; j < s->levels; j++) {
       Val t = s->in[1].v[((int64_t)s->in[1].n == s->levels ? 0 : row) * s->levels + j];
@@ -279,15 +255,14 @@ static Val meaning(Layer *l, const Kind *kinds, int64_t row, int64_t x, int64_t 
 }
 
 /* ---- the compiled form */
-
 static int ascending(const void *a, const void *b) { return (*(const int64_t *)a > *(const int64_t *)b) - (*(const int64_t *)a < *(const int64_t *)b); }
 
 static void form_read(json_t *j, Layer *l) {
   Form *f = &l->form;
   const char *kind = text(j, "kind");
-  size_t n;
-  *f = (Form){.f = {1, 0}};
-  if (l->n_in == 2) memcpy(f->f, integers(j, "factors", &n), sizeof f->f);
+  *f = (Form){.f = {1, 0}, .in = {INT64_MIN, INT64_MAX}};
+  if (l->n_in == 2) pair_of(j, "factors", f->f);
+  if (l->n_in == 2 && json_object_get(j, "within")) pair_of(j, "within", f->in);
   if (!strcmp(kind, "thresholds")) {
     f->levels = integer(j, "levels");
     f->t = integers(j, "t", &f->n_t), f->a = integers(j, "base", &f->n_a), f->b = integers(j, "step", &f->n_b);
@@ -313,12 +288,8 @@ static bool form_run(const Form *f, int64_t row, int64_t x, int64_t *y) {
   int64_t a = f->a[f->n_a == 1 ? 0 : row], b = f->b ? f->b[f->n_b == 1 ? 0 : row] : 0;
   if (f->kind == 0) {
     const int64_t *t = f->t + ((int64_t)f->n_t == f->levels ? 0 : row) * f->levels;
-    int64_t lo = 0, hi = f->levels; /* how many are at most x */
-    while (lo < hi) {
-      int64_t m = (lo + hi) / 2;
-      if (t[m] <= x) lo = m + 1;
-      else hi = m;
-    }
+    int64_t lo = 0; /* how many are at most x */
+    for (int64_t hi = f->levels, m; m = (lo + hi) / 2, lo < hi;) *(t[m] <= x ? &lo : &hi) = t[m] <= x ? m + 1 : m;
     *y = a + b * lo;
     return true;
   }
@@ -336,7 +307,6 @@ static bool form_run(const Form *f, int64_t row, int64_t x, int64_t *y) {
 }
 
 /* ---- a layer */
-
 static bool refuse(const Layer *l, int64_t row, const char *what) {
   printf("refused: layer %s, row %" PRId64 ": %s\n", l->name, row, what);
   return false;
@@ -344,9 +314,10 @@ static bool refuse(const Layer *l, int64_t row, const char *what) {
 
 /* The range holds the sums of weights: min is pos*lo + neg*hi, max pos*hi + neg*lo. */
 static bool sums_hold(const Layer *l, json_t *sums, int64_t *proved) {
-  size_t n, np, nn, nr;
-  int64_t *of = integers(sums, "of", &n), *pos = integers(sums, "positive", &np), *neg = integers(sums, "negative", &nn), *row = integers(sums, "row", &nr);
-  if (n != 2 || np != nn || np != nr || of[0] > of[1]) stop(EXIT_MODEL, "sums of a layer", l->name);
+  size_t np, nn, nr;
+  int64_t of[2], *pos = integers(sums, "positive", &np), *neg = integers(sums, "negative", &nn), *row = integers(sums, "row", &nr);
+  pair_of(sums, "of", of);
+  if (np != nn || np != nr || of[0] > of[1]) stop(EXIT_MODEL, "sums of a layer", l->name);
   bool *seen = calloc((size_t)l->rows, sizeof *seen);
   for (size_t i = 0; i < np; i++) {
     int64_t r = row[i];
@@ -370,19 +341,18 @@ static bool layer_check(Layer *l, json_t *in, uint64_t *values, int64_t *proved)
   for (int64_t r = 0; r < l->rows; r++) {
     if (l->lo[r] > l->hi[r] || l->lo[r] < least_of(l->in[0]) || l->hi[r] > most_of(l->in[0])) return refuse(l, r, "the range is not one of its type");
     for (int64_t x = l->lo[r];; x++) {
-      for (int64_t y = l->lo2;; y++) {
+      for (int64_t y = l->lo2; y <= l->hi2; y++) {
         int64_t want = meaning(l, kinds, r, x, y).i, got = 0;
         wide sum = (wide)l->form.f[0] * x + (wide)l->form.f[1] * y;
+        if (sum < l->form.in[0] || sum > l->form.in[1]) continue; /* they never meet */
         bool ok = sum == (int64_t)sum && form_run(&l->form, r, (int64_t)sum, &got);
         if (!ok || got != want) {
-          int n = snprintf(what, sizeof what, "at %" PRId64, x);
-          if (l->n_in == 2) n += snprintf(what + n, sizeof what - (size_t)n, ", %" PRId64, y);
+          int n = l->n_in == 1 ? snprintf(what, sizeof what, "at %" PRId64, x) : snprintf(what, sizeof what, "at %" PRId64 ", %" PRId64, x, y);
           if (ok) snprintf(what + n, sizeof what - (size_t)n, " the compiled form gives %" PRId64 ", the meaning %" PRId64, got, want);
           else snprintf(what + n, sizeof what - (size_t)n, " the compiled form has no value, the meaning %" PRId64, want);
           return refuse(l, r, what);
         }
         ++*values;
-        if (y >= l->hi2) break;
       }
       if (x == l->hi[r]) break;
     }
@@ -395,12 +365,14 @@ static bool check(json_t *j, uint64_t *values, int64_t *proved) {
   size_t n;
   json_t *in = member(j, "in"), *steps = member(j, "meaning");
   l = (Layer){.name = text(j, "layer"), .n_in = (int)json_array_size(in), .n = (int)json_array_size(steps), .rows = integer(j, "rows")};
+  l.in[1] = (Kind){'i', 64};
   if (l.n_in < 1 || l.n_in > 2 || l.n < 1 || l.n > 66 || l.rows < 1) stop(EXIT_MODEL, "a layer's shape", l.name);
   for (int i = 0; i < l.n_in; i++) l.in[i] = kind_of(text(json_array_get(in, (size_t)i), "type"));
   l.lo = integers(json_array_get(in, 0), "lo", &n);
   if ((int64_t)n == l.rows) l.hi = integers(json_array_get(in, 0), "hi", &n);
   if (!l.hi || (int64_t)n != l.rows) stop(EXIT_MODEL, "ranges are not one for each row", l.name);
   if (l.n_in == 2) l.lo2 = integer(json_array_get(in, 1), "lo"), l.hi2 = integer(json_array_get(in, 1), "hi");
+  if (l.lo2 > l.hi2 || l.hi2 == INT64_MAX || l.lo2 < least_of(l.in[1]) || l.hi2 > most_of(l.in[1])) stop(EXIT_MODEL, "the second range of", l.name);
   for (int i = 0; i < l.n; i++) l.step[i] = step_of(json_array_get(steps, (size_t)i), l.n_in + i, l.rows);
   form_read(member(j, "form"), &l);
   return layer_check(&l, in, values, proved);
