@@ -333,7 +333,7 @@ static Node *sign_counts(const Build *b) {
   Node *sums = w ? folded(g, node_reduce_axes(g, S_ADD, w, 1u << b->p.weight.dim, false)) : NULL;
   Node *all = sums ? weight_sum(b, sums, false) : NULL; /* 2*pop(w) - k */
   all = all ? map_to(g, S_ADD, I64, all, node_const_i(g, I64, k)) : NULL;
-  all = all ? map_to(g, S_SHR, I64, all, node_const_i(g, I64, 1)) : NULL;
+  all = all ? map_to(g, S_SHR, I64, all, node_const_i(g, UINTK(8), 1)) : NULL;
   return all ? map_to(g, S_MUL, I64, all, node_const_i(g, I64, sum)) : NULL;
 }
 

@@ -1,6 +1,8 @@
+/* ONNX Runtime in a process of its own; see peer.h. */
 #include "tools/peer.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -69,6 +71,8 @@ static bool spawn(Peer *p, char *const *argv) {
     _exit(127);
   }
   close(in[0]), close(out[1]);
+  fcntl(in[1], F_SETFD, FD_CLOEXEC); /* another peer must not keep this one's input open */
+  fcntl(out[0], F_SETFD, FD_CLOEXEC);
   p->to = fdopen(in[1], "w");
   p->from = fdopen(out[0], "r");
   return p->pid > 0 || diag(p->ctx, E0503, NULL, "cannot start a process: %s", strerror(errno));

@@ -1,0 +1,38 @@
+# Bit-serial layers over the lanes of vectors, as C and as LLVM code, for every target that has vectors: the C compiler is given the
+# target's instructions where this processor has them, and makes what it can of the vectors where not; LLVM makes code for this one.
+# layer ACT WEIGHTS LEVELS OUT CHANNELS: two 3x3 convolutions of 6x5 pixels, the first one's codes packed for the second.
+layer() {
+  awk -v act="$1" -v wt="$2" -v levels="$3" -v out="$4" -v c="$5" 'BEGIN {
+    srand(7)
+    sign = act == "bases<1>"
+    print "popshift.graph 1"
+    printf "graph @g(%%x: %s[1,%d,6,5]) -> (%%y: %s[1,%d,6,5]) {\n  props typed recognized\n", act, c, out, c
+    for (i = 0; i < 2; i++) {
+      printf "  %%w%d: %s[%d,%d,3,3] = const $%d\n", i, wt, c, c, i
+      printf "  %%c%d: i32[1,%d,6,5] = contract mul %s, %%w%d [n m y x | c:%d i:3 j:3](n, c, y+i-1, x+j-1)(m, c, i, j)\n", i, c, i ? "%q0" : "%x", i, c
+      if (i && out == "i32") break
+      printf "  %%t%d: i32[%d,%d] = const [", i, c, levels
+      for (m = 0; m < c; m++) { at = int(rand() * 30) - 20; for (k = 0; k < levels; k++) printf "%s%d", m + k ? ", " : "", at += int(rand() * 9) }
+      printf "]\n  %%b%d: i8[1] = const [%d]\n  %%s%d: i8[1] = const [%d]\n", i, sign ? -1 : 0, i, sign ? 2 : 1
+      printf "  %%q%d: %s[1,%d,6,5] = thresholds %%c%d, %%t%d, %%b%d, %%s%d axis=1\n", i, act, c, i, i, i, i
+    }
+    printf "  return %s\n}\n", out == "i32" ? "%c1" : "%q1"
+    for (i = 0; i < 2; i++) {
+      printf "data $%d: %s[%d,%d,3,3] = hex\n  \"", i, wt, c, c
+      for (k = 0; k < c * c * 9; k++) printf "%s", wt == "bases<1>" ? (rand() < 0.5 ? "01" : "ff") : substr("00fffe01", 1 + 2 * int(rand() * 4), 2)
+      print "\""
+    }
+  }'
+}
+layer 'bases<1>' 'bases<1>' 1 'bases<1>' 64 >signs.ir
+layer 'bases<1>' 'bases<1>' 1 i32 32 >sums.ir
+layer u2 'bases<1>' 3 u2 64 >codes.ir
+layer u2 i2 3 i32 32 >planes.ir
+for target in x86-64-v4-vpopcnt x86-64-v4 x86-64-v3 aarch64; do
+  for model in signs sums codes planes; do
+    expect 0 "$POPSHIFT" verify $model.ir --force bitserial --target $target --engine nest,c,jit --inputs 2
+    # Their kernels do hold words in vectors.
+    expect 0 "$POPSHIFT" compile $model.ir --force bitserial --target $target -o m.c
+    grep -q 'm_h_pop_u64x\|m_h_lut3_' m.c || fail "$model for $target counts no vectors"
+  done
+done

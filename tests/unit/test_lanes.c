@@ -1,0 +1,157 @@
+/* Contractions of words over lanes (lower_lanes.c): random layers of few bits, forced bit-serial, for every target that has vectors; the
+ * interpreter's outputs are eval's. What follows the contraction is stored by vectors, turned about, lane by lane, or packed. */
+#include "passes/pass.h"
+
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { LAYERS = 160 };
+
+typedef struct Gen { Graph *g; uint64_t state; } Gen;
+
+static int below(Gen *r, int n) { /* xorshift64* */
+  r->state ^= r->state >> 12;
+  r->state ^= r->state << 25;
+  r->state ^= r->state >> 27;
+  return (int)((r->state * UINT64_C(2685821657736338717)) >> 40) % n;
+}
+static int between(Gen *r, int lo, int hi) { return lo + below(r, hi - lo + 1); }
+static int one_of(Gen *r, int n, const int *of) { return of[below(r, n)]; }
+
+static int64_t code_of(Gen *r, Elem e) {
+  if (e.kind == EK_BASES) return below(r, 2) ? 1 : -1;
+  return between(r, (int)elem_lo(e), (int)elem_hi(e));
+}
+
+static Node *codes(Gen *r, Elem e, int rank, const int64_t *d) {
+  Type t = type_make(e, rank, d);
+  Tensor *v = tensor_new(r->g->ctx, &t);
+  for (int64_t i = 0; i < v->n; i++) tensor_set_i(v, i, code_of(r, e));
+  return node_const(r->g, v);
+}
+
+static const Elem acts[] = {{EK_BASES, 1}, {EK_UINT, 1}, {EK_UINT, 2}, {EK_INT, 2}, {EK_UINT, 3}};
+static const Elem weights[] = {{EK_BASES, 1}, {EK_BASES, 1}, {EK_INT, 2}, {EK_SHIFT, 2}, {EK_UINT, 2}};
+
+/* Levels per channel, and codes of the type; for one bit also falling ones. */
+static Node *stairs(Gen *r, Node *x, Elem to, int axis) {
+  int64_t m = x->t.d[axis].n, levels = to.kind == EK_BASES ? 1 : (INT64_C(1) << to.bits) - 1;
+  Type tt = type_make(I32, 2, (int64_t[]){m, levels}), bt = type_make(I8, 1, &m);
+  Tensor *t = tensor_new(r->g->ctx, &tt), *base = tensor_new(r->g->ctx, &bt), *step = tensor_new(r->g->ctx, &bt);
+  bool falls = below(r, 3) == 0;
+  for (int64_t c = 0; c < m; c++) {
+    int at = between(r, -40, 20);
+    bool down = falls && below(r, 2);
+    for (int64_t j = 0; j < levels; j++) tensor_set_i(t, c * levels + j, at += between(r, 0, 12));
+    int64_t first = to.kind == EK_BASES ? -1 : 0, by = to.kind == EK_BASES ? 2 : 1;
+    tensor_set_i(base, c, down ? first + by * levels : first);
+    tensor_set_i(step, c, down ? -by : by);
+  }
+  Type y = x->t;
+  y.e = to;
+  Attr a = {.axis = axis};
+  return node_new(r->g, OP_THRESHOLDS, &y, 4, (Node *[]){x, node_const(r->g, t), node_const(r->g, base), node_const(r->g, step)}, &a, NULL);
+}
+
+static Node *layer(Gen *r, Node *x, Elem w, int64_t m) {
+  if (x->t.rank == 2) {
+    Node *k = codes(r, w, 2, (int64_t[]){m, x->t.d[1].n});
+    Affine a[2] = {affine_iter(0, 1, 0), affine_iter(2, 1, 0)}, b[2] = {affine_iter(1, 1, 0), affine_iter(2, 1, 0)};
+    Iters it = {.n_out = 2, .n_red = 1, .red = {x->t.d[1]}, .acc = {a, b}};
+    Type y = type_make(I32, 2, (int64_t[]){x->t.d[0].n, m});
+    return node_new(r->g, OP_CONTRACT, &y, 2, (Node *[]){x, k}, &(Attr){.scalar = S_MUL, .iters = &it}, NULL);
+  }
+  int64_t k = between(r, 1, 3), p = below(r, (int)k), s = between(r, 1, 2), out[2];
+  for (int i = 0; i < 2; i++) {
+    if (x->t.d[2 + i].n + 2 * p < k) p = k - 1;
+    out[i] = (x->t.d[2 + i].n + 2 * p - k) / s + 1;
+  }
+  Node *q = codes(r, w, 4, (int64_t[]){m, x->t.d[1].n, k, k});
+  return node_conv(r->g, x, q, 1, (int64_t[]){s, s}, (int64_t[]){1, 1}, (int64_t[]){p, p}, out, 0, I32);
+}
+
+static Node *ending(Gen *r, Node *x) {
+  static const int perm[4] = {0, 2, 3, 1};
+  switch (below(r, 6)) {
+  case 0: return x;
+  case 1: return node_map2(r->g, S_MUL, node_cast(r->g, x, F32), node_const_f(r->g, F32, 0.25));
+  case 2: return stairs(r, x, below(r, 2) ? BIPOLAR : UINTK(between(r, 1, 2)), 1);
+  case 3: return x->t.rank == 4 ? node_transpose(r->g, x, perm) : x;
+  case 4: return node_map2(r->g, S_MAX, x, node_const_i(r->g, x->t.e, 0));
+  default: return node_cast(r->g, node_map2(r->g, S_MIN, node_map2(r->g, S_MAX, x, node_const_i(r->g, I32, -128)), node_const_i(r->g, I32, 127)), I8);
+  }
+}
+
+static Graph *generate(Ctx *ctx, uint64_t seed) {
+  static const int channels[] = {8, 16, 17, 20, 24, 32, 40, 48, 64, 64, 96, 100, 128, 160};
+  enum { KINDS = sizeof channels / sizeof *channels };
+  Gen r = {graph_new(ctx, "lanes", NULL), seed * UINT64_C(0x9e3779b97f4a7c15) + 1};
+  bool full = below(&r, 4) == 0;
+  Elem e = acts[below(&r, 5)];
+  int64_t c = between(&r, 1, 130), d[4] = {1, c, between(&r, 1, 7), between(&r, 1, 9)}, f[2] = {between(&r, 1, 5), between(&r, 1, 600)};
+  Type t = full ? type_make(e, 2, f) : type_make(e, 4, d);
+  Node *x = graph_arg(r.g, "x", &t);
+  for (int n = between(&r, 1, 2); n > 0; n--) {
+    x = layer(&r, x, weights[below(&r, 5)], one_of(&r, KINDS, channels));
+    if (n > 1) x = stairs(&r, x, acts[below(&r, 3)], 1);
+  }
+  graph_out(r.g, "y", ending(&r, x));
+  r.g->props = 0;
+  return r.g;
+}
+
+static void count_vectors(void *user, const Expr *x) {
+  if (x->kind == EX_SPLAT && x->t.lanes > 1 && x->t.e.bits == 64) ++*(int *)user;
+}
+static void count_in(void *user, const Stmt *s) { stmt_exprs(s, count_vectors, user); }
+
+static int check_target(const Graph *g, Ctx *ctx, const char *name, Tensor *in, Tensor *want, uint64_t seed) {
+  Force f = {KERNEL_BITSERIAL, NULL};
+  PassOptions o = {.target = target_find(name), .force = &f, .n_force = 1};
+  State s = {.graph = generate(ctx, seed)};
+  int vectors = 0;
+  static const PassId ids[] = {PASS_infer, PASS_canon, PASS_select, PASS_layout, PASS_fold, PASS_cse, PASS_dce, PASS_fuse, PASS_lower, PASS_schedule, PASS_plan};
+  bool ok = passes_run(ctx, &s, ids, sizeof ids / sizeof *ids, &o) && program_verify(ctx, s.program);
+  diag_print(ctx, stderr, false);
+  ck_assert_msg(ok, "seed %llu target %s", (unsigned long long)seed, name);
+  Tensor *got = tensor_new(ctx, &want->t);
+  ok = program_run(ctx, s.program, (const void *[]){in->data}, (void *[]){got->data});
+  diag_print(ctx, stderr, false);
+  ck_assert_msg(ok && !memcmp(got->data, want->data, (size_t)want->n * store_size(want->st)), "seed %llu target %s", (unsigned long long)seed, name);
+  for (int i = 0; i < s.program->n_nests; i++) stmt_visit(&s.program->nests[i]->body, count_in, &vectors);
+  (void)g;
+  return vectors;
+}
+
+START_TEST(random_layers) {
+  static const char *const names[] = {"x86-64-v4-vpopcnt", "x86-64-v4", "x86-64-v3", "aarch64"};
+  int with[4] = {0};
+  const char *from = getenv("SEED"), *count = getenv("SEEDS");
+  uint64_t first = from ? strtoull(from, NULL, 10) : 1, n = count ? strtoull(count, NULL, 10) : LAYERS;
+  for (uint64_t seed = first; seed < first + n; seed++) {
+    Ctx *ctx = ctx_new();
+    Graph *g = generate(ctx, seed);
+    Gen r = {g, seed + 99};
+    Tensor *in = tensor_new(ctx, &g->args[0]->t), *want;
+    for (int64_t i = 0; i < in->n; i++) tensor_set_i(in, i, code_of(&r, g->args[0]->t.e));
+    ck_assert(graph_verify(ctx, g) && graph_eval(ctx, g, &in, &want, NULL, NULL));
+    for (int k = 0; k < 4; k++) with[k] += check_target(g, ctx, names[k], in, want, seed) > 0;
+    ctx_free(ctx);
+  }
+  for (int k = 0; k < 4; k++) ck_assert_msg(with[k] * 2 > (int)n, "%s: only %d of %d programs have vectors of words", names[k], with[k], (int)n);
+}
+END_TEST
+
+int main(void) {
+  Suite *s = suite_create("lanes");
+  TCase *t = tcase_create("lanes");
+  tcase_set_timeout(t, 600);
+  tcase_add_test(t, random_layers);
+  suite_add_tcase(s, t);
+  SRunner *r = srunner_create(s);
+  srunner_run_all(r, CK_ENV);
+  int failed = srunner_ntests_failed(r);
+  srunner_free(r);
+  return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
