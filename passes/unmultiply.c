@@ -307,11 +307,13 @@ bool integer_part(Ctx *ctx, const Graph *g) {
     for (int k = 0; k < n->n_in; k++)
       if (elem_is_float(n->in[k]->t.e)) to[n->in[k]->id] = to[n->in[k]->id] || becomes;
   }
-  for (int i = 0; i < g->n_nodes; i++) {
+  for (int i = 0, told = -1; i < g->n_nodes; i++) {
     const Node *n = g->nodes[i];
+    bool again = n->loc.node >= 0 && n->loc.node == told; /* once a layer of the model */
     bool moves = n->op == OP_VIEW || n->op == OP_RESHAPE || n->op == OP_CONCAT || n->op == OP_GATHER || n->op == OP_CONST;
-    if (elem_is_float(n->t.e) && from[i] && to[i] && !moves)
-      ok = diag(ctx, E0309, &n->loc, "--no-multiply: %s of floats between codes and codes", n->op == OP_MAP ? scalar_info[n->a.scalar].name : op_info[n->op].name);
+    if (!elem_is_float(n->t.e) || !from[i] || !to[i] || moves || again) continue;
+    told = n->loc.node;
+    ok = diag(ctx, E0309, &n->loc, "--no-multiply: %s of floats between codes and codes", n->op == OP_MAP ? scalar_info[n->a.scalar].name : op_info[n->op].name);
   }
   if (!any) ok = diag(ctx, E0309, &(Loc){.file = g->file, .line = -1, .node = -1}, "--no-multiply: nothing is quantized");
   arena_free(a);
