@@ -177,6 +177,11 @@ static void say(Job *j, const Program *p) {
   Report r;
   report_make(&r, j->c->ctx->own, j->fused, p, j->opt.target);
   json_t *o = report_json(&r, j->c->ctx, j->model.sha, j->opt.target->name);
+  if (j->n_variants) { /* the layers are the first's */
+    json_t *names = json_array();
+    for (int i = 0; i < j->n_variants; i++) json_array_append_new(names, json_string(j->variants[i].machine.name));
+    json_object_set_new(o, "variants", names);
+  }
   if (cmd_has(j->c, FLAG_explain)) {
     json_t *lines = json_array();
     for (char *at = j->explained.p, *end; at && *at; at = end + 1) {

@@ -101,6 +101,7 @@ static void region_open(Unit *u, int v, Str *s) {
   attributes_print(m, s);
   str_put(s, "\"))), apply_to = function)\n#else\n#pragma GCC push_options\n#pragma GCC target(\"");
   attributes_print(m, s);
+  if (strstr(m->features, "avx512f")) str_put(s, ",prefer-vector-width=512"); /* gcc's default is 256 */
   str_put(s, "\")\n#endif\n");
 }
 

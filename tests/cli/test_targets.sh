@@ -119,18 +119,20 @@ int main(void) {
   return bad;
 }
 C
-all=x86-64,x86-64-v3,x86-64-v4-vnni,x86-64-v4-vpopcnt,aarch64-dotprod,cortex-m4,rv32imc
+all=x86-64,x86-64-v3,x86-64-v4-vnni,x86-64-v4-vpopcnt,aarch64-dotprod,cortex-m4,rv32imc n=8
+[ "${HOSTILE:-0}" = 1 ] && all=x86-64-v4-vpopcnt,x86-64,cortex-m4 n=4 # every pass of every variant is evaluated
 for force in "" "--force bitserial"; do
+  [ "$force" ] && [ "${HOSTILE:-0}" = 1 ] && break
   expect 0 "$POPSHIFT" compile "$first/fashion.onnx" $force --target $all -o net.c
   for cc in gcc ${force:+clang-19}; do
     command -v $cc >/dev/null || { echo "no $cc here"; continue; }
     expect 0 $cc -std=c11 -Wall -Wextra -Wpedantic -Werror -O1 -I. main.c net.c -o v;  [ -s err ] && cat err
     expect 0 ./v; cat out
-    case $(uname -m) in x86_64) says out '^[2-6] of 8' ;; *) says out ' of 8 variants' ;; esac
+    case $(uname -m) in x86_64) says out "^[2-6] of $n" ;; *) says out " of $n variants" ;; esac
   done
 done
 expect 0 "$POPSHIFT" compile "$first/fashion.onnx" --target $all --explain -o net.c
-[ "$(grep -c '^target ' out)" = 8 ] || fail "--explain of several targets"
+[ "$(grep -c '^target ' out)" = $n ] || fail "--explain of several targets"
 # Nothing but a C99 compiler: every variant left out but the plain one.
 sed 's/defined(__x86_64__)/defined(NO)/; s/defined(__aarch64__)/defined(NO)/' net.c >other.c
 expect 0 gcc -std=c99 -Wall -Wextra -Werror -O1 -I. -c other.c -o plain.o
@@ -145,6 +147,7 @@ if "$POPSHIFT" compile tiny.onnx --target x86-64 -o t.o 2>/dev/null; then
   expect 3 "$POPSHIFT" compile "$first/fashion.onnx" --target cortex-m0,cortex-m4 -o net.o; says err 'cannot be asked for dsp'
   for t in x86-64-v3,x86-64-v4-vpopcnt x86-64-v4-vnni,x86-64; do
     for force in "" "--force bitserial"; do
+      [ "$force" ] && [ "${HOSTILE:-0}" = 1 ] && break
       [ "$(uname -m)" = x86_64 ] || { echo "objects for x86-64 do not run here"; break; }
       expect 0 "$POPSHIFT" compile "$first/fashion.onnx" $force --target $t -o net.o
       expect 0 gcc -std=c11 -O1 -I. main.c net.o -o v
@@ -152,4 +155,5 @@ if "$POPSHIFT" compile tiny.onnx --target x86-64 -o t.o 2>/dev/null; then
     done
   done
   expect 0 "$POPSHIFT" compile "$first/fashion.onnx" --target aarch64-dotprod,aarch64 -o net.o
+  expect 0 "$POPSHIFT" compile tiny.onnx --target x86-64,x86-64-v3 -o v.o --json;          says out '"variants"'
 fi
