@@ -12,7 +12,7 @@ typedef enum Prec { PREC_LOOSE, PREC_ADD, PREC_MUL, PREC_UNARY, PREC_ATOM } Prec
 /* Numbers that a code expression can have. Not known: u64 beyond int64, floats. */
 typedef struct Range { int64_t lo, hi; bool known; } Range;
 
-enum Needs { NEED_MATH = 1, NEED_STRING = 2, NEED_LANES = 4, NEED_UNROLL = 8, NEED_WORDS = 16, NEED_MACHINE = 32 };
+enum Needs { NEED_MATH = 1, NEED_STRING = 2, NEED_LANES = 4, NEED_UNROLL = 8, NEED_WORDS = 16, NEED_MACHINE = 32, NEED_SCALAR = 64 };
 
 /* Small functions that generated code calls; each is printed once, before its first use (helpers.def). */
 typedef enum Help {
