@@ -75,6 +75,14 @@ static bool binds_of(Cmd *c, ImportOptions *o, const InputBind *more, int n_more
   return true;
 }
 
+/* The text's first word behind blank lines and comments. */
+static bool begins(const char *bytes, size_t n, const char *word) {
+  size_t i = 0, k = strlen(word);
+  for (bool comment = false; i < n && (comment || isspace((unsigned char)bytes[i]) || bytes[i] == ';'); i++)
+    comment = bytes[i] != '\n' && (comment || bytes[i] == ';');
+  return n - i > k && !memcmp(bytes + i, word, k);
+}
+
 static bool load_as(Cmd *c, const char *path, ImportOptions o, const InputBind *given, int n_given, Model *m) {
   memset(m, 0, sizeof *m);
   m->path = path;
@@ -84,8 +92,8 @@ static bool load_as(Cmd *c, const char *path, ImportOptions o, const InputBind *
   if (!dims_of(c, &o) || !shapes_of(c, &o, given, n_given) || !binds_of(c, &o, given, n_given)) return false;
   if (!file_read(c->ctx, path, &bytes, &n)) return false;
   sha256(bytes, n, m->sha);
-  if (n > 14 && !memcmp(bytes, "popshift.graph", 14)) m->s.graph = graph_parse(c->ctx, path, bytes, n);
-  else if (n > 16 && !memcmp(bytes, "popshift.program", 16)) m->s.program = program_parse(c->ctx, path, bytes, n);
+  if (begins(bytes, n, "popshift.graph")) m->s.graph = graph_parse(c->ctx, path, bytes, n);
+  else if (begins(bytes, n, "popshift.program")) m->s.program = program_parse(c->ctx, path, bytes, n);
   else {
     m->is_onnx = true;
     m->s.graph = onnx_import(c->ctx, path, bytes, n, &o);

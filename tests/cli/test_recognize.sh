@@ -1,11 +1,11 @@
 # --explain says what was recognised per contraction, and why one stays float; quantizers written as functions come back as such.
-for f in "$TESTS"/passes/recognize/*.ir; do tail -n +2 "$f" >"$(basename "$f")"; done # without the comment in front
+cp "$TESTS"/passes/recognize/*.ir .
 expect 0 "$POPSHIFT" compile sign_larq.ir --explain -o m.c
 says out 'codes: bases<1>, scale 1 . i2 constants -1\.\.1 -> i32, scale 1$'
 expect 0 "$POPSHIFT" compile w_float.ir --explain -o m.c
 says out 'float: operand 1 is float: weights take 8 magnitudes that are no multiples of one scale$'
 expect 0 "$POPSHIFT" compile keras_fakequant.ir --explain -o m.c
-says out 'float: operand 0 is float'
+says out '15 planes of 8 signs in 5 groups' # activations stay float: TensorFlow rounds twice
 expect 0 "$POPSHIFT" compile w_perchannel.ir --explain -o m.c
 says out 'codes: i4 -8\.\.7, scale 0\.1[0-9]* \. i4 constants -7\.\.7 -> i32, 5 scales in '
 # Written with standard operators in functions, read again: the same codes.
@@ -28,3 +28,5 @@ says err 'annotated BIPOLAR, but holds 0\.5'
 "$MKMODEL" annotated 'FLOAT32' >a.onnx
 expect 0 "$POPSHIFT" inspect a.onnx
 silent err annotated
+# Every spelling in C, with the comment in front; conv_bits is a depthwise convolution that GCC 12 made wrong code of.
+for f in *.ir; do expect 0 "$POPSHIFT" verify "$f" --engine c,nest --inputs 2; done
