@@ -68,6 +68,9 @@ typedef struct BitTable { const Tensor *of; int word, buf; } BitTable;
 /* A constant whose elements k apart lie side by side in a copy. */
 typedef struct Strided { int buf; int64_t k; int copy; } Strided;
 
+/* How codes are packed over lanes (lower_pack.c). */
+typedef struct PackLanes { int dim, lanes; bool failed; } PackLanes;
+
 typedef struct Lower {
   Graph *g;
   Program *p;
@@ -91,6 +94,7 @@ typedef struct Lower {
   Tile tile;
   VEC(Packed) packed;
   VEC(struct ShiftTable *) shifts; /* of shift contractions, made once */
+  PackLanes *pack;
   VEC(Strided) strided;    /* by lower_widen.c */
   int nibbles;             /* buffer of byte counts + 1, 0: none yet (lower_count.c) */
 } Lower;
@@ -116,7 +120,8 @@ void block_leave(Lower *, Scope);
  * lo[i] is not NULL. */
 Scope loops_open(Lower *, const void *key, int nd, const int64_t *ext, Lin *idx, Expr *const *lo, Expr *const *hi);
 Loops *loops_find(Lower *, const void *key);            /* as the dry run noted them; NULL where it did not */
-void nest_build(Lower *, const char *name, const Node *, const char *note, void (*body)(Lower *, const Node *));
+typedef void LowerBody(Lower *, const Node *);
+void nest_build(Lower *, const char *name, const Node *, const char *note, LowerBody *);
 
 /* lower.c */
 void element_body(Lower *, const Node *);
@@ -184,5 +189,9 @@ void cum_body(Lower *, const Node *);
 void pack_body(Lower *, const Node *);
 /* lower_bases.c */
 void bases_body(Lower *, const Node *);
+void pack_rest(Lower *, const Node *);                 /* the last words, which are not whole */
+/* lower_pack.c */
+bool pack_lanes_next(Lower *, const Node *pack, int i); /* candidate i into l->pack; false: there are no more */
+void pack_lanes_body(Lower *, const Node *pack);
 
 #endif

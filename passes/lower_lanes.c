@@ -22,6 +22,11 @@ static bool machine(const Target *t, int *bits, Count *count) {
   return *bits > 0;
 }
 
+bool lanes_target(const Target *t, int *bits) {
+  Count count;
+  return machine(t, bits, &count);
+}
+
 static const Node *element_of(const Node *root) { return root->op == OP_PACK ? root->in[0] : root; }
 
 void lanes_probe(Lower *l, const Node *root) {

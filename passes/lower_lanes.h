@@ -23,6 +23,7 @@ typedef struct Lanes {
   bool failed;             /* an element that is packed has no form over lanes */
 } Lanes;
 
+bool lanes_target(const Target *, int *bits);          /* whether it has vectors, and of how many bits */
 int64_t lanes_extent(const Lanes *, const Node *, int reduction);
 void lanes_row(Lower *, int r, Lin *it);
 /* lower_lanes_out.c: what becomes of the counts of group g (parts vectors). */

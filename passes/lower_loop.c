@@ -88,7 +88,7 @@ static void loops_decide(Lower *l) {
   }
 }
 
-static void nest_run(Lower *l, Nest *nest, bool dry, const Node *n, void (*body)(Lower *, const Node *)) {
+static void nest_run(Lower *l, Nest *nest, bool dry, const Node *n, LowerBody *body) {
   if (dry) l->used.n = l->loops.n = 0;
   l->dry = dry;
   l->nest = nest;
@@ -98,7 +98,35 @@ static void nest_run(Lower *l, Nest *nest, bool dry, const Node *n, void (*body)
   if (dry) loops_decide(l);
 }
 
-void nest_build(Lower *l, const char *name, const Node *n, const char *note, void (*body)(Lower *, const Node *)) {
+/* Bodies over lanes are tried in dry runs; the last dry run is of the one that is chosen. */
+static LowerBody *lanes_choose(Lower *l, Nest *probe, const Node *n, LowerBody *body) {
+  bool tried = false;
+  if ((body == element_body || body == pack_body) && lanes_wanted(l, n)) {
+    l->tile = (Tile){.seen = 0};
+    block_init(&probe->body);
+    nest_run(l, probe, true, n, lanes_probe);
+    if (lanes_decide(l, n)) {
+      block_init(&probe->body);
+      nest_run(l, probe, true, n, lanes_body);
+      if (lanes_fit(l)) return lanes_body;
+    }
+    tried = true;
+  }
+  for (int i = 0; body == pack_body && pack_lanes_next(l, n, i); i++) {
+    if (l->pack->failed) continue;
+    block_init(&probe->body);
+    nest_run(l, probe, true, n, pack_lanes_body);
+    if (!l->pack->failed) return pack_lanes_body;
+    tried = true;
+  }
+  if (!tried) return body;
+  l->tile = (Tile){.seen = 0};
+  block_init(&probe->body);
+  nest_run(l, probe, true, n, body);
+  return body;
+}
+
+void nest_build(Lower *l, const char *name, const Node *n, const char *note, LowerBody *body) {
   Nest *probe = NEW(l->tmp, Nest);
   probe->name = "probe";
   block_init(&probe->body);
@@ -109,15 +137,6 @@ void nest_build(Lower *l, const char *name, const Node *n, const char *note, voi
     block_init(&probe->body);
     nest_run(l, probe, true, n, body);
   }
-  if ((body == element_body || body == pack_body) && lanes_wanted(l, n)) {
-    l->tile = (Tile){.seen = 0};
-    block_init(&probe->body);
-    nest_run(l, probe, true, n, lanes_probe);
-    void (*lanes)(Lower *, const Node *) = lanes_decide(l, n) ? lanes_body : body;
-    block_init(&probe->body);
-    nest_run(l, probe, true, n, lanes);
-    if (lanes_fit(l)) body = lanes;
-    else nest_run(l, probe, true, n, body);
-  }
+  body = lanes_choose(l, probe, n, body);
   nest_run(l, program_nest(l->p, name, &n->loc, note), false, n, body);
 }

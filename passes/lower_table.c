@@ -148,8 +148,13 @@ static void pack_words(Lower *l, const Node *n, const void *key, int64_t w0, int
   block_leave(l, outer);
 }
 
+void pack_rest(Lower *l, const Node *n) {
+  int64_t w = n->t.e.bits, k = n->in[0]->t.d[n->in[0]->t.rank - 1].n;
+  pack_words(l, n, (const char *)n + 2, k / w, k % w != 0, k % w);
+}
+
 void pack_body(Lower *l, const Node *n) {
   int64_t w = n->t.e.bits, k = n->in[0]->t.d[n->in[0]->t.rank - 1].n;
   pack_words(l, n, n, 0, k / w, w);
-  pack_words(l, n, (const char *)n + 2, k / w, k % w != 0, k % w);
+  pack_rest(l, n);
 }

@@ -93,7 +93,7 @@ void c_mask_expr(Printer *pr, const Expr *x, int bits) {
     return;
   }
   int own = natural_bits(x);
-  if (own != bits) str_put(pr->o, "__builtin_convertvector(");
+  if (own != bits) str_printf(pr->o, "%s(", c_help(pr, HELP_RESIZE, ntv(INTK(bits), x->t.lanes), ntv(INTK(own), x->t.lanes), 0, NULL));
   if (is_test(x)) {
     str_put(pr->o, "(");
     test_print(pr, x);
@@ -101,7 +101,7 @@ void c_mask_expr(Printer *pr, const Expr *x, int bits) {
   } else {
     c_expr(pr, x, PREC_UNARY);
   }
-  if (own != bits) str_printf(pr->o, ", %s)", c_type(pr, ntv(INTK(bits), x->t.lanes)));
+  if (own != bits) str_put(pr->o, ")");
 }
 
 /* Scalar rows */
