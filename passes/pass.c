@@ -149,7 +149,7 @@ static void state_free(State *s) {
 static bool run_one(Ctx *ctx, State *s, PassId id, const PassOptions *o, Compare *c) {
   const PassInfo *p = &pass_info[id];
   bool graphs = p->level != LEVEL_PROGRAM;
-  const char *what = NULL, *file = s->graph ? s->graph->file : NULL;
+  const char *what = NULL, *file = s->graph && s->graph->file && verifies(o) ? arena_strdup(ctx->own, s->graph->file) : NULL; /* the graph goes */
   if (o->skip >> id & 1) return true;
   if (graphs ? !s->graph : !s->program) return diag(ctx, E0701, &LOC_NONE, "pass %s needs a %s", p->name, graphs ? "graph" : "program");
   if (s->graph && !check_needs(ctx, s->graph, p)) return false;

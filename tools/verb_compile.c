@@ -204,8 +204,10 @@ static bool certify(Job *j) {
   Ctx *ctx = j->c->ctx;
   if (!path) return true;
   if (!j->fused) return diag(ctx, E0307, NULL, "--certificate starts from a graph and needs pass fuse");
-  char *text = json_dumps(certificate_json(j->opt.certificate, ctx, j->fused, j->model.sha, j->opt.target->name), JSON_INDENT(1) | JSON_PRESERVE_ORDER);
+  json_t *o = certificate_json(j->opt.certificate, ctx, j->fused, j->model.sha, j->opt.target->name);
+  char *text = json_dumps(o, JSON_INDENT(1) | JSON_PRESERVE_ORDER);
   bool ok = text && file_write(ctx, path, text, strlen(text));
+  json_decref(o);
   free(text);
   return ok;
 }

@@ -18,7 +18,11 @@ enum { SIGNS_UNSIGNED, SIGNS_SIGNED, SIGNS_NARROW, SIGNS_ZERO_POINT, SIGNS };
 enum { SCALE_TWO, SCALE_FLOAT, SCALE_CHANNEL, SCALE_TINY, SCALE_F64, SCALES };
 enum { GAIN_NONE, GAIN_UP, GAIN_DOWN, GAIN_MIXED, GAINS };
 
+#ifdef POPSHIFT_HOSTILE
+static int bits = 8;
+#else
 static int bits = 10;
+#endif
 
 static Node *floats(Graph *g, Elem e, const double v[CHANNELS]) {
   Type t = type_make(e, 1, (int64_t[]){CHANNELS});

@@ -25,6 +25,15 @@ static _Noreturn void stop(int rc, const char *what, const char *where) {
   exit(rc);
 }
 
+/* Zeroed memory that lasts as long as the process, chained so that leak checkers see it. */
+static void *keep(size_t n, size_t size) {
+  static void **last;
+  void **p = calloc(1 + (n * size + sizeof *p - 1) / sizeof *p, sizeof *p);
+  if (!p) stop(EXIT_LIMIT, "no memory", NULL);
+  *p = last, last = p;
+  return p + 1;
+}
+
 /* ---- JSON */
 static json_t *member(json_t *o, const char *key) {
   json_t *v = json_object_get(o, key);
@@ -44,12 +53,11 @@ static const char *text(json_t *o, const char *key) {
 static int64_t *integers(json_t *o, const char *key, size_t *n) {
   json_t *a = member(o, key);
   if (!json_is_array(a) || !(*n = json_array_size(a))) stop(EXIT_MODEL, "not a list of integers", key);
-  int64_t *v = malloc(*n * sizeof *v);
-  for (size_t i = 0; v && i < *n; i++) {
+  int64_t *v = keep(*n, sizeof *v);
+  for (size_t i = 0; i < *n; i++) {
     if (!json_is_integer(json_array_get(a, i))) stop(EXIT_MODEL, "not a list of integers", key);
     v[i] = json_integer_value(json_array_get(a, i));
   }
-  if (!v) stop(EXIT_LIMIT, "no memory", NULL);
   return v;
 }
 static void pair_of(json_t *o, const char *key, int64_t out[2]) {
@@ -77,8 +85,8 @@ static Operand operand_of(json_t *j, int before) {
   json_t *a = member(j, "values");
   o.k = kind_of(text(j, "type"));
   o.n = json_array_size(a);
-  o.v = calloc(o.n + 1, sizeof *o.v);
-  if (!o.n || !o.v) stop(EXIT_MODEL, "an operand without values", NULL);
+  if (!o.n) stop(EXIT_MODEL, "an operand without values", NULL);
+  o.v = keep(o.n, sizeof *o.v);
   for (size_t i = 0; i < o.n; i++) {
     json_t *x = json_array_get(a, i);
     if (is_float(o.k) ? !json_is_string(x) : !json_is_integer(x)) stop(EXIT_MODEL, "values of the wrong type", NULL);
@@ -131,10 +139,8 @@ static double to_float(Kind k, double v) { /* 16 bits by way of f32 */
   return k.bits == 64 ? v : k.bits == 32 ? (double)(float)v : to_bits((float)v, 11, -24, 65504);
 }
 static double code_float(Kind k, int64_t v) { return k.bits == 64 ? (double)v : to_float(k, (float)v); }
-static int64_t least_of(Kind k) { return k.kind == 'i' ? -(INT64_C(1) << (k.bits - 1)) : k.kind == 'p' ? -1 : k.kind == 's' ? INT64_MIN : 0; }
-static int64_t most_of(Kind k) {
-  return k.kind == 'i' ? (int64_t)((UINT64_C(1) << (k.bits - 1)) - 1) : k.kind == 'u' ? (int64_t)((UINT64_C(1) << k.bits) - 1) : k.kind == 's' ? INT64_MAX : 1;
-}
+static int64_t least_of(Kind k) { return k.kind == 'i' ? INT64_MIN >> (64 - k.bits) : k.kind == 'p' ? -1 : k.kind == 's' ? INT64_MIN : 0; }
+static int64_t most_of(Kind k) { return k.kind == 'i' || k.kind == 'u' ? INT64_MAX >> (64 - k.bits - (k.kind == 'u')) : k.kind == 's' ? INT64_MAX : 1; }
 static int64_t wrap(Kind k, int64_t v) {
   if ((k.kind != 'i' && k.kind != 'u') || k.bits == 64) return v;
   uint64_t m = (UINT64_C(1) << k.bits) - 1, u = (uint64_t)v & m;
@@ -152,12 +158,11 @@ static Val float_op(Scalar s, Kind to, Val a, Val b, Val c) {
   case S_MOD: y = fmod(x, z); if (y != 0 && signbit(y) != signbit(z)) y += z; break;
   case S_FMOD: y = fmod(x, z); break; case S_MAX: y = x > z || x != x ? x : z; break; case S_MIN: y = x < z || x != x ? x : z; break;
   case S_NEG: y = -x; break; case S_ABS: y = fabs(x); break;
-  case S_SIGN: y = isnan(x) ? x : (x > 0) - (x < 0); break;
   case S_FLOOR: y = floor(x); break; case S_CEIL: y = ceil(x); break;
   case S_TRUNC: y = trunc(x); break; case S_ROUND: y = nearbyint(x); break;
-  case S_SQRT: y = sqrt(x); break;
-  case S_EQ: return (Val){.i = x == z}; case S_LT: return (Val){.i = x < z};
-  case S_LE: return (Val){.i = x <= z}; case S_ISNAN: return (Val){.i = x != x}; case S_ISINF: return (Val){.i = isinf(x) != 0};
+  case S_SQRT: y = sqrt(x); break; case S_SIGN: y = isnan(x) ? x : (x > 0) - (x < 0); break;
+  case S_EQ: return (Val){.i = x == z}; case S_LT: return (Val){.i = x < z}; case S_LE: return (Val){.i = x <= z};
+  case S_ISNAN: return (Val){.i = x != x}; case S_ISINF: return (Val){.i = isinf(x) != 0};
   case S_SELECT: return a.i ? b : c;
   default:
     if (!math_has(s)) stop(EXIT_UNSUPPORTED, "step on floats", scalar_info[s].name);
@@ -174,12 +179,11 @@ static Val code_op(Scalar s, Kind to, Val a, Val b, Val c) {
   case S_MUL: y = (int64_t)(u * w); break; case S_DIV: y = z == 0 ? 0 : z == -1 ? (int64_t)(0 - u) : x / z; break;
   case S_MAX: y = x > z ? x : z; break; case S_MIN: y = x < z ? x : z; break;
   case S_NEG: y = (int64_t)(0 - u); break; case S_ABS: y = x < 0 ? (int64_t)(0 - u) : x; break;
-  case S_SIGN: y = (x > 0) - (x < 0); break;
   case S_AND: y = x & z; break; case S_OR: y = x | z; break;
   case S_XOR: y = x ^ z; break; case S_NOT: y = to.kind == 'o' ? !x : ~x; break;
   case S_SHL: y = w > 63 ? 0 : (int64_t)(u << w); break; case S_SHR: y = x >> (w > 63 ? 63 : w); break;
-  case S_EQ: return (Val){.i = x == z}; case S_LT: return (Val){.i = x < z};
-  case S_LE: return (Val){.i = x <= z}; case S_SELECT: y = x ? z : c.i; break;
+  case S_EQ: return (Val){.i = x == z}; case S_LT: return (Val){.i = x < z}; case S_LE: return (Val){.i = x <= z};
+  case S_SELECT: y = x ? z : c.i; break; case S_SIGN: y = (x > 0) - (x < 0); break;
   default: stop(EXIT_UNSUPPORTED, "step on codes", scalar_info[s].name);
   }
   return (Val){.i = wrap(to, y)};
@@ -190,8 +194,7 @@ static double rounded(Round r, double v, bool f32) {
   switch (r) {
   case RND_EVEN: return nearbyint(v); case RND_CEIL: return ceil(v);
   case RND_FLOOR: return floor(v); case RND_DOWN: return trunc(v);
-  case RND_UP: y = ceil(a); break;
-  case RND_HALF_UP: y = floor(f32 ? (double)((float)a + 0.5f) : a + 0.5); break;
+  case RND_UP: y = ceil(a); break; case RND_HALF_UP: y = floor(f32 ? (double)((float)a + 0.5f) : a + 0.5); break;
   default: y = ceil(f32 ? (double)((float)a - 0.5f) : a - 0.5);
   }
   return copysign(y, v);
@@ -277,7 +280,7 @@ static void form_read(json_t *j, Layer *l) {
     f->kind = 2;
     f->t = integers(j, "values", &f->n_t);
     if (json_object_get(j, "offset")) f->a = integers(j, "offset", &f->n_a);
-    else f->a = calloc(1, sizeof *f->a), f->n_a = 1;
+    else f->a = keep(1, sizeof *f->a), f->n_a = 1;
     f->n_b = 1;
   } else stop(EXIT_UNSUPPORTED, "form", kind);
   if ((f->n_a != 1 && (int64_t)f->n_a != l->rows) || (f->n_b != 1 && (int64_t)f->n_b != l->rows)) stop(EXIT_MODEL, "rows of a layer", l->name);
@@ -307,10 +310,7 @@ static bool form_run(const Form *f, int64_t row, int64_t x, int64_t *y) {
 }
 
 /* ---- a layer */
-static bool refuse(const Layer *l, int64_t row, const char *what) {
-  printf("refused: layer %s, row %" PRId64 ": %s\n", l->name, row, what);
-  return false;
-}
+static bool refuse(const Layer *l, int64_t row, const char *what) { return printf("refused: layer %s, row %" PRId64 ": %s\n", l->name, row, what), false; }
 
 /* The range holds the sums of weights: min is pos*lo + neg*hi, max pos*hi + neg*lo. */
 static bool sums_hold(const Layer *l, json_t *sums, int64_t *proved) {
@@ -318,7 +318,7 @@ static bool sums_hold(const Layer *l, json_t *sums, int64_t *proved) {
   int64_t of[2], *pos = integers(sums, "positive", &np), *neg = integers(sums, "negative", &nn), *row = integers(sums, "row", &nr);
   pair_of(sums, "of", of);
   if (np != nn || np != nr || of[0] > of[1]) stop(EXIT_MODEL, "sums of a layer", l->name);
-  bool *seen = calloc((size_t)l->rows, sizeof *seen);
+  bool *seen = keep((size_t)l->rows, sizeof *seen);
   for (size_t i = 0; i < np; i++) {
     int64_t r = row[i];
     if (r < 0 || r >= l->rows || pos[i] < 0 || neg[i] > 0) stop(EXIT_MODEL, "sums of a layer", l->name);
@@ -327,7 +327,6 @@ static bool sums_hold(const Layer *l, json_t *sums, int64_t *proved) {
       return refuse(l, r, "the sums of its weights leave the range");
   }
   for (int64_t r = 0; r < l->rows; r++) if (!seen[r]) return refuse(l, r, "no sum of weights is given");
-  free(seen);
   ++*proved;
   return true;
 }
