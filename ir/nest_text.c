@@ -21,7 +21,8 @@
  *            | ("cast"|"bits") "<" ELEM ">" "(" expr ")" | "splat" "<" LANES ">" "(" expr ")" | "hred" "(" expr ")"
  *            | "cond" "(" expr "," expr "," expr ")" | "dot" "(" expr "," expr "," expr ")"
  *            | "lut3" "<" INT ">" "(" expr "," expr "," expr ")" | "shuf" "(" expr "," expr ")"
- *            | "perm" "<" INT,+ ">" "(" expr ")" | "@"INTRIN "(" expr,* ")" | "$"DIGIT   ; $: in intrin.def only
+ *            | "perm" "<" INT,+ ">" "(" expr ["," expr] ")" | "relane" "<" ELEM ">" "(" expr ")" | "mask" "(" expr ")"
+ *            | "@"INTRIN "(" expr,* ")" | "$"DIGIT   ; $: in intrin.def only
  *   TYPE    := ELEM ["x" LANES]                    ; f32, u8x64
  *
  * The place tells the type of loop bounds and indices (the index type), conditions (bool), what is stored or set, and, within

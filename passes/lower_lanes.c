@@ -145,7 +145,8 @@ static bool find_parts(Lower *l, const Node *n, Lanes *s) {
 
 static bool fits_pack(const Lower *l, const Node *root, const Lanes *s) {
   int64_t size = (int64_t)s->vecs * s->lanes;
-  return root->op != OP_PACK || (l->tile.dim == root->in[0]->t.rank - 1 && root->t.e.bits == 64 && root->t.d[root->t.rank - 2].n <= LANE_CODE_BITS && s->channels % size == 0 && 64 % size == 0);
+  return root->op != OP_PACK || (l->tile.dim == root->in[0]->t.rank - 1 && root->t.e.bits == 64 &&
+         root->t.d[root->t.rank - 2].n <= LANE_CODE_BITS && s->channels % size == 0 && 64 % size == 0);
 }
 
 bool lanes_decide(Lower *l, const Node *root) {

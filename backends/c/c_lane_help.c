@@ -40,7 +40,7 @@ static void perm_print(Printer *pr, Str *s, const Used *h) {
   const char *t = c_type(pr, h->t), *v = c_type(pr, h->from);
   bool two = h->imm == 2, bools = h->t.e.kind == EK_BOOL;
   int n = h->from.lanes;
-  str_printf(s, two ? "static inline %s %s(%s a, %s b) {\n" : "static inline %s %s(%s a) {\n", t, h->name, v, v);
+  str_printf(s, two ? "static inline %s %s(%s a, %s b) {\n  (void)a;\n  (void)b;\n" : "static inline %s %s(%s a) {\n", t, h->name, v, v);
   if (h->t.lanes == 1) {
     str_printf(s, "  return %s[%d]%s;\n}\n\n", h->perm[0] < n ? "a" : "b", h->perm[0] % n, bools ? " != 0" : "");
     return;

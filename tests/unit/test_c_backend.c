@@ -207,7 +207,7 @@ static const char text_lanes[] =
   "  in x : i8[256] port 0 \"x\" i8[256]\n  in u : u8[256] port 1 \"u\" u8[256]\n  in s : i16[64] port 2 \"s\" i16[64]\n"
   "  in f : f32[64] port 3 \"f\" f32[64]\n  in b : bool[64] port 4 \"b\" bool[64]\n"
   "  out y : i32[96] port 0 \"y\" i32[96]\n  out z : u8[192] port 1 \"z\" u8[192]\n  out w : u64[40] port 2 \"w\" u64[40]\n"
-  "  out g : f32[64] port 3 \"g\" f32[64]\n  out q : bool[48] port 4 \"q\" bool[48]\n"
+  "  out g : f32[64] port 3 \"g\" f32[64]\n  out q : bool[48] port 4 \"q\" bool[48]\n  out o : u64[40] port 5 \"o\" u64[40]\n"
   "  reg r : i32[16]\n"
   "  nest dots {\n"
   "    y[0:16] := dot(0, u[0:64], x[0:64])\n    y[16:16] := dot(y[0:16], x[64:64], x[128:64])\n"
@@ -235,7 +235,13 @@ static const char text_lanes_2[] =
   "    var acc: f32x16 = 0\n    for i 0..4 { acc := add(acc, mul(f[mul(i, 16):16], f[0:16])) }\n    g[48:16] := acc\n"
   "    q[32:8] := perm<1,0,3,2,5,4,7,6>(m)\n    q[40] := perm<3>(m)\n    q[41:4] := cond(b[0], boolx4(1), b[3:4])\n    q[45] := 1\n    q[46:2] := select(b[0:2], b[2:2], boolx2(1))\n"
   "  }\n"
-  "  run dots\n  run bytes\n  run words\n  run masks\n}\n";
+  "  nest pieces {\n"
+  "    o[0:8] := relane<u64>(u[0:64])\n    o[8] := relane<u64>(u[9:8])\n    o[9:4] := pop(o[0:4])\n    o[13:2] := pop(o[1:2])\n"
+  "    let h: i16x32 = relane<i16>(o[0:8])\n    o[15:4] := relane<u64>(perm<0,16,1,17,2,18,3,19,4,20,5,21,6,22,7,23>(perm<4,5,6,7,8,9,10,11,20,21,22,23,24,25,26,27>(h), perm<0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15>(h)))\n"
+  "    o[19] := cast<u64>(mask(lt(h, 77)))\n    o[20] := mask(le(u[0:64], 128))\n    o[21] := cast<u64>(mask(eq(u[0:16], 0)))\n"
+  "    o[22] := cast<u64>(mask(lt(o[0:8], splat<8>(o[8]))))\n    o[23:8] := cast<u64>(x[0:8])\n    o[31:8] := @sum8_8(u[77:64])\n    o[39] := cast<u64>(perm<9>(x[0:8], x[8:8]))\n"
+  "  }\n"
+  "  run dots\n  run bytes\n  run words\n  run masks\n  run pieces\n}\n";
 
 START_TEST(lanes) {
   char text[8192];

@@ -6,7 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#ifdef POPSHIFT_HOSTILE
+enum { LAYERS = 60 };
+#else
 enum { LAYERS = 160 };
+#endif
 
 typedef struct Gen { Graph *g; uint64_t state; } Gen;
 

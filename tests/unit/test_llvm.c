@@ -403,6 +403,15 @@ START_TEST(shuffles) {
   store_to_new(&t, "p1", nx_perm(t.p, nx_load(t.p, w, num(&t, 0), 16), perm, 1));
   store_to_new(&t, "up", nx_perm(t.p, nx_load(t.p, w, num(&t, 3), 1), (const uint8_t[8]){0}, 8));
   store_to_new(&t, "p8", nx_perm(t.p, nx_load(t.p, a, num(&t, 0), 16), perm, 8));
+  static const uint8_t both[16] = {31, 0, 16, 3, 7, 17, 14, 2, 25, 9, 8, 30, 4, 5, 6, 11};
+  store_to_new(&t, "two", nx_perm2(t.p, nx_load(t.p, a, num(&t, 0), 16), nx_load(t.p, b, num(&t, 0), 16), both, 16));
+  store_to_new(&t, "two1", nx_perm2(t.p, nx_load(t.p, a, num(&t, 0), 16), nx_load(t.p, b, num(&t, 0), 16), both, 1));
+  store_to_new(&t, "wider", nx_relane(t.p, nx_load(t.p, a, num(&t, 0), 64), UINTK(64)));
+  store_to_new(&t, "word", nx_relane(t.p, nx_load(t.p, a, num(&t, 1), 8), UINTK(64)));
+  store_to_new(&t, "narrower", nx_relane(t.p, nx_load(t.p, w, num(&t, 0), 16), INTK(16)));
+  Expr *v = nx_load(t.p, a, num(&t, 0), 64);
+  store_to_new(&t, "mask64", nx_mask(t.p, nx2(t.p, S_LT, v, nx_load(t.p, b, num(&t, 0), 64))));
+  store_to_new(&t, "mask8", nx_mask(t.p, nx2(t.p, S_LT, nx_load(t.p, w, num(&t, 0), 8), nx_load(t.p, w, num(&t, 8), 8))));
   store_to_new(&t, "splat", nx_splat(t.p, nx_load(t.p, w, num(&t, 5), 1), 16));
   store_to_new(&t, "splatc", nx_splat(t.p, nx_const_i(t.p, nt(U8), 200), 64));
   store_to_new(&t, "hred32", nx_hred(t.p, nx_load(t.p, w, num(&t, 0), 16)));

@@ -330,6 +330,27 @@ START_TEST(speed) {
 }
 END_TEST
 
+/* Bits of lanes as other lanes, lane 0 the lowest; as a word; and the lanes of two vectors. */
+START_TEST(pieces) {
+  static const char text[] =
+    "popshift.program 1\nprogram @pieces index i32 {\n  in a : u8[16] port 0 \"a\" u8[16]\n  out y : u64[8] port 0 \"y\" u64[8]\n"
+    "  nest n {\n    y[0:2] := relane<u64>(a[0:16])\n    let h: i16x8 = relane<i16>(relane<u64>(a[0:16]))\n"
+    "    y[2] := cast<u64>(cast<i64>(perm<7>(h)))\n    y[3] := relane<u64>(a[8:8])\n    y[4] := cast<u64>(mask(lt(a[0:16], 3)))\n"
+    "    y[5:2] := cast<u64>(perm<1,2>(a[0:2], a[6:2]))\n    y[7] := cast<u64>(perm<3>(a[0:2], a[6:2]))\n  }\n  run n\n}\n";
+  Ctx *c = ctx_new();
+  Program *p = program_parse(c, "pieces", text, sizeof text - 1);
+  diag_print(c, stderr, false);
+  ck_assert_ptr_nonnull(p);
+  uint8_t a[16] = {1, 2, 3, 4, 5, 6, 7, 8, 0, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0xf7};
+  uint64_t y[8], want[8] = {UINT64_C(0x0807060504030201), UINT64_C(0xf766554433221100), (uint64_t)(int64_t)(int16_t)0xf766,
+                            UINT64_C(0xf766554433221100), 0x103, 2, 7, 8};
+  ck_assert(program_run(c, p, (const void *[]){a}, (void *[]){y}));
+  for (int i = 0; i < 8; i++) ck_assert_msg(y[i] == want[i], "%d: %llx", i, (unsigned long long)y[i]);
+  program_free(p);
+  ctx_free(c);
+}
+END_TEST
+
 int main(void) {
   Suite *s = suite_create("nest_interp");
   TCase *t = tcase_create("interp");
@@ -337,6 +358,7 @@ int main(void) {
   tcase_set_timeout(t, 120);
   tcase_add_loop_test(t, rows_are_scalar_eval, 1, SCALAR_COUNT);
   tcase_add_test(t, statements);
+  tcase_add_test(t, pieces);
   tcase_add_test(t, updates);
   tcase_add_loop_test(t, refusals, 0, sizeof refused / sizeof *refused);
   tcase_add_test(t, work_is_limited);
