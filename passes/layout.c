@@ -9,6 +9,7 @@
  * constant tensor corrects: C = fill*W - (fill - oa)*I, W the sum of all weights of an output, I of those that meet an
  * activation inside. It varies near borders only: equal slices are kept once and gathered. */
 #include "passes/contract.h"
+#include "passes/lower_lanes.h"
 
 #include <assert.h>
 #include <string.h>
@@ -150,7 +151,8 @@ static Node *words_contract(const Build *b, Node *act, Node *weight) {
   int word = n_out + it.n_red - 1;
   packed_access(b, &b->p.act, n_out, word, acc_a);
   packed_access(b, &b->p.weight, n_out + 1, word, acc_w);
-  act = bordered(b, act, &it, acc_a);
+  int bits;
+  if (lanes_target(b->target, &bits)) act = bordered(b, act, &it, acc_a); /* elsewhere memory is dearer than a test */
   Attr a = {.scalar = b->p.xor_ || by_signs(&b->p) ? S_XOR : S_AND, .iters = &it, .kernel = KERNEL_BITSERIAL};
   if (b->p.act.operand == 1) { /* nothing lies outside then: the operands may change places */
     it.acc[0] = acc_w;

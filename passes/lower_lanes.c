@@ -15,10 +15,9 @@ enum { ROWS = TILE_ROWS, VECS = 4 };
 /* Vectors of a target: bits, and how words are counted. */
 static bool machine(const Target *t, int *bits, Count *count) {
   if (!t || t->word != 64) return false;
-  bool v4 = t->cpu && !strcmp(t->cpu, "x86-64-v4"), v3 = t->cpu && !strcmp(t->cpu, "x86-64-v3");
-  bool arm = t->triple && !strncmp(t->triple, "aarch64", 7), pop = t->features && strstr(t->features, "avx512vpopcntdq");
-  *bits = v4 ? 512 : v3 ? 256 : arm ? 128 : 0;
-  *count = pop || arm ? COUNT_EACH : COUNT_CARRY;
+  bool x86 = !strcmp(target_arch(t), "x86_64"), arm = !strcmp(target_arch(t), "aarch64");
+  *bits = x86 && target_has(t, "avx512bw") && target_has(t, "avx512dq") ? 512 : x86 && target_has(t, "avx2") ? 256 : arm ? 128 : 0;
+  *count = target_has(t, "avx512vpopcntdq") || arm ? COUNT_EACH : COUNT_CARRY;
   return *bits > 0;
 }
 
