@@ -101,7 +101,6 @@ int certificate_add(Certificate *c, Ranges *rs, const Region *r, const CertEntry
   e.out = top->t.e;
   e.n_in = r->first;
   e.rows = r->rows;
-  e.sum_lo = 1;
   e.n_steps = r->n - r->first;
   e.step = NEWN(c->a, CertStep, e.n_steps);
   int64_t *lo = NEWN(c->a, int64_t, r->rows), *hi = NEWN(c->a, int64_t, r->rows);
@@ -154,7 +153,9 @@ void certificate_narrow(Certificate *c, Ranges *rs, const Node *levels, int64_t 
     if (!node_is_map(x, S_ADD) || !range_hull(rs, x->in[0], &lo, &hi) || !range_hull(rs, x->in[1], &lo2, &hi2)) return;
     for (int64_t r = 0; r < e->rows; r++) narrow_factor(e->factor[0], lo, hi, &e->lo[r], &e->hi[r]);
     narrow_factor(e->factor[1], lo2, hi2, &e->lo2, &e->hi2);
-    if (!range_hull(rs, x, &e->sum_lo, &e->sum_hi)) e->sum_lo = 1, e->sum_hi = 0;
+    e->sum_lo = NEWN(c->a, int64_t, e->rows);
+    e->sum_hi = NEWN(c->a, int64_t, e->rows);
+    for (int64_t r = 0; r < e->rows; r++) e->sum_lo[r] = least[rows > 1 ? r : 0], e->sum_hi[r] = most[rows > 1 ? r : 0];
     return;
   }
   if (e->sums.n && weights_of(rs, x, &lo, &hi) >= 0) {

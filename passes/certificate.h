@@ -24,7 +24,7 @@ typedef struct CertEntry {
   int64_t lo2, hi2;        /* of the second */
   CertSums sums;
   int64_t factor[2];       /* two integers: the form takes factor[0]*x + factor[1]*y; one: 1, 0 */
-  int64_t sum_lo, sum_hi;  /* two integers: where that sum lies (channels that are low in one and high in the other do not meet); lo > hi: not known */
+  int64_t *sum_lo, *sum_hi;/* [rows] two integers: where that sum lies (those low in one and high in the other need not meet); NULL: not known */
   bool offset;             /* the table's index has an offset added */
 } CertEntry;
 

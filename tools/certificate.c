@@ -95,7 +95,10 @@ static json_t *form_json(const CertEntry *e, const Node *n) {
     x = through(x);
     if (!node_is_map(x, S_ADD) || !scaled(x->in[0], e->factor[0], &f[0]) || !scaled(x->in[1], e->factor[1], &f[1])) { json_decref(j); return NULL; }
     json_object_set_new(j, "factors", ints_json(f, 2));
-    if (e->sum_lo <= e->sum_hi) json_object_set_new(j, "within", ints_json((int64_t[]){e->sum_lo, e->sum_hi}, 2));
+    if (e->sum_lo) {
+      json_object_set_new(j, "least", ints_json(e->sum_lo, e->rows));
+      json_object_set_new(j, "most", ints_json(e->sum_hi, e->rows));
+    }
   }
   return j;
 }

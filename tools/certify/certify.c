@@ -17,7 +17,7 @@ typedef struct Kind { char kind; int bits; } Kind; /* f float, b bfloat, i, u, o
 typedef struct Operand { int from; Kind k; size_t n; Val *v; } Operand;
 typedef enum Code { C_MAP, C_QUANT, C_DEQUANT, C_THRESHOLDS, C_REQUANT } Code;
 typedef struct Step { Code code; Scalar s; Kind k; Round round; int64_t lo, hi, levels; int shift, n_in; Operand in[4]; } Step;
-typedef struct Form { int kind; /* 0 thresholds, 1 requant, 2 table */ int64_t *t, *a, *b, levels, lo, hi, f[2], in[2]; size_t n_t, n_a, n_b; int shift; } Form;
+typedef struct Form { int kind; /* 0 thresholds, 1 requant, 2 table */ int64_t *t, *a, *b, levels, lo, hi, f[2], *least, *most; size_t n_t, n_a, n_b, n_within; int shift; } Form;
 typedef struct Layer { const char *name; int n_in, n; int64_t rows, *lo, *hi, lo2, hi2; Kind in[2]; Step step[66]; Val v[70]; Form form; } Layer;
 
 static _Noreturn void stop(int rc, const char *what, const char *where) {
@@ -263,9 +263,10 @@ static int ascending(const void *a, const void *b) { return (*(const int64_t *)a
 static void form_read(json_t *j, Layer *l) {
   Form *f = &l->form;
   const char *kind = text(j, "kind");
-  *f = (Form){.f = {1, 0}, .in = {INT64_MIN, INT64_MAX}};
+  size_t n = 0; *f = (Form){.f = {1, 0}};
   if (l->n_in == 2) pair_of(j, "factors", f->f);
-  if (l->n_in == 2 && json_object_get(j, "within")) pair_of(j, "within", f->in);
+  if (l->n_in == 2 && json_object_get(j, "least")) f->least = integers(j, "least", &f->n_within), f->most = integers(j, "most", &n);
+  if (f->least && (f->n_within != (size_t)l->rows || n != f->n_within)) stop(EXIT_MODEL, "bounds of sums are not one for each row", l->name);
   if (!strcmp(kind, "thresholds")) {
     f->levels = integer(j, "levels");
     f->t = integers(j, "t", &f->n_t), f->a = integers(j, "base", &f->n_a), f->b = integers(j, "step", &f->n_b);
@@ -343,7 +344,7 @@ static bool layer_check(Layer *l, json_t *in, uint64_t *values, int64_t *proved)
       for (int64_t y = l->lo2; y <= l->hi2; y++) {
         int64_t want = meaning(l, kinds, r, x, y).i, got = 0;
         wide sum = (wide)l->form.f[0] * x + (wide)l->form.f[1] * y;
-        if (sum < l->form.in[0] || sum > l->form.in[1]) continue; /* they never meet */
+        if (l->form.least && (sum < l->form.least[r] || sum > l->form.most[r])) continue; /* they never meet */
         bool ok = sum == (int64_t)sum && form_run(&l->form, r, (int64_t)sum, &got);
         if (!ok || got != want) {
           int n = l->n_in == 1 ? snprintf(what, sizeof what, "at %" PRId64, x) : snprintf(what, sizeof what, "at %" PRId64 ", %" PRId64, x, y);
