@@ -1,15 +1,16 @@
 /* The pass runner and the standard pipeline.
  *
- *   Graph  ── infer ──> typed ── clean ── recognize ── clean ── encode, sink ── clean ── thresholds ── clean ── widths ── fold, cse, dce
- *          from the        │                  │                     │                        │                    │
- *          frontend        │          fixes the meaning:    only element-wise      integers from the      narrowest types
- *                          │          exact integers        steps before quants    first quant to the
- *                          │          of codes                                     last dequant
- *          clean = canon, fold, cse, dce until nothing changes
- *
- *          ── select ── layout ── fuse ── lower ──> Program ── schedule ── plan ──> backends
- *             a kernel   packed    one     Nests               loops        offsets
- *             each       words     loop
+ *   Graph ── infer ──> typed ── clean ── recognize ── clean ── encode, sink ── clean ── thresholds ── clean ── prune ── clean ──┐
+ *         from the                          │                       │                      │                     │             │
+ *         frontend                  fixes the meaning:      only element-wise      integers from the      what is constant     │
+ *                                   exact integers          steps before quants    first quant to the     or unread goes       │
+ *                                   of codes                                       last dequant                                │
+ *         clean = canon, fold, cse, dce until nothing changes, then canon; tidy = fold, cse, dce                               │
+ *   ┌──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────┘
+ *   └─ widths ── tidy ── select ── layout ── tidy ── fuse ── lower ──> Program ── schedule ── unmultiply ── plan ──> backends
+ *        │                 │         │                │        │                     │            │           │
+ *      narrowest         a kernel  packed          one loop   Nests                loops    --no-multiply   offsets
+ *      types             each      words
  *
  * Each pass is a row of passes.def. The runner checks what it needs, dumps, times, and verifies what it gives; with verify_each (always in
  * hostile builds) also the whole verifier, and the values on random inputs before and after. */
