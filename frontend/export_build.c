@@ -300,7 +300,7 @@ Elem x_work(const Node *n, int first) {
 
 const char *x_to(Export *x, const char *v, Elem work, Elem to, bool fits) {
   int k = to.bits;
-  bool word = to.kind == EK_INT || to.kind == EK_UINT || to.kind == EK_BOOL;
+  bool word = elem_is_int(to) || to.kind == EK_BOOL;
   if (fits || !word || k == work.bits || (to.kind != EK_BOOL && (k == 8 || k == 16 || k == 32))) return x_cast(x, v, work, to);
   if (k == 63 && to.kind == EK_UINT)
     v = x3(x, "Where", x2(x, "Less", v, x_int(x, work, 0)), x2(x, "Add", v, x_int(x, work, INT64_MIN)), v);

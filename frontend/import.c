@@ -127,7 +127,7 @@ static bool types_check(OpCall *c) {
     if (!c->in[i]) continue;
     if (k >= 'A' && k <= 'Z') k = (char)(k - 'A' + 'a');
     Elem e = c->in[i]->t.e;
-    bool is_int = e.kind == EK_INT || e.kind == EK_UINT, ok = true;
+    bool is_int = elem_is_int(e), ok = true;
     switch (k) {
     case 'f': ok = elem_is_float(e); break;
     case 'n': ok = elem_is_float(e) || is_int; break;

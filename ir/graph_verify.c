@@ -32,8 +32,7 @@ static const char *show(const Verify *v, const Type *t) {
 
 /* Element classes */
 
-static bool is_word(Elem e) { return e.kind == EK_INT || e.kind == EK_UINT || e.kind == EK_BOOL; }
-static bool is_int(Elem e) { return e.kind == EK_INT || e.kind == EK_UINT; }
+static bool is_word(Elem e) { return elem_is_int(e) || e.kind == EK_BOOL; }
 static bool is_u64(Elem e) { return e.kind == EK_UINT && e.bits == 64; }
 static bool is_planes(Elem e) { return e.kind == EK_BASES && e.bits > 1; }
 /* A code that is a number by itself. */
@@ -286,8 +285,8 @@ static bool reduce_rule(const Verify *v, const Node *n) {
   if (!sums && !picks && !bits) return bad(v, n, "does not reduce");
   if (bits && !is_word(x)) return bad(v, n, "takes words, not %s", show(v, &n->in[0]->t));
   if (is_planes(x)) return bad(v, n, "%s is not a number without its alphas", show(v, &n->in[0]->t));
-  bool fits = same && (elem_is_float(x) || !sums || is_int(x));
-  if (sums && elem_is_code(x) && is_int(n->t.e)) fits = true;
+  bool fits = same && (elem_is_float(x) || !sums || elem_is_int(x));
+  if (sums && elem_is_code(x) && elem_is_int(n->t.e)) fits = true;
   return fits ? iters_rule(v, n) : bad(v, n, "result %s of %s", show(v, &n->t), show(v, &n->in[0]->t));
 }
 
@@ -300,7 +299,7 @@ static bool contract_elems(const Verify *v, const Node *n) {
     bool ok = floats ? elem_eq(e, a) && !words : words && k < 2 ? e.kind == EK_UINT && elem_eq(e, a) : is_number(e) && !is_u64(e);
     if (!ok) return bad(v, n, "operand %d is %s, the first %s", k, show(v, &n->in[k]->t), show(v, &n->in[0]->t));
   }
-  if (floats ? !elem_eq(y, a) : !is_int(y)) return bad(v, n, "result %s of %s", show(v, &n->t), show(v, &n->in[0]->t));
+  if (floats ? !elem_eq(y, a) : !elem_is_int(y)) return bad(v, n, "result %s of %s", show(v, &n->t), show(v, &n->in[0]->t));
   Kernel k = n->a.kernel;
   if ((unsigned)k >= KERNEL_COUNT) return bad(v, n, "no such kernel");
   return k == KERNEL_AUTO || (k == KERNEL_FLOAT) == floats || bad(v, n, "kernel=%s of %s", kernel_names[k], show(v, &n->in[0]->t));
@@ -366,7 +365,7 @@ static bool locate_rule(const Verify *v, const Node *n) {
 static bool scatter_rule(const Verify *v, const Node *n) {
   Type x = n->in[0]->t;
   if (!elem_eq(n->in[1]->t.e, I64)) return bad(v, n, "index %s is not i64", show(v, &n->in[1]->t));
-  if (!elem_eq(x.e, n->t.e) || (elem_is_code(x.e) && !is_int(x.e))) return bad(v, n, "result %s of %s", show(v, &n->t), show(v, &n->in[0]->t));
+  if (!elem_eq(x.e, n->t.e) || (elem_is_code(x.e) && !elem_is_int(x.e))) return bad(v, n, "result %s of %s", show(v, &n->t), show(v, &n->in[0]->t));
   x.e = I64;
   return type_eq(&x, &n->in[1]->t) || bad(v, n, "%s at %s", show(v, &n->in[0]->t), show(v, &n->in[1]->t));
 }
@@ -390,7 +389,7 @@ static bool concat_rule(const Verify *v, const Node *n) {
 static bool gather_rule(const Verify *v, const Node *n) {
   const Type *x = &n->in[0]->t, *index = &n->in[1]->t;
   if (!axis_rule(v, n)) return false;
-  if (!is_int(index->e)) return bad(v, n, "index %s is not an integer", show(v, index));
+  if (!elem_is_int(index->e)) return bad(v, n, "index %s is not an integer", show(v, index));
   if (!elem_eq(n->t.e, x->e)) return bad(v, n, "result %s of %s", show(v, &n->t), show(v, x));
   if (x->rank - 1 + index->rank > MAX_RANK) return bad(v, n, "rank %d", x->rank - 1 + index->rank);
   if (dim_eq(x->d[n->a.axis], dim_c(0)) && index->rank == 0) return bad(v, n, "nothing to choose from in %s", show(v, x));
@@ -405,7 +404,7 @@ static bool argreduce_rule(const Verify *v, const Node *n) {
   if (!axis_rule(v, n)) return false;
   Type t = n->in[0]->t;
   if (n->a.scalar != S_MAX && n->a.scalar != S_MIN) return bad(v, n, "is max or min");
-  if (is_planes(t.e) || !is_int(n->t.e)) return bad(v, n, "result %s of %s", show(v, &n->t), show(v, &t));
+  if (is_planes(t.e) || !elem_is_int(n->t.e)) return bad(v, n, "result %s of %s", show(v, &n->t), show(v, &t));
   if (n->a.flag < 0 || n->a.flag > 1) return bad(v, n, "flag=%d", n->a.flag);
   t.d[n->a.axis] = dim_c(1);
   return want_shape(v, n, &t);
@@ -415,7 +414,7 @@ static bool cum_rule(const Verify *v, const Node *n) {
   Elem x = n->in[0]->t.e;
   if (!axis_rule(v, n)) return false;
   if (n->a.scalar != S_ADD && n->a.scalar != S_MUL) return bad(v, n, "is add or mul");
-  if (!elem_eq(n->t.e, x) || (elem_is_code(x) && !is_int(x)))
+  if (!elem_eq(n->t.e, x) || (elem_is_code(x) && !elem_is_int(x)))
     return bad(v, n, "result %s of %s", show(v, &n->t), show(v, &n->in[0]->t));
   if (n->a.flag < 0 || n->a.flag > 3) return bad(v, n, "flag=%d", n->a.flag);
   return want_shape(v, n, &n->in[0]->t);

@@ -121,7 +121,7 @@ static bool scalar_ok(Verify *v, const Expr *x) {
 
 static bool dot_ok(Verify *v, const Expr *x) {
   NType a = x->a[1]->t, b = x->a[2]->t;
-  bool codes = (a.e.kind == EK_INT || a.e.kind == EK_UINT) && (b.e.kind == EK_INT || b.e.kind == EK_UINT);
+  bool codes = elem_is_int(a.e) && elem_is_int(b.e);
   int q = a.e.bits == 8 ? 4 : 2;
   if (!codes || a.e.bits != b.e.bits || (a.e.bits != 8 && a.e.bits != 16)) return bad(v, "dot is of 8-bit or of 16-bit codes");
   if (!must_be(v, x, ntv(I32, x->t.lanes), "dot") || !must_be(v, x->a[0], x->t, "dot's sum")) return false;
@@ -142,11 +142,9 @@ static bool lanes_ok(Verify *v, const Expr *x) {
   return true;
 }
 
-static bool is_integer(Elem e) { return e.kind == EK_INT || e.kind == EK_UINT; }
-
 static bool relane_ok(Verify *v, const Expr *x) {
   NType a = x->a[0]->t;
-  if (!is_integer(a.e) || !is_integer(x->t.e) || a.e.bits == x->t.e.bits) return bad(v, "relane is of integers, to another width");
+  if (!elem_is_int(a.e) || !elem_is_int(x->t.e) || a.e.bits == x->t.e.bits) return bad(v, "relane is of integers, to another width");
   return a.lanes * a.e.bits == x->t.lanes * x->t.e.bits || bad(v, "relane of %d bits into %d", a.lanes * a.e.bits, x->t.lanes * x->t.e.bits);
 }
 

@@ -35,6 +35,7 @@ typedef struct Elem { uint8_t kind, bits; } Elem;
 static inline bool elem_eq(Elem a, Elem b) { return a.kind == b.kind && a.bits == b.bits; }
 static inline bool elem_is_float(Elem e) { return e.kind == EK_FLOAT || e.kind == EK_BF16; }
 static inline bool elem_is_code(Elem e) { return !elem_is_float(e); } /* an exact integer */
+static inline bool elem_is_int(Elem e) { return e.kind == EK_INT || e.kind == EK_UINT; } /* no bool, power of two or sign */
 bool elem_valid(Elem);
 /* Least and greatest number of a code type (bases<k>, k > 1: of the plane word). Not for floats. elem_hi of u63 and u64 is INT64_MAX:
  * numbers of u64 above it exist, and pass through int64_t as their two's complement bits. */

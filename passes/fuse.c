@@ -38,13 +38,6 @@ static bool is_movement(const Node *n) {
   return n->op == OP_VIEW || n->op == OP_RESHAPE || (n->op == OP_GATHER && node_is_const(n->in[1]));
 }
 
-static bool same_shape(const Type *a, const Type *b) {
-  if (a->rank != b->rank) return false;
-  for (int i = 0; i < a->rank; i++)
-    if (!dim_eq(a->d[i], b->d[i])) return false;
-  return true;
-}
-
 /* Elements of operand x that one computation of all of u's elements reads. */
 static double reads(const Node *u, const Node *x) {
   double n = elements(&u->t);
@@ -76,7 +69,7 @@ static bool all_aligned(const Fuse *f, const Node *n) {
     bool per_channel = u->op == OP_THRESHOLDS || u->op == OP_REQUANT;
     for (int k = 1; per_channel && k < u->n_in; k++)
       if (u->in[k] == n) return false;
-    if (!is_elementwise(u) || !f->aligned[u->id] || !same_shape(&u->t, &n->t)) return false;
+    if (!is_elementwise(u) || !f->aligned[u->id] || !type_shape_eq(&u->t, &n->t)) return false;
     if (f->root[u->id] != f->root[f->users[n->id][0]]) return false;
   }
   return true;
@@ -122,7 +115,7 @@ static bool ends_contraction(const Fuse *f, const Node *n) {
   while (is_elementwise(n) && f->n_users[n->id] == 1) {
     const Node *x = NULL;
     for (int k = 0; k < n->n_in; k++)
-      if (!node_is_const(n->in[k]) && same_shape(&n->in[k]->t, &n->t)) x = n->in[k];
+      if (!node_is_const(n->in[k]) && type_shape_eq(&n->in[k]->t, &n->t)) x = n->in[k];
     if (!x || f->n_users[x->id] != 1) return false;
     if (x->op == OP_CONTRACT) return true;
     n = x->op == OP_RESHAPE ? x->in[0] : x;

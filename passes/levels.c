@@ -27,7 +27,7 @@ Node *levels_thresholds(Graph *g, const Levels *p, Node *x) {
   bool unused = false;
   for (int64_t i = 0; i < rows; i++) unused = unused || p->row[i].n < levels;
   if (most == INT64_MAX) return NULL;
-  Elem e = x->t.e.kind == EK_INT || x->t.e.kind == EK_UINT ? x->t.e : I32;
+  Elem e = elem_is_int(x->t.e) ? x->t.e : I32;
   if (most + unused > elem_hi(e) || least < elem_lo(e)) e = elem_for_range(least, most + unused);
   Elem ye = elem_for_range(-2, 1);
   for (int64_t i = 0; i < rows; i++) {

@@ -50,7 +50,6 @@ typedef struct Tile {
   struct Lanes *lanes;     /* of a contraction of words (lower_lanes.c) */
 } Tile;
 
-typedef struct Packed { const Node *n; int buf; } Packed; /* a constant of kernel packed and its words */
 /* Pairs of planes of a contraction of words (lower_planes.c). */
 enum { MOST_PAIRS = 64 };
 typedef struct Pairs {
@@ -63,8 +62,8 @@ typedef struct Pairs {
 /* Where a nest stores its elements: a buffer of this shape, the element's index moved by offset along axis. */
 typedef struct Place { int buf; const Type *t; int axis; int64_t offset; } Place;
 
-/* A constant as bits in words, made once (lower_bases.c). */
-typedef struct BitTable { const Tensor *of; int word, buf; } BitTable;
+/* A constant as fields of bits in words, made once (lower_packed.c). */
+typedef struct BitTable { const Tensor *of; int bits, word, buf; } BitTable;
 /* A constant whose elements k apart lie side by side in a copy. */
 typedef struct Strided { int buf; int64_t k; int copy; } Strided;
 
@@ -92,7 +91,6 @@ typedef struct Lower {
   int guarded;             /* tests around what is being computed */
   bool wide;               /* an index may need 64 bits */
   Tile tile;
-  VEC(Packed) packed;
   VEC(struct ShiftTable *) shifts; /* of shift contractions, made once */
   PackLanes *pack;
   VEC(Strided) strided;    /* by lower_widen.c */
@@ -166,10 +164,13 @@ Expr *word_bits(Lower *, Expr *, Elem);                 /* zero extended from th
 Expr *planes_expr(Lower *, const Node *, Lin *it);
 /* lower_shift.c: kernel shift; its activations keep a buffer (passes/fuse.c). */
 Expr *shift_expr(Lower *, const Node *, const Lin *idx);
-/* lower_packed.c: an element of a constant that lies packed. */
+/* lower_packed.c: a stream of fields of `bits`, the first at the low end, in words of 32 or 64 bits and `spare` zero words behind: its buffer,
+ * called prefix_name. An element of a constant that lies so. */
+int bit_table(Lower *, const char *prefix, const char *name, const Tensor *, int bits, int word, int spare);
 Expr *packed_value(Lower *, const Node *, const Lin *idx);
 bool pairs_find(const Node *, Pairs *);                /* without a table of coefficients: one pair; false where the table has another form */
 /* lower_tile.c */
+bool tile_over(Lower *, const Loops *);                /* keeps the dry run's loops; true where the contraction's index is made of them only */
 void tile_note(Lower *, const Node *, const Lin *idx);
 bool tile_decide(Lower *);                             /* after a dry run: whether the nest's contraction is to be tiled */
 void tile_body(Lower *, const Node *root);

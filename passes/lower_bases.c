@@ -17,27 +17,9 @@ typedef struct Bases {
   Elem acc;               /* of a group's sum */
 } Bases;
 
-/* n codes of `bits` each, the first at the low end, in words of W bits and `spare` words behind. */
-static int bit_table(Lower *l, const Node *n, const char *name, const Tensor *t, int bits, int W, int spare) {
-  for (int i = 0; i < l->tables.n; i++)
-    if (l->tables.p[i].of == t && l->tables.p[i].word == W) return l->tables.p[i].buf;
-  int64_t words = (t->n * bits + W - 1) / W + spare;
-  Elem e = UINTK(W);
-  uint64_t *wide = NEWN(l->p->arena, uint64_t, words + 1);
-  for (int64_t i = 0; i < t->n; i++) {
-    uint64_t v = bits == 1 ? tensor_i(t, i) > 0 : (uint64_t)tensor_i(t, i); /* signs or counts; bits divides W */
-    wide[i * bits / W] |= v << i * bits % W;
-  }
-  uint32_t *narrow = W == 32 ? NEWN(l->p->arena, uint32_t, words + 1) : NULL;
-  for (int64_t i = 0; narrow && i < words; i++) narrow[i] = (uint32_t)wide[i];
-  const char *unique = nest_name(l->p, name, n->loc.name ? n->loc.name : "bases");
-  BitTable made = {t, W, program_buf(l->p, unique, e, SP_ROM, words, narrow ? (const void *)narrow : wide)};
-  vec_push(l->tmp, &l->tables, made);
-  return made.buf;
-}
-
 static Bases bases_of(Lower *l, const Node *n) {
   const Tensor *counts = n->in[3]->a.value;
+  const char *name = n->loc.name ? n->loc.name : "bases";
   Elem x = n->in[0]->t.e;
   bool packed = n->n_in == 6;
   int64_t far = 0, reach;
@@ -50,8 +32,8 @@ static Bases bases_of(Lower *l, const Node *n) {
   }
   b.same = b.most;
   b.count_bits = b.most > 3 ? 2 : b.most > 1;
-  if (b.planes) b.signs = bit_table(l, n, "signs", n->in[1]->a.value, 1, b.word, b.terms % b.word != 0);
-  if (b.counts == 0 && b.planes) b.counts = bit_table(l, n, "counts", counts, 1 << b.count_bits, 32, 0);
+  if (b.planes) b.signs = bit_table(l, "signs", name, n->in[1]->a.value, 1, b.word, b.terms % b.word != 0);
+  if (b.counts == 0 && b.planes) b.counts = bit_table(l, "counts", name, counts, 1 << b.count_bits, 32, 0);
   if (packed) /* of every number and of partial sums */
     for (int64_t p = 0; p < n->in[5]->a.value->n; p++) far += 2 * llabs(tensor_i(n->in[5]->a.value, p));
   else if (elem_is_code(x)) far = -elem_lo(x) > elem_hi(x) ? -elem_lo(x) : elem_hi(x);

@@ -170,11 +170,7 @@ bool lanes_decide(Lower *l, const Node *root) {
     else if (s->parts > 2) s->parts = s->vecs = 2, s->piece = I32;
     else return false;
   }
-  t->loops = *loops;
-  t->atoms = NEWN(l->tmp, Atom, l->atoms.n + 1);
-  for (int i = 0; i < l->atoms.n; i++) t->atoms[i] = l->atoms.p[i];
-  for (int v = 0; v < n->t.rank; v++)
-    if (!tile_known(t, loops, t->idx[v])) return false;
+  if (!tile_over(l, loops)) return false;
   t->n = n;
   find_rows(l, loops, s);
   if (s->pairs.n > 2 && t->rows > 2) t->rows = 2;

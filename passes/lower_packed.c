@@ -1,4 +1,5 @@
-/* Kernel packed: constant weights of less than a byte lie densely in 32-bit words, as a stream of bits: field i of k bits is
+/* Constants as fields of bits in words: signs and counts of bases (lower_bases.c), and the weights of
+ * kernel packed: those of less than a byte lie densely in 32-bit words, as a stream of bits: field i of k bits is
  *   bits k*i .. k*i+k-1, bit b of the stream being bit b mod 32 of word b/32;
  * i<k> and u<k> as two's complement, bases<1> as a set bit for +1, shift<k> as a sign above m of k-1 bits: 0 for m = 0, else 2^(m-1).
  * ceil(n*k/32) words hold n weights. A field that may lie across two words (k not a power of two) is read from both. */
@@ -25,28 +26,30 @@ double packed_bytes(const Node *n, const Target *t) {
   return 4 * (double)((w->a.value->n * w->t.e.bits + 31) / 32);
 }
 
-static uint32_t field_of(Elem e, int64_t v) {
-  uint32_t m = 0, top = UINT32_C(1) << (e.bits - 1);
+/* A number of element type e as a field of `bits`, which hold it. */
+static uint32_t field_of(Elem e, int64_t v, int bits) {
+  uint32_t m = 0, top = UINT32_C(1) << (bits - 1);
   if (e.kind == EK_BASES) return v > 0;
   if (e.kind != EK_SHIFT) return (uint32_t)v & (2 * top - 1);
   for (int64_t size = v < 0 ? -v : v; size; size >>= 1) m++;
   return m | (v < 0 ? top : 0);
 }
 
-static int words_of(Lower *l, const Node *w) {
-  for (int i = 0; i < l->packed.n; i++)
-    if (l->packed.p[i].n == w) return l->packed.p[i].buf;
-  int64_t k = w->t.e.bits, n = w->a.value->n, words = (n * k + 31) / 32;
-  uint32_t *data = NEWN(l->p->arena, uint32_t, words + 1);
-  for (int64_t i = 0; i < n; i++) {
-    uint64_t f = (uint64_t)field_of(w->t.e, tensor_i(w->a.value, i)) << (k * i % 32);
-    data[k * i / 32] |= (uint32_t)f;
-    if (f >> 32) data[k * i / 32 + 1] |= (uint32_t)(f >> 32);
+int bit_table(Lower *l, const char *prefix, const char *name, const Tensor *t, int bits, int word, int spare) {
+  for (int i = 0; i < l->tables.n; i++)
+    if (l->tables.p[i].of == t && l->tables.p[i].bits == bits && l->tables.p[i].word == word) return l->tables.p[i].buf;
+  int64_t words = (t->n * bits + word - 1) / word + spare;
+  uint32_t *half = NEWN(l->p->arena, uint32_t, words * word / 32 + 1);
+  for (int64_t i = 0; i < t->n; i++) { /* two words of 32 bits are one of 64 */
+    uint64_t f = (uint64_t)field_of(t->t.e, tensor_i(t, i), bits) << (bits * i % 32);
+    half[bits * i / 32] |= (uint32_t)f;
+    if (f >> 32) half[bits * i / 32 + 1] |= (uint32_t)(f >> 32);
   }
-  const char *name = nest_name(l->p, "packed", w->loc.name ? w->loc.name : "const");
-  Packed p = {w, program_buf(l->p, name, UINTK(32), SP_ROM, words, data)};
-  vec_push(l->tmp, &l->packed, p);
-  return p.buf;
+  uint64_t *wide = word == 64 ? NEWN(l->p->arena, uint64_t, words + 1) : NULL;
+  for (int64_t i = 0; wide && i < words; i++) wide[i] = half[2 * i] | (uint64_t)half[2 * i + 1] << 32;
+  BitTable made = {t, bits, word, program_buf(l->p, nest_name(l->p, prefix, name), UINTK(word), SP_ROM, words, wide ? (const void *)wide : half)};
+  vec_push(l->tmp, &l->tables, made);
+  return made.buf;
 }
 
 /* The word that holds a bit. */
@@ -77,7 +80,7 @@ static Expr *number(Lower *l, Elem e, Expr *f) {
 
 Expr *packed_value(Lower *l, const Node *w, const Lin *idx) {
   Program *p = l->p;
-  int k = w->t.e.bits, buf = words_of(l, w);
+  int k = w->t.e.bits, buf = bit_table(l, "packed", w->loc.name ? w->loc.name : "const", w->a.value, k, 32, 0);
   Expr *bit = let(l, "bit", lin_expr(l, lin_mad(l, lin_c(0), lin_flat(l, &w->t, idx), k)));
   Expr *low = nx_cast(p, nx2(p, S_AND, bit, nx_idx(p, 31)), UINTK(32)), *mask = nx_const_i(p, nt(UINTK(32)), 31);
   Expr *f = nx2(p, S_SHR, word_at(l, buf, bit), low);

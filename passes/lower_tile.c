@@ -125,6 +125,16 @@ static double lanes_worth(int64_t ext) {
   return (double)ext / (double)((ext + LANES - 1) / LANES * LANES);
 }
 
+bool tile_over(Lower *l, const Loops *loops) {
+  Tile *t = &l->tile;
+  t->loops = *loops;
+  t->atoms = NEWN(l->tmp, Atom, l->atoms.n + 1);
+  for (int i = 0; i < l->atoms.n; i++) t->atoms[i] = l->atoms.p[i];
+  for (int v = 0; v < t->met->t.rank; v++)
+    if (!tile_known(t, loops, t->idx[v])) return false;
+  return true;
+}
+
 bool tile_decide(Lower *l) {
   const Node *n = l->tile.met;
   Tile *t = &l->tile;
@@ -143,11 +153,7 @@ bool tile_decide(Lower *l) {
     t->iter = v;
   }
   if (!best) return false;
-  t->loops = *loops;
-  t->atoms = NEWN(l->tmp, Atom, l->atoms.n + 1);
-  for (int i = 0; i < l->atoms.n; i++) t->atoms[i] = l->atoms.p[i];
-  for (int v = 0; v < n->t.rank; v++)
-    if (!tile_known(t, loops, t->idx[v])) return false;
+  if (!tile_over(l, loops)) return false;
   t->n = n;
   find_rows(l, loops);
   t->size = lanes_of(best, t->rows);

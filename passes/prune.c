@@ -14,8 +14,6 @@
 
 typedef struct Prune { Arena *scratch; Ranges *ranges; Slices *s; bool *is_out; const PassOptions *o; } Prune;
 
-static bool is_word(Elem e) { return e.kind == EK_INT || e.kind == EK_UINT; }
-
 static void tell(const Prune *p, Dead why, const Node *n, int64_t count) {
   if (p->o->dead && count) p->o->dead(p->o->dead_user, why, n, count);
 }
@@ -222,7 +220,7 @@ static Node *slices_rule(Rewrite *rw, const Node *old, Node *const *in) {
 
 /* c[row] of a constant that varies along `axis` only. */
 static bool row_constant(const Node *c, int rank, int axis, int64_t *rows) {
-  uint32_t set = node_is_const(c) && is_word(c->t.e) && c->a.value->n ? const_varies(c->a.value, rank) : ~0u;
+  uint32_t set = node_is_const(c) && elem_is_int(c->t.e) && c->a.value->n ? const_varies(c->a.value, rank) : ~0u;
   if (set & ~(1u << axis)) return false;
   *rows = set ? bcast_dim(&c->t, rank, axis) : 1;
   return true;
@@ -272,7 +270,7 @@ static Node *share_rule(Rewrite *rw, const Node *old, Node *const *in) {
   int64_t rows, lo, hi, c_lo, c_hi;
   if (old->op != OP_THRESHOLDS && old->op != OP_REQUANT) return NULL;
   const Node *add = old->in[0];
-  if (!node_is_map(add, S_ADD) || !is_word(add->t.e) || !type_eq(&add->t, &add->in[0]->t)) return NULL;
+  if (!node_is_map(add, S_ADD) || !elem_is_int(add->t.e) || !type_eq(&add->t, &add->in[0]->t)) return NULL;
   const Node *c = add->in[1];
   for (int k = 1; k < old->n_in; k++)
     if (!node_is_const(old->in[k])) return NULL;

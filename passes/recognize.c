@@ -247,7 +247,7 @@ static Node *recognize_sum(Rewrite *rw, const Node *old, Node *const *in) {
   if (old->a.scalar != S_ADD || !elem_is_float(old->t.e) || !type_static(&old->t) || !operand_of(in[0], &a)) return NULL;
   if (!scale_outside(old, 0, a.s, &in[0]->t)) return NULL;
   wide n = terms_of(old->a.iters);
-  bool correct = a.z_const && a.zu != 0 && access_inside(old, 0) && (a.q->t.e.kind == EK_INT || a.q->t.e.kind == EK_UINT);
+  bool correct = a.z_const && a.zu != 0 && access_inside(old, 0) && elem_is_int(a.q->t.e);
   Node *s = operand_below(g, old, a.s), *q = correct ? a.q : without_zero(g, &a);
   if (!s || !q || !(s = in_f64(g, s))) return NULL;
   code_bounds(q, &lo, &hi);

@@ -7,13 +7,6 @@
 
 __extension__ typedef __int128 wide;
 
-static bool same_shape(const Type *a, const Type *b) {
-  if (a->rank != b->rank) return false;
-  for (int i = 0; i < a->rank; i++)
-    if (!dim_eq(a->d[i], b->d[i])) return false;
-  return true;
-}
-
 static bool fits_shape(const Type *a, const Type *top) {
   if (a->rank != top->rank) return false;
   for (int i = 0; i < a->rank; i++)
@@ -71,7 +64,7 @@ static void walk(Walk *w, const Node *top) {
       const Node *x = n->in[k];
       if (node_is_const(x)) continue;
       bool leaf = w->stop ? x == w->stop : elem_is_code(x->t.e) && x->t.e.kind != EK_BOOL && x->id < w->above;
-      bool shaped = w->most > 1 ? fits_shape(&x->t, &top->t) : same_shape(&x->t, &top->t);
+      bool shaped = w->most > 1 ? fits_shape(&x->t, &top->t) : type_shape_eq(&x->t, &top->t);
       if (leaf) {
         w->ok = shaped && (w->stop || plain_code(x->t.e));
         if (w->ok) walk_leaf(w, x);

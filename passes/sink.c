@@ -7,6 +7,7 @@
 #include "passes/pass.h"
 #include "passes/range.h"
 #include "passes/region.h"
+#include "passes/values.h"
 
 #include <math.h>
 
@@ -60,8 +61,6 @@ static Node *steps_above(Rewrite *rw, const Chain *c, Node *x) {
   }
   return x;
 }
-
-static Val val_of(Elem e, double v) { return elem_is_float(e) ? (Val){.f = v} : (Val){.i = (int64_t)v}; }
 
 /* Every value of x is finite in every row, and the steps below x are monotone: +1, -1; else 0. */
 static int pool_direction(Rewrite *rw, const Chain *c, const Node *x, const Node *quant) {

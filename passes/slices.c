@@ -212,8 +212,6 @@ bool slice_constant(Ranges *rs, const Node *n, int dim, int64_t at, int64_t *v) 
   return true;
 }
 
-static bool is_word(Elem e) { return e.kind == EK_INT || e.kind == EK_UINT; }
-
 /* Products of numbers: words of planes mean nothing without their alphas. */
 static bool sums_products(const Node *n) {
   if (n->op != OP_CONTRACT || n->a.scalar != S_MUL) return false;
@@ -226,7 +224,7 @@ static bool sums_products(const Node *n) {
 static bool may_share(const Node *n, int k) {
   for (int j = 0; j < n->n_in; j++)
     if (j != k && !node_is_const(n->in[j])) return false;
-  return sums_products(n) && is_word(n->t.e) && type_static(&n->t);
+  return sums_products(n) && elem_is_int(n->t.e) && type_static(&n->t);
 }
 
 static Term term_of(Slices *s, const Node *n, int i, int64_t at, int *operand, int64_t *v) {

@@ -13,8 +13,6 @@ static bool same_const(const Node *a, const Node *b) {
 
 static bool shape_of(const Node *n, const Node *x) { return type_shape_eq(&n->t, &x->t); }
 
-static bool is_word(Elem e) { return e.kind == EK_INT || e.kind == EK_UINT; }
-
 Node *folded_map(Graph *g, Scalar s, Elem e, Node *a, Node *b) {
   Node *y = node_map_as(g, s, e, 2, (Node *[]){a, b});
   if (!node_is_const(a) || !node_is_const(b)) return y;
@@ -203,7 +201,7 @@ static Node *clip_codes(Rewrite *rw, const Node *old, Node *q, const Node *c) {
 static Node *shift_codes(Rewrite *rw, const Node *old, Node *q, const Node *k) {
   double v;
   int64_t z, lo, hi;
-  if (!shape_of(old, q) || !is_word(old->t.e) || !node_uniform(k, &v) || fabs(v) > 0x1p30 || (q->n_in > 2 && elem_is_float(q->in[2]->t.e))) return NULL;
+  if (!shape_of(old, q) || !elem_is_int(old->t.e) || !node_uniform(k, &v) || fabs(v) > 0x1p30 || (q->n_in > 2 && elem_is_float(q->in[2]->t.e))) return NULL;
   int64_t c = old->a.scalar == S_SUB ? -(int64_t)v : (int64_t)v;
   if (!zp_uniform(q->n_in > 2 ? q->in[2] : NULL, &z) || z < -(1 << 30) || z > 1 << 30) return NULL;
   if (!add_ok(q->a.lo, c, &lo) || !add_ok(q->a.hi, c, &hi) || lo < elem_lo(old->t.e) || hi > elem_hi(old->t.e)) return NULL; /* may wrap */
@@ -217,7 +215,7 @@ static Node *cast_to_codes(Rewrite *rw, const Node *old, Node *x) {
   Spell *s = rw->user;
   const Values *v = values_of(s->facts, old->in[0]);
   int64_t lo = elem_lo(old->t.e), hi = elem_hi(old->t.e);
-  if (!elem_eq(x->t.e, F32) || !v->whole || !is_word(old->t.e)) return NULL;
+  if (!elem_eq(x->t.e, F32) || !v->whole || !elem_is_int(old->t.e)) return NULL;
   if (old->t.e.bits > 32) {
     if (!(v->lo >= -0x1p62 && v->hi <= 0x1p62) || (old->t.e.kind == EK_UINT && v->lo < 0)) return NULL;
     lo = (int64_t)v->lo, hi = (int64_t)v->hi;
@@ -231,7 +229,7 @@ static Node *cast_to_codes(Rewrite *rw, const Node *old, Node *x) {
 static Node *select_codes(Rewrite *rw, const Node *old, Node *const *in) {
   Graph *g = rw->g;
   double a, b;
-  if (!is_word(old->t.e) || !node_uniform(in[1], &a) || !node_uniform(in[2], &b) || fabs(a) != 1 || a != -b || !shape_of(old, in[0])) return NULL;
+  if (!elem_is_int(old->t.e) || !node_uniform(in[1], &a) || !node_uniform(in[2], &b) || fabs(a) != 1 || a != -b || !shape_of(old, in[0])) return NULL;
   const Node *t = in[0];
   if (!node_is_map(t, S_LE) && !node_is_map(t, S_LT)) return NULL;
   if (!elem_eq(t->in[0]->t.e, F32)) return NULL;
@@ -246,13 +244,13 @@ Node *spell_codes(Rewrite *rw, const Node *old, Node *const *in) {
   if (old->a.scalar == S_CAST) {
     Node *q = in[0];
     if (elem_is_float(q->t.e)) return cast_to_codes(rw, old, q);
-    if (q->op != OP_QUANT || !is_word(q->t.e) || !is_word(old->t.e) || rw->uses[old->in[0]->id] != 1) return NULL;
+    if (q->op != OP_QUANT || !elem_is_int(q->t.e) || !elem_is_int(old->t.e) || rw->uses[old->in[0]->id] != 1) return NULL;
     if (q->a.lo < elem_lo(old->t.e) || q->a.hi > elem_hi(old->t.e)) return NULL;
     rw->changes++;
     return node_quant(rw->g, q->in[0], q->in[1], q->n_in > 2 ? q->in[2] : NULL, old->t.e, q->a.lo, q->a.hi, q->a.round);
   }
   const Node *c = const_side(old, in, &other);
-  if (!c || in[other]->op != OP_QUANT || !is_word(in[other]->t.e) || rw->uses[old->in[other]->id] != 1) return NULL;
+  if (!c || in[other]->op != OP_QUANT || !elem_is_int(in[other]->t.e) || rw->uses[old->in[other]->id] != 1) return NULL;
   switch (old->a.scalar) {
   case S_MAX: case S_MIN: return clip_codes(rw, old, in[other], c);
   case S_ADD: return shift_codes(rw, old, in[other], c);
@@ -285,7 +283,7 @@ static Node *codes_below_sum(Node *q, int64_t *z) {
   int other;
   double v;
   int64_t lo, hi;
-  if (q->op != OP_MAP || (q->a.scalar != S_ADD && q->a.scalar != S_SUB) || !is_word(q->t.e)) return NULL;
+  if (q->op != OP_MAP || (q->a.scalar != S_ADD && q->a.scalar != S_SUB) || !elem_is_int(q->t.e)) return NULL;
   const Node *c = const_side(q, q->in, &other);
   if (!c || (q->a.scalar == S_SUB && other != 0) || !node_uniform(c, &v) || fabs(v) > 0x1p30) return NULL;
   Node *x = q->in[other];

@@ -10,15 +10,13 @@ typedef struct Widths { Arena *scratch; Ranges *ranges; bool *is_out; const Pass
 
 static Elem signed_for(int64_t lo, int64_t hi) { return elem_for_range(lo < 0 ? lo : hi == INT64_MAX ? INT64_MIN : -hi - 1, hi); }
 
-static bool is_word(Elem e) { return e.kind == EK_INT || e.kind == EK_UINT; }
-
 /* Result type of a node that computes codes. */
 static Elem narrowed(Rewrite *rw, const Node *old) {
   Widths *w = rw->user;
   int64_t lo, hi, plo, phi;
   Elem e = old->t.e, y;
   bool sums = old->op == OP_CONTRACT || (old->op == OP_REDUCE && old->a.scalar == S_ADD);
-  if (w->is_out[old->id] || !is_word(e) || !range_hull(w->ranges, old, &lo, &hi)) return e;
+  if (w->is_out[old->id] || !elem_is_int(e) || !range_hull(w->ranges, old, &lo, &hi)) return e;
   if (sums) {
     if (!range_partial(w->ranges, old, &plo, &phi)) return e;
     y = signed_for(plo < lo ? plo : lo, phi > hi ? phi : hi);
@@ -135,7 +133,7 @@ static Node *live_table(Graph *g, Elem e, const Live *l, const int64_t *v, int64
     least = v[i] < least ? v[i] : least;
     most = v[i] > most ? v[i] : most;
   }
-  if (!is_word(e) || !code_fits(e, least) || !code_fits(e, most)) e = elem_for_range(least, most);
+  if (!elem_is_int(e) || !code_fits(e, least) || !code_fits(e, most)) e = elem_for_range(least, most);
   Type y = type_make(e, 2, (int64_t[]){l->rows, columns});
   Tensor *n = tensor_new(g->ctx, &y);
   for (int64_t i = 0; n && i < n->n; i++) tensor_set_i(n, i, v[i]);
@@ -188,7 +186,7 @@ static Node *narrow_thresholds(Rewrite *rw, const Node *old, Node *const *in) {
 /* A constant operand of an arithmetic map. */
 static Node *narrow_const(Graph *g, Node *k) {
   int64_t lo = INT64_MAX, hi = INT64_MIN;
-  if (!node_is_const(k) || !is_word(k->t.e) || k->a.value->n == 0 || (k->t.e.kind == EK_UINT && k->t.e.bits == 64)) return k;
+  if (!node_is_const(k) || !elem_is_int(k->t.e) || k->a.value->n == 0 || (k->t.e.kind == EK_UINT && k->t.e.bits == 64)) return k;
   for (int64_t i = 0; i < k->a.value->n; i++) {
     int64_t v = tensor_i(k->a.value, i);
     lo = v < lo ? v : lo;
@@ -207,14 +205,14 @@ static Node *narrow_map(Rewrite *rw, const Node *old, Node *const *in) {
   if (!reads_numbers(old->a.scalar)) return strict(rw, old, in, old->t.e);
   bool sums = old->a.scalar == S_ADD || old->a.scalar == S_SUB || old->a.scalar == S_MUL;
   for (int k = 0; k < old->n_in; k++) x[k] = sums ? narrow_const(rw->g, in[k]) : in[k];
-  if (old->a.scalar == S_CAST && is_word(old->t.e) && elem_is_code(in[0]->t.e)) {
+  if (old->a.scalar == S_CAST && elem_is_int(old->t.e) && elem_is_code(in[0]->t.e)) {
     Widths *w = rw->user;
     int64_t lo, hi; /* a cast that keeps every number is not needed */
-    bool keeps = is_word(in[0]->t.e) && range_hull(w->ranges, old->in[0], &lo, &hi);
+    bool keeps = elem_is_int(in[0]->t.e) && range_hull(w->ranges, old->in[0], &lo, &hi);
     keeps = keeps && lo >= elem_lo(old->t.e) && hi <= elem_hi(old->t.e);
     return keeps && !w->is_out[old->id] ? in[0] : node_cast(rw->g, in[0], old->t.e);
   }
-  bool closed = !is_word(old->t.e) && old->t.e.kind != EK_BOOL; /* shift, bases: the types must agree */
+  bool closed = !elem_is_int(old->t.e) && old->t.e.kind != EK_BOOL; /* shift, bases: the types must agree */
   return closed ? strict(rw, old, in, old->t.e) : rebuild(rw->g, old, x, narrowed(rw, old));
 }
 

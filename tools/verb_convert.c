@@ -32,7 +32,7 @@ static Node *randomize_rule(Rewrite *rw, const Node *old, Node *const *in) {
   for (int64_t i = 0; i < t->n; i++) {
     double u = uniform(seed, (uint64_t)i);
     if (elem_is_float(was->t.e)) tensor_set_f(t, i, r * (2 * u - 1));
-    else if (was->t.e.kind == EK_INT || was->t.e.kind == EK_UINT) tensor_set_i(t, i, lo + (int64_t)(u * ((double)hi - (double)lo + 1)));
+    else if (elem_is_int(was->t.e)) tensor_set_i(t, i, lo + (int64_t)(u * ((double)hi - (double)lo + 1)));
     else tensor_set_i(t, i, tensor_i(was, (int64_t)(u * (double)was->n))); /* bipolar, shift: numbers that occur */
   }
   rw->changes++;

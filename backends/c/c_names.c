@@ -88,7 +88,7 @@ void c_loc_comment(Str *s, const Nest *n) {
 /* Types */
 
 bool c_is_ap(const Printer *pr, Elem e) {
-  return pr->hls && (e.kind == EK_INT || e.kind == EK_UINT) && e.bits != 8 && e.bits != 16 && e.bits != 32 && e.bits != 64;
+  return pr->hls && elem_is_int(e) && e.bits != 8 && e.bits != 16 && e.bits != 32 && e.bits != 64;
 }
 
 static const char *lane_type(Printer *pr, Elem e) {

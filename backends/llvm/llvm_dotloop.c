@@ -55,7 +55,7 @@ static const Expr *factor(const Expr *e, const Stmt *loop, int acc) {
   if (e->kind != EX_SCALAR || e->s != S_CAST || !elem_eq(e->t.e, I32) || e->t.lanes != 1)
     return NULL;
   const Expr *x = e->a[0];
-  bool ok = x->kind == EX_LOAD && (x->t.e.kind == EK_INT || x->t.e.kind == EK_UINT) &&
+  bool ok = x->kind == EX_LOAD && elem_is_int(x->t.e) &&
             linear(x->a[0], loop->var, &step) && step == 1 && !mentions(x->a[0], acc);
   return ok ? x : NULL;
 }
