@@ -18,7 +18,7 @@ static bool eval_const(const Eval *e) {
 
 static EvalOp *const eval_ops[OP_COUNT] = {
   [OP_CONST] = eval_const, [OP_ARG] = NULL, /* given by the caller */
-  [OP_MAP] = eval_map, [OP_VIEW] = eval_view, [OP_RESHAPE] = eval_reshape, [OP_CONCAT] = eval_concat, [OP_GATHER] = eval_gather,
+  [OP_MAP] = eval_map, [OP_VIEW] = eval_view, [OP_RESHAPE] = eval_reshape, [OP_STRAIGHT] = eval_reshape, [OP_CONCAT] = eval_concat, [OP_GATHER] = eval_gather,
   [OP_REDUCE] = eval_reduce, [OP_ARGREDUCE] = eval_argreduce, [OP_CUM] = eval_cum, [OP_CONTRACT] = eval_contract,
   [OP_QUANT] = eval_quant, [OP_DEQUANT] = eval_dequant, [OP_THRESHOLDS] = eval_thresholds, [OP_REQUANT] = eval_requant,
   [OP_PACK] = eval_pack, [OP_BN] = eval_bn, [OP_BN_TRAIN] = eval_bn_train, [OP_BN_GRAD] = eval_bn_grad,

@@ -356,6 +356,12 @@ static bool bn_rule(const Verify *v, const Node *n) {
   return want_shape(v, n, n->a.flag ? &c : x);
 }
 
+static bool straight_rule(const Verify *v, const Node *n) {
+  const Type *a = &n->in[0]->t;
+  if (!elem_is_float(a->e) || !type_eq(a, &n->in[1]->t)) return bad(v, n, "of %s and %s", show(v, a), show(v, &n->in[1]->t));
+  return want_shape(v, n, a);
+}
+
 static bool locate_rule(const Verify *v, const Node *n) {
   if (n->a.scalar != S_MAX && n->a.scalar != S_MIN) return bad(v, n, "is max or min");
   if (!elem_eq(n->t.e, I64) || is_planes(n->in[0]->t.e)) return bad(v, n, "result %s of %s", show(v, &n->t), show(v, &n->in[0]->t));
@@ -486,7 +492,7 @@ static bool (*const rules[OP_COUNT])(const Verify *, const Node *) = {
   [OP_CONCAT] = concat_rule, [OP_GATHER] = gather_rule, [OP_REDUCE] = reduce_rule, [OP_ARGREDUCE] = argreduce_rule,
   [OP_CUM] = cum_rule, [OP_CONTRACT] = contract_rule, [OP_QUANT] = quant_rule, [OP_DEQUANT] = dequant_rule,
   [OP_THRESHOLDS] = thresholds_rule, [OP_REQUANT] = requant_rule, [OP_PACK] = pack_rule,
-  [OP_BN] = bn_rule, [OP_BN_TRAIN] = bn_rule, [OP_BN_GRAD] = bn_rule, [OP_LOCATE] = locate_rule, [OP_BASES] = bases_rule, [OP_SCATTER] = scatter_rule,
+  [OP_BN] = bn_rule, [OP_BN_TRAIN] = bn_rule, [OP_BN_GRAD] = bn_rule, [OP_LOCATE] = locate_rule, [OP_STRAIGHT] = straight_rule, [OP_BASES] = bases_rule, [OP_SCATTER] = scatter_rule,
 };
 
 /* Attributes are there exactly where ops.def says so: printing loses the others. */

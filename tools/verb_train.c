@@ -51,19 +51,15 @@ static bool write_predictions(Run *run, const PhaseResult *r) {
 
 static void put_number(json_t *o, const char *key, double v) { if (isfinite(v)) json_object_set_new(o, key, json_real(v)); }
 
-/* Bytes of the weights as floats, and as packed codes. */
+/* Bytes of the parameters as floats, and with weights as packed codes. */
 static void weight_bytes(const Net *net, int64_t *as_float, int64_t *packed) {
-  int64_t bits = 0;
+  double bits = 0;
   *as_float = 0;
-  for (int p = 0; p < net->n_p; p++) {
-    const Param *w = &net->p[p];
-    if (param_is_step(w)) continue;
-    int width = 32;
-    for (int q = 0; q < net->n_p; q++) if (net->p[q].role == PARAM_STEP_W && net->p[q].of == p) width = net->p[q].bits;
-    bits += w->n * width;
-    *as_float += 4 * w->n;
+  for (int p = 0; p < (net_quantized(net) ? net->n_plain : net->n_p); p++) {
+    bits += (double)net->p[p].n * net_weight_bits(net, p);
+    *as_float += 4 * net->p[p].n;
   }
-  *packed = (bits + 7) / 8;
+  *packed = (int64_t)ceil(bits / 8);
 }
 
 static bool phase_done(void *user, const PhaseResult *r) {

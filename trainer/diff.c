@@ -416,11 +416,17 @@ static bool bn_train_rule(Vjp *v, const Node *n, Node *dy) {
   return true;
 }
 
+/* The gradient goes where the surrogate is, as if that had been computed. */
+static bool straight_rule(Vjp *v, const Node *n, Node *dy) {
+  accumulate(v, n->in[1], dy);
+  return true;
+}
+
 typedef bool Rule(Vjp *, const Node *, Node *dy);
 static Rule *const rules[OP_COUNT] = {
   [OP_MAP] = map_rule, [OP_VIEW] = affine_rule, [OP_CONTRACT] = affine_rule, [OP_REDUCE] = reduce_rule, [OP_RESHAPE] = reshape_rule,
   [OP_CONCAT] = concat_rule, [OP_GATHER] = gather_rule, [OP_CUM] = cum_rule, [OP_QUANT] = quant_rule, [OP_DEQUANT] = dequant_rule,
-  [OP_BN] = bn_rule, [OP_BN_TRAIN] = bn_train_rule,
+  [OP_BN] = bn_rule, [OP_BN_TRAIN] = bn_train_rule, [OP_STRAIGHT] = straight_rule,
 }; /* the others give codes, or are derivatives themselves */
 
 /* Gradients flow through floats, and through the codes of quant where they are only moved. */
@@ -438,7 +444,7 @@ bool graph_vjp(Graph *g, Node *y, Node *dy, Node *const *wrt, int n, Node **grad
   bool ok = true;
   for (int i = 0; i < n; i++) if (wrt[i]->id <= y->id) v.wanted[wrt[i]->id] = true;
   for (uint32_t i = 0; i <= y->id; i++)
-    for (int k = 0; k < g->nodes[i]->n_in; k++) v.wanted[i] = v.wanted[i] || (v.wanted[g->nodes[i]->in[k]->id] && carries(g->nodes[i]));
+    for (int k = g->nodes[i]->op == OP_STRAIGHT; k < g->nodes[i]->n_in; k++) v.wanted[i] = v.wanted[i] || (v.wanted[g->nodes[i]->in[k]->id] && carries(g->nodes[i]));
   if (v.wanted[y->id]) v.grad[y->id] = dy;
   for (int64_t i = y->id; i >= 0; i--) {
     const Node *node = g->nodes[i];

@@ -11,14 +11,15 @@ static Node *value_const(Graph *g, const Param *p) {
   return node_const(g, t);
 }
 
-/* quant of a constant: its codes. */
-static Node *codes_of(Graph *g, Node *q) {
-  Tensor *in[3];
-  for (int k = 0; k < q->n_in; k++) {
-    if (!node_is_const(q->in[k])) return q;
-    in[k] = (Tensor *)(uintptr_t)q->in[k]->a.value;
+/* What depends on parameters alone becomes a constant; but codes stay codes, with their scales. */
+static Node *folded(Graph *g, Node *n, Arena *scratch) {
+  if (!n->n_in || n->op == OP_DEQUANT) return n;
+  Tensor **in = NEWN(scratch, Tensor *, n->n_in);
+  for (int k = 0; k < n->n_in; k++) {
+    if (!node_is_const(n->in[k])) return n;
+    in[k] = (Tensor *)(uintptr_t)n->in[k]->a.value;
   }
-  Tensor *t = node_eval(g->ctx, q, in);
+  Tensor *t = node_eval(g->ctx, n, in);
   return t ? node_const(g, t) : NULL;
 }
 
@@ -49,7 +50,7 @@ Graph *net_freeze(const Net *net, const char *name, int64_t batch) {
     for (int k = 0; k < n->n_in; k++) in[k] = map[n->in[k]->id];
     g->at = n->loc;
     map[i] = node_clone(g, n, in);
-    if (n->op == OP_QUANT) map[i] = codes_of(g, map[i]);
+    map[i] = folded(g, map[i], scratch);
     ok = map[i] != NULL;
   }
   g->at = LOC_NONE;

@@ -2,6 +2,7 @@
 #include "trainer/net.h"
 
 #include "trainer/diff.h"
+#include "trainer/quantizer.h"
 
 #include <assert.h>
 #include <math.h>
@@ -18,6 +19,7 @@ Net *net_new(Ctx *ctx, const char *name, int classes) {
 void net_free(Net *net) {
   if (!net) return;
   graph_free(net->g);
+  graph_free(net->plain);
   arena_free(net->arena);
 }
 
@@ -38,7 +40,7 @@ int net_param(Net *net, const char *name, ParamRole role, const Type *t) {
     net->cap_p = cap;
   }
   Param *p = &net->p[net->n_p];
-  *p = (Param){.name = arena_strdup(net->arena, name), .role = role, .t = *t, .of = -1};
+  *p = (Param){.name = arena_strdup(net->arena, name), .role = role, .t = *t, .grad_mul = 1, .decay_mul = role == PARAM_QUANT ? 0 : 1};
   bool known = type_count(t, &p->n);
   assert(known && elem_eq(t->e, F32));
   (void)known;
@@ -79,7 +81,7 @@ Node *net_images(Net *net, const Recipe *r, int c, int h, int w) {
 /* Binding */
 
 typedef enum BindBn { BN_KEEP, BN_SPELL, BN_BATCH } BindBn;
-typedef struct Bind { Dim n; BindBn bn; } Bind; /* bn stays, becomes maps, or bn_train */
+typedef struct Bind { Dim n; BindBn bn; bool surrogates; } Bind; /* bn stays, becomes maps, or bn_train; straight stays or is its value */
 
 static Dim bound(const Bind *b, Dim d) { return d.sym ? b->n : d; }
 
@@ -95,6 +97,7 @@ static Node *bind_node(Graph *g, const Node *old, Node *const *in, const Bind *b
     a.iters = &it;
   }
   if (b->bn == BN_SPELL && old->op == OP_BN) return node_bn_spelled(g, in, a.fill);
+  if (!b->surrogates && old->op == OP_STRAIGHT) return in[0];
   if (b->bn == BN_BATCH && old->op == OP_BN) return node_new(g, OP_BN_TRAIN, &t, 3, in, &a, &old->loc);
   return node_new(g, (Op)old->op, &t, old->n_in, in, &a, &old->loc);
 }
@@ -121,7 +124,7 @@ static Graph *bind_graph(const Net *net, const Bind *b, Node **map, Arena *scrat
 Graph *net_bind(const Net *net, int64_t batch, bool spell_bn) {
   Arena *scratch = arena_new(net->ctx);
   Node **map = NEWN(scratch, Node *, net->g->n_nodes + 1);
-  Graph *g = bind_graph(net, &(Bind){batch ? dim_c(batch) : (Dim){-1, 1}, spell_bn ? BN_SPELL : BN_KEEP}, map, scratch);
+  Graph *g = bind_graph(net, &(Bind){batch ? dim_c(batch) : (Dim){-1, 1}, spell_bn ? BN_SPELL : BN_KEEP, false}, map, scratch);
   for (int i = 0; i < net->g->n_outs; i++) graph_out(g, net->g->outs[i].name, map[net->g->outs[i].v->id]);
   arena_free(scratch);
   return g;
@@ -166,10 +169,15 @@ static void add_statistics(const Net *net, TrainGraph *t, Node *const *map) {
   }
 }
 
+static Node *take_value(Rewrite *rw, const Node *old, Node *const *in) {
+  (void)rw;
+  return old->op == OP_STRAIGHT ? in[0] : NULL;
+}
+
 bool net_train_graph(const Net *net, int64_t batch, int64_t total, Arena *arena, TrainGraph *t) {
   Arena *scratch = arena_new(net->ctx);
   Node **map = NEWN(scratch, Node *, net->g->n_nodes + 1), *seed;
-  *t = (TrainGraph){.g = bind_graph(net, &(Bind){dim_c(batch), BN_BATCH}, map, scratch)};
+  *t = (TrainGraph){.g = bind_graph(net, &(Bind){dim_c(batch), BN_BATCH, true}, map, scratch)};
   t->out_grad = NEWN(arena, int, net->n_p + 1), t->out_mean = NEWN(arena, int, net->n_p + 1), t->out_var = NEWN(arena, int, net->n_p + 1);
   for (int i = 0; i < net->n_p; i++) t->out_grad[i] = t->out_mean[i] = t->out_var[i] = -1;
   Type lt = type_make(I64, 2, (int64_t[]){batch, 1});
@@ -178,10 +186,10 @@ bool net_train_graph(const Net *net, int64_t batch, int64_t total, Arena *arena,
   add_statistics(net, t, map);
   Node **wrt = NEWN(scratch, Node *, net->n_p + 1), **grad = NEWN(scratch, Node *, net->n_p + 1);
   int n = 0;
-  for (int i = 0; i < net->n_p; i++) if (net->p[i].role != PARAM_STAT) wrt[n++] = t->g->args[1 + i];
+  for (int i = 0; i < net->n_p; i++) if (param_is_trained(&net->p[i])) wrt[n++] = t->g->args[1 + i];
   bool ok = graph_vjp(t->g, y, seed, wrt, n, grad);
   for (int i = 0, k = 0; ok && i < net->n_p; i++) {
-    if (net->p[i].role == PARAM_STAT) continue;
+    if (!param_is_trained(&net->p[i])) continue;
     Node *d = grad[k++];
     if (!d) continue;
     t->out_grad[i] = t->g->n_outs;
@@ -189,29 +197,30 @@ bool net_train_graph(const Net *net, int64_t batch, int64_t total, Arena *arena,
   }
   ok = ok && graph_verify(net->ctx, t->g);
   arena_free(scratch);
-  if (!ok) graph_free(t->g);
-  return ok;
+  Graph *plain = ok ? graph_rewrite(t->g, take_value, NULL, NULL) : NULL; /* derivatives are there: surrogates have done their part */
+  graph_free(t->g);
+  t->g = plain;
+  return plain != NULL;
+}
+
+/* mean x, mean x^2, mean |x|, min x, max x as one vector. */
+static Node *act_stats(Graph *g, Node *x) {
+  int64_t n;
+  type_count(&x->t, &n);
+  uint32_t all = (1u << x->t.rank) - 1;
+  Node *count = node_const_f(g, F32, (double)n), *of[ACT_STATS] = {x, node_map2(g, S_MUL, x, x), node_map1(g, S_ABS, x)};
+  for (int i = 0; i < 3; i++) of[i] = node_map2(g, S_DIV, node_reduce_axes(g, S_ADD, of[i], all, false), count);
+  of[3] = node_reduce_axes(g, S_MIN, x, all, false), of[4] = node_reduce_axes(g, S_MAX, x, all, false);
+  for (int i = 0; i < ACT_STATS; i++) of[i] = node_reshape(g, of[i], 1, (Dim[]){dim_c(1)});
+  return node_concat(g, ACT_STATS, of, 0);
 }
 
 Graph *net_calibration_graph(const Net *net, int64_t batch) {
   Arena *scratch = arena_new(net->ctx);
   Node **map = NEWN(scratch, Node *, net->g->n_nodes + 1);
-  Graph *g = bind_graph(net, &(Bind){dim_c(batch), BN_BATCH}, map, scratch);
-  for (int p = 0; p < net->n_p; p++) {
-    if (net->p[p].role != PARAM_STEP_A) continue;
-    for (int i = 0; i < net->g->n_nodes; i++) {
-      const Node *q = net->g->nodes[i];
-      if (q->op != OP_QUANT || q->in[1] != net->g->args[1 + p]) continue;
-      Node *x = map[q->in[0]->id];
-      int64_t n;
-      type_count(&x->t, &n);
-      uint32_t all = (1u << x->t.rank) - 1;
-      Node *sum = node_reduce_axes(g, S_ADD, node_map2(g, S_MUL, x, x), all, false);
-      graph_out(g, arena_printf(g->arena, "mean square of %s", net->p[p].name), node_map2(g, S_DIV, sum, node_const_f(g, F32, (double)n)));
-      graph_out(g, arena_printf(g->arena, "maximum of %s", net->p[p].name), node_reduce_axes(g, S_MAX, node_map1(g, S_ABS, x), all, false));
-      break;
-    }
-  }
+  Graph *g = bind_graph(net, &(Bind){dim_c(batch), BN_BATCH, false}, map, scratch);
+  for (int i = 0; i < net->n_site; i++)
+    if (!net->site[i].weight) graph_out(g, arena_printf(g->arena, "input of %s", net->site[i].layer), act_stats(g, map[net->site[i].x]));
   arena_free(scratch);
   return g;
 }

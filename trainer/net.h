@@ -9,9 +9,9 @@
 typedef enum ParamRole {
   PARAM_WEIGHT,        /* of a contract */
   PARAM_VECTOR,        /* biases, gains */
-  PARAM_STEP_W,        /* step size of a weight quantizer: f32[1..], broadcasting against the weights */
-  PARAM_STEP_A,        /* step size of an activation quantizer: f32[1] */
-  PARAM_STAT           /* running mean or variance of a bn: not trained by gradients */
+  PARAM_QUANT,         /* of a quantizer, trained by gradients: step sizes, latent weights */
+  PARAM_TABLE,         /* of a quantizer, set by its own code */
+  PARAM_STAT           /* running mean or variance of a bn */
 } ParamRole;
 
 typedef struct Param {
@@ -20,14 +20,13 @@ typedef struct Param {
   Type t;
   int64_t n;
   float *value;        /* [n], 64-aligned, in the net's arena */
-  int bits;            /* of steps: of the quantizer */
-  int of;              /* PARAM_STEP_W: the weights' parameter; else -1 */
-  int64_t elements;    /* of steps: quantized elements that one step serves, per sample for activations */
-  bool is_signed;      /* PARAM_STEP_A: symmetric about 0 */
-  float least;         /* of steps: they stay at or above it */
+  float grad_mul;      /* gradients are multiplied by it */
+  float decay_mul;     /* so is weight decay: 1, of quantizers' 0 */
+  float least;         /* where above 0, they stay at or above it */
 } Param;
 
-static inline bool param_is_step(const Param *p) { return p->role == PARAM_STEP_W || p->role == PARAM_STEP_A; }
+static inline bool param_is_trained(const Param *p) { return p->role <= PARAM_QUANT; }
+typedef struct Site Site; /* quantizer.h */
 
 /* g: argument 0 is the raw images f32[N,C,H,W] with N a symbol, argument 1+i is parameter i; output 0 the logits f32[N,classes]. */
 typedef struct Net {
@@ -36,7 +35,9 @@ typedef struct Net {
   Graph *g;
   Param *p; int n_p, cap_p;
   int classes;
-  bool quantized;
+  Graph *plain;        /* g as it was without quantizers, and how many parameters it had; NULL before there are some */
+  int n_plain;
+  Site *site; int n_site; /* in the layers' order; weights before inputs */
 } Net;
 
 /* data: channels, height, width of an image. Weights are He-normal by the recipe's seed. NULL with E0703 at the recipe's line. */
@@ -68,15 +69,18 @@ typedef struct TrainGraph {
   int *out_mean, *out_var;   /* by parameter: of PARAM_STAT means and variances, the batch's; else -1 */
 } TrainGraph;
 bool net_train_graph(const Net *, int64_t batch, int64_t total, Arena *, TrainGraph *);
-/* Calibration: outputs are, for each activation step in order, the mean of squares and the maximum of |x|, f32[1] each. */
+/* Calibration: output i has the ActStats of the i-th quantizer of inputs, f32[ACT_STATS]. */
 Graph *net_calibration_graph(const Net *, int64_t batch);
 
-/* quantize.c: quantizers as the recipe's rows say. False with a diagnostic. */
-bool net_quantize(Net *, const Recipe *);
-bool net_can_quantize(Net *, const Recipe *); /* some row quantizes some layer; else false with E0703 */
+/* quantize.c: quantizers as the rows say, in place of those that are there. */
+void net_quantize(Net *, const Recipe *, const QuantRows *);
+bool net_can_quantize(Net *, const Recipe *, const Phase *); /* some row quantizes some layer; else false with E0703 */
+double net_weight_bits(const Net *, int p); /* that an element of parameter p takes when exported: 32 where it is not quantized */
 
 /* freeze.c: for inference: input u8 images, weights as codes, batch symbolic (batch 0) or fixed. Outputs the logits. */
 Graph *net_freeze(const Net *, const char *name, int64_t batch);
+
+static inline bool net_quantized(const Net *net) { return net->plain != NULL; }
 
 typedef struct NetInfo { const char *name, *options, *what; } NetInfo;
 extern const NetInfo net_info[];

@@ -1,14 +1,19 @@
-/* Quantizers as graph rewriting: every contract of parameters, in order the network's layers, gets a quantizer on its weights and
- * one of its own on its input, as the recipe's first matching row says:
- *
- *   x ──> quant ──> dequant ──┐
- *   w ──> quant ──> dequant ──┴─> contract         step sizes are parameters; a weight's zero point is (N-1)/2
- *
- * An input that may be negative gets codes in two's complement (of one bit: +-step/2): 0 stays a level, so padding is a code. */
-#include "trainer/net.h"
+/* Quantizers as graph rewriting: every contract of parameters, in order the network's layers, gets the quantizer of its weights and
+ * one of its own on its input, as the first matching row says (quantizer.h). */
+
+#include "trainer/quantizer.h"
 
 #include <math.h>
 #include <string.h>
+
+#define Q(NAME, name, lo, hi, w, a, options, what) extern const QuantizerOps quant_##name;
+#include "trainer/quantizers.def"
+#undef Q
+const QuantizerOps *const quantizer_ops[QUANTIZER_COUNT] = {
+#define Q(NAME, name, lo, hi, w, a, options, what) [QUANT_##NAME] = &quant_##name,
+#include "trainer/quantizers.def"
+#undef Q
+};
 
 /* The operand of a layer that is a weight parameter, or -1. */
 static int weight_operand(const Net *net, const Node *n) {
@@ -20,9 +25,9 @@ static int weight_operand(const Net *net, const Node *n) {
   return -1;
 }
 
-static int layer_count(const Net *net) {
+static int layer_count(const Graph *g, const Net *net) {
   int layers = 0;
-  for (int i = 0; i < net->g->n_nodes; i++) layers += weight_operand(net, net->g->nodes[i]) >= 0;
+  for (int i = 0; i < g->n_nodes; i++) layers += weight_operand(net, g->nodes[i]) >= 0;
   return layers;
 }
 
@@ -57,26 +62,70 @@ static bool non_negative(const Node *n, int depth) {
   }
 }
 
-typedef struct Put { Net *net; Graph *g; } Put;
+/* What quantizers are built of */
 
-static Node *step_arg(Put *p, const char *layer, const char *what, ParamRole role, const Type *t, int bits, int64_t elements, int of) {
-  const char *name = net_unique(p->net, arena_printf(p->net->arena, "%s.%s", layer, what));
-  int i = net_param(p->net, name, role, t);
-  Param *q = &p->net->p[i];
-  q->bits = bits, q->elements = elements, q->of = of;
-  for (int64_t k = 0; k < q->n; k++) q->value[k] = 1;
+Node *put_param(Put *p, const char *what, ParamRole role, const Type *t, float fill) {
+  const char *name = net_unique(p->net, arena_printf(p->net->arena, "%s.%s", p->site->layer, what));
+  Param *q = &p->net->p[net_param(p->net, name, role, t)];
+  for (int64_t k = 0; k < q->n; k++) q->value[k] = fill;
+  p->site->n++;
   return graph_arg(p->g, name, t);
 }
 
-/* Codes: levels symmetric about 0 without it (UniQ's weights); from 0 up (activations); two's complement (inputs that may be negative). */
-typedef enum Levels { LEVELS_SYMMETRIC, LEVELS_UP, LEVELS_SIGNED } Levels;
+Param *put_last(const Put *p) { return &p->net->p[p->net->n_p - 1]; }
+Param *site_param(const Net *net, const Site *s, int i) { return &net->p[s->first + i]; }
 
-static Node *fake_quant(Graph *g, Node *x, Node *step, int bits, Levels levels) {
+void step_set(Param *p, int64_t i, double v) {
+  p->value[i] = (float)(v > 1e-8 ? v : 1e-8);
+  if (!i || p->value[i] * 1e-3f < p->least) p->least = p->value[i] * 1e-3f;
+}
+
+Node *fake_quant(Graph *g, Node *x, Node *step, int bits, Levels levels) {
   int64_t top = (INT64_C(1) << bits) - 1, half = INT64_C(1) << (bits - 1);
   if (levels == LEVELS_SIGNED) return node_dequant(g, node_quant(g, x, step, NULL, INTK(bits), -half, half - 1, RND_EVEN), step, NULL, F32);
   Node *zp = levels == LEVELS_SYMMETRIC ? node_const_f(g, F32, (double)top / 2) : NULL;
   return node_dequant(g, node_quant(g, x, step, zp, UINTK(bits), 0, top, RND_EVEN), step, zp, F32);
 }
+
+Levels act_levels(const Site *s) { return s->up ? LEVELS_UP : s->bits == 1 ? LEVELS_SYMMETRIC : LEVELS_SIGNED; }
+int64_t levels_above(int bits, Levels l) { return (INT64_C(1) << (bits - (l != LEVELS_UP))) - 1; }
+
+Node *straight(Graph *g, Node *y, Node *surrogate) { return node_new(g, OP_STRAIGHT, &y->t, 2, (Node *[]){y, surrogate}, NULL, NULL); }
+
+Node *stop_gradient(Graph *g, Node *x) {
+  Tensor *zero = tensor_new(g->ctx, &x->t);
+  if (!zero) ctx_fatal(g->ctx);
+  return straight(g, x, node_const(g, zero));
+}
+
+/* Which of its steps element i of the weights has. */
+static int64_t step_index(const Param *w, const Param *step, int64_t i) {
+  int64_t at = 0, scale = 1;
+  if (step->n == 1) return 0;
+  for (int d = w->t.rank - 1; d >= 0; i /= w->t.d[d--].n) {
+    at += step->t.d[d].n == 1 ? 0 : i % w->t.d[d].n * scale;
+    scale *= step->t.d[d].n;
+  }
+  return at;
+}
+
+Moments *weight_moments(Arena *a, const Net *net, const Site *s, const Param *steps) {
+  const Param *w = &net->p[s->w];
+  Moments *moments = NEWN(a, Moments, steps->n);
+  for (int64_t i = 0; i < w->n; i++) {
+    Moments *m = &moments[step_index(w, steps, i)];
+    double v = (double)w->value[i];
+    m->n++, m->mean += v, m->abs += fabs(v), m->square += v * v, m->max = fmax(m->max, fabs(v));
+  }
+  for (Moments *m = moments; m < moments + steps->n; m++) {
+    double var = m->n > 1 ? (m->square - m->mean * m->mean / m->n) / (m->n - 1) : m->square;
+    m->deviation = sqrt(var > 0 ? var : 0);
+    m->mean /= m->n, m->abs /= m->n, m->square /= m->n;
+  }
+  return moments;
+}
+
+/* Putting them in */
 
 /* One step, or one per output channel: along the dimensions of the weights that the contract's result has. */
 static Type step_type(const Node *n, int k, Grain grain, int64_t *elements) {
@@ -97,35 +146,35 @@ static Type step_type(const Node *n, int k, Grain grain, int64_t *elements) {
   return t;
 }
 
-static Node *quantized_layer(Put *p, const Recipe *r, const Node *old, Node **in, int k, bool first, bool last) {
-  Net *net = p->net;
-  const char *layer = layer_name(net, old, k);
-  const QuantRow *row = recipe_quant(r, layer, first, last);
-  Graph *g = p->g;
-  if (row && row->weight.q == QUANT_UNIQ) {
-    int64_t elements;
-    Type t = step_type(old, k, row->grain, &elements);
-    Node *step = step_arg(p, layer, "weight_step", PARAM_STEP_W, &t, row->weight.bits, elements, old->in[k]->a.index - 1);
-    in[k] = fake_quant(g, in[k], step, row->weight.bits, LEVELS_SYMMETRIC);
+/* The quantizer of weights (node x stands for them) or of the layer's input, of a network with room for one more. */
+static Node *put(Put *p, const QuantRow *row, bool weight, Node *x) {
+  QuantSpec spec = weight ? row->weight : row->act;
+  const Node *other = p->layer->in[!p->k];
+  if (spec.q == QUANT_NONE) return x;
+  Site *s = p->site = &p->net->site[p->net->n_site++];
+  *s = (Site){.layer = layer_name(p->net, p->layer, p->k), .row = row, .bits = spec.bits, .weight = weight, .w = p->layer->in[p->k]->a.index - 1,
+              .x = (int)x->id, .elements = 1, .batch = (double)p->r->batch, .first = p->net->n_p};
+  p->x = x;
+  if (weight) p->steps = step_type(p->layer, p->k, row->grain, &s->elements);
+  else {
+    for (int i = 0; i < other->t.rank; i++) if (!other->t.d[i].sym) s->elements *= other->t.d[i].n;
+    p->steps = type_make(F32, 1, (int64_t[]){1});
+    s->up = non_negative(other, 64);
   }
-  if (row && row->act.q == QUANT_UNIQ) {
-    int64_t elements = 1;
-    for (int i = 0; i < old->in[!k]->t.rank; i++) if (!old->in[!k]->t.d[i].sym) elements *= old->in[!k]->t.d[i].n;
-    Type t = type_make(F32, 1, (int64_t[]){1});
-    bool up = non_negative(old->in[!k], 64);
-    Node *step = step_arg(p, layer, "act_step", PARAM_STEP_A, &t, row->act.bits, elements, -1);
-    net->p[net->n_p - 1].is_signed = !up;
-    in[!k] = fake_quant(g, in[!k], step, row->act.bits, up ? LEVELS_UP : row->act.bits == 1 ? LEVELS_SYMMETRIC : LEVELS_SIGNED);
-  }
-  return node_clone(g, old, in);
+  return weight ? quantizer_ops[spec.q]->weight(p) : quantizer_ops[spec.q]->act(p);
 }
 
-bool net_quantize(Net *net, const Recipe *r) {
-  Graph *old = net->g, *g = graph_new(net->ctx, old->name, NULL);
+void net_quantize(Net *net, const Recipe *r, const QuantRows *rows) {
+  if (!net->plain) net->plain = net->g, net->n_plain = net->n_p;
+  else graph_free(net->g);
+  Graph *old = net->plain, *g = net->g = graph_new(net->ctx, old->name, NULL);
   Arena *scratch = arena_new(net->ctx);
   Node **map = NEWN(scratch, Node *, old->n_nodes + 1);
-  Put p = {net, g};
-  int layers = layer_count(net), layer = 0;
+  Put p = {.net = net, .g = g, .r = r};
+  int layers = layer_count(old, net), layer = 0;
+  net->n_p = net->n_plain;
+  net->n_site = 0;
+  net->site = NEWN(net->arena, Site, 2 * layers + 1);
   graph_sym(g, old->syms[0]);
   for (int i = 0; i < old->n_args; i++) map[old->args[i]->id] = graph_arg(g, old->arg_names[i], &old->args[i]->t);
   for (int i = 0; i < old->n_nodes; i++) {
@@ -133,36 +182,44 @@ bool net_quantize(Net *net, const Recipe *r) {
     if (n->op == OP_ARG) continue;
     Node **in = NEWN(scratch, Node *, n->n_in + 1);
     for (int k = 0; k < n->n_in; k++) in[k] = map[n->in[k]->id];
-    int k = weight_operand(net, n);
+    p.layer = n, p.k = weight_operand(net, n);
     g->at = n->loc;
-    if (k >= 0) layer++;
-    map[i] = k >= 0 ? quantized_layer(&p, r, n, in, k, layer == 1, layer == layers) : node_clone(g, n, in);
+    const QuantRow *row = p.k < 0 ? NULL : recipe_quant(rows, layer_name(net, n, p.k), layer == 0, layer + 1 == layers);
+    layer += p.k >= 0;
+    if (row) in[p.k] = put(&p, row, true, in[p.k]), in[!p.k] = put(&p, row, false, in[!p.k]);
+    map[i] = node_clone(g, n, in);
   }
   for (int i = 0; i < old->n_outs; i++) graph_out(g, old->outs[i].name, map[old->outs[i].v->id]);
   arena_free(scratch);
-  graph_free(old);
-  net->g = g;
-  net->quantized = true;
-  return true;
 }
 
-bool net_can_quantize(Net *net, const Recipe *r) {
-  int layers = layer_count(net), layer = 0;
+bool net_can_quantize(Net *net, const Recipe *r, const Phase *ph) {
+  const Graph *g = net->plain ? net->plain : net->g;
+  int layers = layer_count(g, net), layer = 0;
   bool used[RECIPE_QUANT] = {false}, any = false;
-  for (int i = 0; i < net->g->n_nodes; i++) {
-    int k = weight_operand(net, net->g->nodes[i]);
+  for (int i = 0; i < g->n_nodes; i++) {
+    int k = weight_operand(net, g->nodes[i]);
     if (k < 0) continue;
     layer++;
-    const QuantRow *row = recipe_quant(r, layer_name(net, net->g->nodes[i], k), layer == 1, layer == layers);
-    if (row) used[row - r->quant] = true;
+    const QuantRow *row = recipe_quant(&ph->rows, layer_name(net, g->nodes[i], k), layer == 1, layer == layers);
+    if (row) used[row - ph->rows.row] = true;
     any = any || (row && (row->weight.q != QUANT_NONE || row->act.q != QUANT_NONE));
   }
   Loc loc = LOC_NONE;
   loc.file = r->file;
-  for (int i = 0; i < r->n_quant; i++) {
-    loc.line = r->quant[i].line;
-    if (!used[i]) diag_warn(net->ctx, E0802, &loc, "quant.%d: no layer of the network is left for '%.100s'", i, r->quant[i].match);
+  for (int i = 0; i < ph->rows.n; i++) {
+    loc.line = ph->rows.row[i].line;
+    if (!used[i]) diag_warn(net->ctx, E0802, &loc, "quant.%d: no layer of the network is left for '%.100s'", i, ph->rows.row[i].match);
   }
   if (any) return true;
   return diag(net->ctx, E0703, &(Loc){.file = r->file, .line = -1, .node = -1}, "a quantized phase, and no row of `quant` that quantizes a layer");
+}
+
+double net_weight_bits(const Net *net, int p) {
+  for (int i = 0; i < net->n_site; i++) {
+    const Site *s = &net->site[i];
+    if (s->weight && s->w == p) return site_ops(s)->width ? site_ops(s)->width(net, s) : s->bits;
+    if (p >= s->first && p < s->first + s->n) return 0;
+  }
+  return 32;
 }

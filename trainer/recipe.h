@@ -32,26 +32,33 @@ typedef struct RecipeData {
 
 typedef enum Quantizer {
   QUANT_NONE,
-#define Q(NAME, name, lo, hi, w, a, what) QUANT_##NAME,
+#define Q(NAME, name, lo, hi, w, a, options, what) QUANT_##NAME,
 #include "trainer/quantizers.def"
 #undef Q
   QUANTIZER_COUNT
 } Quantizer;
-typedef struct QuantizerInfo { const char *name; int lo, hi; bool weight, act; const char *what; } QuantizerInfo;
+/* options: what a row may say besides, "key=least..most" or "key=choice|choice", with spaces between. */
+typedef struct QuantizerInfo { const char *name; int lo, hi; bool weight, act; const char *options, *what; } QuantizerInfo;
 extern const QuantizerInfo quantizer_info[QUANTIZER_COUNT];
 
 typedef enum Grain { GRAIN_LAYER, GRAIN_KERNEL } Grain; /* one step size per layer, or per output channel */
 typedef struct QuantSpec { Quantizer q; int bits; } QuantSpec; /* bits 0 where QUANT_NONE */
+typedef struct QuantOption { const char *key, *text; double value; } QuantOption; /* text: of a choice, value then its number from 0; else NULL */
 typedef struct QuantRow {
   const char *match;             /* first, last or a glob on the layer's name, several with | between */
   QuantSpec weight, act;
   Grain grain;                   /* of the weights */
+  QuantOption option[RECIPE_OPTIONS]; /* of its quantizers */
+  int n_option;
   int line;
 } QuantRow;
+typedef struct QuantRows { QuantRow *row; int n; } QuantRows;
 
 typedef struct Phase {
   const char *name;
   bool quant;
+  QuantRows rows;                /* its own where it has some, else the recipe's */
+  bool own_rows;
   Optim optim;
   Schedule lr;
   int64_t epochs;
@@ -66,8 +73,7 @@ typedef struct Recipe {
   RecipeData data;
   int64_t batch, shards;         /* shards divides batch */
   uint64_t seed;                 /* at most 2^53 */
-  QuantRow quant[RECIPE_QUANT];
-  int n_quant;
+  QuantRows quant;
   Phase phase[RECIPE_PHASES];
   int n_phase;
   Doc *root      ;              /* the text as a tree, for recipe_set */
@@ -83,7 +89,9 @@ bool recipe_set(Recipe *, const char *const *assignments, int n);
 void recipe_print(Str *, const Recipe *);
 
 /* The first row that matches, or NULL. `layer` is the layer's name; NULL matches only first, last and "*". */
-const QuantRow *recipe_quant(const Recipe *, const char *layer, bool first, bool last);
+const QuantRow *recipe_quant(const QuantRows *, const char *layer, bool first, bool last);
+/* What the row says of an option of its quantizers (of a choice: its number), or otherwise. */
+double row_option(const QuantRow *, const char *key, double otherwise);
 /* A name of the recipe as a path: absolute names stay, others lie in data_dir, or where that is NULL in the recipe's folder. */
 const char *recipe_path(const Recipe *, const char *data_dir, const char *name);
 const NetOption *recipe_net_option(const Recipe *, const char *key); /* NULL where absent */

@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 typedef struct Decoder {
@@ -24,8 +25,8 @@ struct Field {
 #define FIELDS(...) (const Field[]){__VA_ARGS__}, (int)(sizeof (const Field[]){__VA_ARGS__} / sizeof(Field))
 
 const QuantizerInfo quantizer_info[QUANTIZER_COUNT] = {
-  [QUANT_NONE] = {"none", 0, 0, true, true, "stays float"},
-#define Q(NAME, name, lo, hi, w, a, what) [QUANT_##NAME] = {#name, lo, hi, w, a, what},
+  [QUANT_NONE] = {"none", 0, 0, true, true, "", "stays float"},
+#define Q(NAME, name, lo, hi, w, a, options, what) [QUANT_##NAME] = {#name, lo, hi, w, a, options, what},
 #include "trainer/quantizers.def"
 #undef Q
 };
@@ -304,22 +305,88 @@ static bool read_grain(Decoder *d, const Doc *n, void *to, const Field *f) {
   return true;
 }
 
-static bool read_quant(Decoder *d, const Doc *n, void *to, const Field *f) {
-  Recipe *r = to;
+/* The quantizer that a row names for `what`, or none: errors are told where the key is read. */
+static const QuantizerInfo *named(const Doc *row, const char *what) {
+  const Doc *n = doc_find(row, what);
+  if (n && n->shape == SHAPE_SCALAR)
+    for (int q = 1; q < QUANTIZER_COUNT; q++) {
+      size_t len = strlen(quantizer_info[q].name);
+      if (!strncmp(n->text, quantizer_info[q].name, len) && (!n->text[len] || n->text[len] == '/')) return &quantizer_info[q];
+    }
+  return &quantizer_info[QUANT_NONE];
+}
+
+/* "key=.." in a quantizer's options: what stands behind the =, or NULL. */
+static const char *option_spec(const char *options, const char *key) {
+  size_t n = strlen(key);
+  for (const char *o = options; *o; o += strcspn(o, " "), o += *o == ' ')
+    if (!strncmp(o, key, n) && o[n] == '=') return o + n + 1;
+  return NULL;
+}
+
+static bool read_option(Decoder *d, const Doc *n, const char *key, const char *spec, QuantRow *row) {
+  char *text = arena_strndup(d->ctx->own, spec, strcspn(spec, " ")), *dots = strstr(text, "..");
+  QuantOption *o = &row->option[row->n_option];
+  if (row->n_option == RECIPE_OPTIONS) return diag(d->ctx, E0703, at(d, n), "%s: more than %d options", path(d), RECIPE_OPTIONS);
+  *o = (QuantOption){.key = key};
+  if (dots) {
+    if (!read_f64(d, n, &o->value, &(Field){.lo = strtod(text, NULL), .hi = strtod(dots + 2, NULL)})) return false;
+  } else {
+    const char *names[RECIPE_OPTIONS];
+    int count = 0, which;
+    for (char *p = text; p && count < RECIPE_OPTIONS; p = *p ? p : NULL) {
+      size_t len = strcspn(p, "|");
+      names[count++] = p;
+      p += len;
+      if (*p) *p++ = 0;
+    }
+    if (!is_shape(d, n, SHAPE_SCALAR) || !one_of(d, n, n->text, names, count, &which)) return false;
+    o->text = names[which], o->value = which;
+  }
+  row->n_option++;
+  return true;
+}
+
+/* Keys that the row's quantizers have are options; the others are the table's, or unknown. */
+static bool read_row(Decoder *d, const Doc *n, QuantRow *row) {
+  static const Field fields[] = {{"match", read_text, offsetof(QuantRow, match), 0, 0, true}, {"weight", read_quantizer, offsetof(QuantRow, weight), 0, 0, false},
+                                 {"act", read_quantizer, offsetof(QuantRow, act), 0, 0, false}, {"grain", read_grain, offsetof(QuantRow, grain), 0, 0, false}};
+  if (!is_shape(d, n, SHAPE_MAP)) return false;
+  const QuantizerInfo *of[2] = {named(n, "weight"), named(n, "act")};
+  Doc rest = *n;
   bool ok = true;
-  (void)f;
+  rest.item.n = 0;
+  rest.item.p = NEWN(d->ctx->own, DocItem, n->item.n + 1);
+  for (int i = 0; i < n->item.n; i++) {
+    const DocItem *item = &n->item.p[i];
+    const char *spec = option_spec(of[0]->options, item->key);
+    if (!spec) spec = option_spec(of[1]->options, item->key);
+    size_t was = enter(d, item->key, 0);
+    if (spec) ok = read_option(d, item->v, item->key, spec, row) && ok;
+    else rest.item.p[rest.item.n++] = *item;
+    leave(d, was);
+  }
+  return read_map(d, &rest, row, fields, (int)(sizeof fields / sizeof *fields)) && ok;
+}
+
+static bool read_rows(Decoder *d, const Doc *n, QuantRows *to) {
+  bool ok = true;
   if (!is_shape(d, n, SHAPE_LIST)) return false;
   if (n->item.n > RECIPE_QUANT) return diag(d->ctx, E0703, at(d, n), "%s: more than %d rows", path(d), RECIPE_QUANT);
+  to->row = NEWN(d->ctx->own, QuantRow, n->item.n + 1);
   for (int i = 0; i < n->item.n; i++) {
-    QuantRow *row = &r->quant[r->n_quant++];
-    const Doc *v = n->item.p[i].v;
+    QuantRow *row = &to->row[to->n++];
     size_t was = enter(d, NULL, i);
-    row->line = v->line;
-    ok = read_map(d, v, row, FIELDS({"match", read_text, offsetof(QuantRow, match), 0, 0, true}, {"weight", read_quantizer, offsetof(QuantRow, weight), 0, 0, false},
-                                    {"act", read_quantizer, offsetof(QuantRow, act), 0, 0, false}, {"grain", read_grain, offsetof(QuantRow, grain), 0, 0, false})) && ok;
+    row->line = n->item.p[i].v->line;
+    ok = read_row(d, n->item.p[i].v, row) && ok;
     leave(d, was);
   }
   return ok;
+}
+
+static bool read_quant(Decoder *d, const Doc *n, void *to, const Field *f) {
+  (void)f;
+  return read_rows(d, n, to);
 }
 
 /* phases */
@@ -409,9 +476,17 @@ static bool check_phase(Decoder *d, const Doc *n, const Phase *p) {
   return ok;
 }
 
+/* true, false, or rows of its own. */
+static bool read_phase_quant(Decoder *d, const Doc *n, void *to, const Field *f) {
+  Phase *p = to;
+  if (n->shape != SHAPE_LIST) return read_bool(d, n, &p->quant, f);
+  p->quant = p->own_rows = true;
+  return read_rows(d, n, &p->rows);
+}
+
 static bool read_phase(Decoder *d, const Doc *n, Phase *p) {
   if (!read_map(d, n, p, FIELDS(
-        {"name", read_text, offsetof(Phase, name), 0, 0, false}, {"quant", read_bool, offsetof(Phase, quant), 0, 0, false},
+        {"name", read_text, offsetof(Phase, name), 0, 0, false}, {"quant", read_phase_quant, 0, 0, 0, false},
         {"optimizer", read_optimizer, offsetof(Phase, optim.kind), 0, 0, false}, {"lr", read_lr, offsetof(Phase, lr), 0, 0, true},
         {"warmup", read_warmup, offsetof(Phase, lr), 0, 0, false}, {"momentum", read_f64, offsetof(Phase, optim.momentum), 0, 0.99999, false},
         {"nesterov", read_bool, offsetof(Phase, optim.nesterov), 0, 0, false}, {"betas", read_betas, offsetof(Phase, optim), 0, 0.999999, false},
@@ -465,11 +540,12 @@ bool recipe_decode(Recipe *r) {
   bool ok = read_map(&d, r->root, r, FIELDS(
     {"popshift", read_version, 0, 0, 0, true}, {"net", read_net, offsetof(Recipe, net), 0, 0, true}, {"data", read_data, offsetof(Recipe, data), 0, 0, true},
     {"batch", read_i64, offsetof(Recipe, batch), 1, 65536, false}, {"shards", read_i64, offsetof(Recipe, shards), 1, 256, false},
-    {"seed", read_seed, offsetof(Recipe, seed), 0, 0x1p53, false}, {"quant", read_quant, 0, 0, 0, false}, {"phases", read_phases, 0, 0, 0, true}));
+    {"seed", read_seed, offsetof(Recipe, seed), 0, 0x1p53, false}, {"quant", read_quant, offsetof(Recipe, quant), 0, 0, false}, {"phases", read_phases, 0, 0, 0, true}));
   if (ok && r->batch % r->shards)
     ok = diag(d.ctx, E0703, at(&d, r->root), "shards: %" PRId64 " do not divide the batch of %" PRId64, r->shards, r->batch);
+  for (int i = 0; i < r->n_phase; i++) if (!r->phase[i].own_rows) r->phase[i].rows = r->quant;
   for (int i = 0; i < r->n_phase && ok; i++)
-    if (r->phase[i].quant && !r->n_quant) {
+    if (r->phase[i].quant && !r->phase[i].rows.n) {
       d.loc = (Loc){r->file, r->phase[i].line, -1, NULL, NULL};
       ok = diag(d.ctx, E0703, &d.loc, "phases.%d.quant: there are no rows under 'quant'", i);
     }

@@ -60,6 +60,24 @@ static void put_quantizer(Str *s, const char *key, QuantSpec q) {
   if (q.q) str_printf(s, "/%d", q.bits);
 }
 
+static void put_rows(Str *s, const char *indent, const QuantRows *rows) {
+  for (int i = 0; i < rows->n; i++) {
+    const QuantRow *row = &rows->row[i];
+    str_put(s, indent);
+    put_field(s, "- {match: ", row->match);
+    put_quantizer(s, "weight", row->weight);
+    put_quantizer(s, "act", row->act);
+    str_printf(s, ", grain: %s", row->grain == GRAIN_KERNEL ? "kernel" : "layer");
+    for (int k = 0; k < row->n_option; k++) {
+      const QuantOption *o = &row->option[k];
+      str_printf(s, ", %s: ", o->key);
+      if (o->text) put_text(s, o->text);
+      else str_f64(s, o->value);
+    }
+    str_put(s, "}\n");
+  }
+}
+
 static void put_lr(Str *s, const Schedule *l) {
   static const char *const names[] = {[LR_CONSTANT] = "constant(", [LR_COSINE] = "cosine(", [LR_STEP] = "step("};
   str_put(s, "    lr: ");
@@ -78,7 +96,9 @@ static void put_phase(Str *s, const Phase *p) {
   const Optim *o = &p->optim;
   bool adam = o->kind == OPTIM_ADAM;
   put_field(s, "  - name: ", p->name);
-  str_printf(s, "\n    quant: %s\n    optimizer: %s\n", p->quant ? "true" : "false", adam ? "adam" : "sgd");
+  str_printf(s, p->own_rows ? "\n    quant:\n" : "\n    quant: %s\n", p->quant ? "true" : "false");
+  if (p->own_rows) put_rows(s, "      ", &p->rows);
+  str_printf(s, "    optimizer: %s\n", adam ? "adam" : "sgd");
   put_lr(s, &p->lr);
   if (adam) {
     put_numbers(s, "    betas: [", (const double[]){o->beta1, o->beta2}, 2);
@@ -109,12 +129,8 @@ void recipe_print(Str *s, const Recipe *r) {
   str_printf(s, "  augment: {crop: %d, flip: %s}\n", r->data.crop, r->data.flip ? "true" : "false");
   if (r->data.samples) str_printf(s, "  samples: %" PRId64 "\n", r->data.samples);
   str_printf(s, "batch: %" PRId64 "\nshards: %" PRId64 "\nseed: %" PRIu64 "\n", r->batch, r->shards, r->seed);
-  for (int i = 0; i < r->n_quant; i++) {
-    put_field(s, i ? "  - {match: " : "quant:\n  - {match: ", r->quant[i].match);
-    put_quantizer(s, "weight", r->quant[i].weight);
-    put_quantizer(s, "act", r->quant[i].act);
-    str_printf(s, ", grain: %s}\n", r->quant[i].grain == GRAIN_KERNEL ? "kernel" : "layer");
-  }
+  if (r->quant.n) str_put(s, "quant:\n");
+  put_rows(s, "  ", &r->quant);
   str_put(s, "phases:\n");
   for (int i = 0; i < r->n_phase; i++) put_phase(s, &r->phase[i]);
 }
@@ -142,9 +158,14 @@ static bool matches(const char *match, const char *layer, bool first, bool last)
   }
 }
 
-const QuantRow *recipe_quant(const Recipe *r, const char *layer, bool first, bool last) {
-  for (int i = 0; i < r->n_quant; i++) if (matches(r->quant[i].match, layer, first, last)) return &r->quant[i];
+const QuantRow *recipe_quant(const QuantRows *rows, const char *layer, bool first, bool last) {
+  for (int i = 0; i < rows->n; i++) if (matches(rows->row[i].match, layer, first, last)) return &rows->row[i];
   return NULL;
+}
+
+double row_option(const QuantRow *row, const char *key, double otherwise) {
+  for (int i = 0; i < row->n_option; i++) if (!strcmp(row->option[i].key, key)) return row->option[i].value;
+  return otherwise;
 }
 
 const char *recipe_path(const Recipe *r, const char *data_dir, const char *name) {

@@ -36,6 +36,9 @@ static bool load_data(Trainer *t) {
   return transform_init(&t->augment, t->arena, raw, t->train, LAYOUT_NCHW, true) && transform_init(&t->plain, t->arena, raw, t->train, LAYOUT_NCHW, false);
 }
 
+/* Phase i is the first with quantizers, or has rows of its own. */
+static bool new_rows(const Recipe *r, int i) { return r->phase[i].quant && (r->phase[i].own_rows || !i || !r->phase[i - 1].quant); }
+
 static bool make_net(Trainer *t) {
   const Recipe *r = t->r;
   const Dataset *d = t->train;
@@ -47,8 +50,10 @@ static bool make_net(Trainer *t) {
     Graph *g = t->o->load ? t->o->load(t->o->user, recipe_path(r, NULL, r->net.onnx)) : NULL;
     t->net = g ? net_of_graph(t->ctx, g, with, d->c, d->h, d->w) : NULL;
   }
-  for (int i = 0; t->net && i < r->n_phase; i++) if (r->phase[i].quant) return net_can_quantize(t->net, r);
-  return t->net != NULL;
+  bool ok = t->net != NULL;
+  for (int i = 0; ok && i < r->n_phase; i++)
+    if (r->phase[i].quant && new_rows(r, i)) ok = net_can_quantize(t->net, r, &r->phase[i]);
+  return ok;
 }
 
 static bool make_workers(Trainer *t) {
@@ -185,10 +190,10 @@ static bool frozen(Trainer *t, PhaseResult *res) {
 
 static bool end_phase(Trainer *t, const Show *s) {
   const Phase *ph = &t->r->phase[t->phase];
-  PhaseResult res = {.name = ph->name, .quantized = t->net->quantized, .train_loss = t->seen ? t->loss / (double)t->seen : NAN,
+  PhaseResult res = {.name = ph->name, .quantized = net_quantized(t->net), .train_loss = t->seen ? t->loss / (double)t->seen : NAN,
                      .train_accuracy = t->seen ? (double)t->correct / (double)t->seen : NAN, .test_accuracy = s->test_accuracy,
                      .images_per_second = t->seconds > 0 ? (double)t->images / t->seconds : NAN, .net = t->net, .frozen_accuracy = NAN};
-  if (t->test && t->net->quantized && !frozen(t, &res)) return false;
+  if (t->test && net_quantized(t->net) && !frozen(t, &res)) return false;
   return draw_curves(t) && (!t->o->phase_done || t->o->phase_done(t->o->user, &res));
 }
 
@@ -196,7 +201,10 @@ static bool begin_phase(Trainer *t) {
   const Phase *ph = &t->r->phase[t->phase];
   t->epoch = t->step = 0;
   t->loss = 0, t->correct = t->seen = 0;
-  if (ph->quant && !t->net->quantized && !(net_quantize(t->net, t->r) && calibrate(t))) return false;
+  if (new_rows(t->r, t->phase)) {
+    net_quantize(t->net, t->r, &ph->rows);
+    if (!calibrate(t)) return false;
+  }
   return phase_build(t) && state_save(t);
 }
 

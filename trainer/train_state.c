@@ -17,7 +17,7 @@ bool state_save(Trainer *t) {
   recipe_print(&recipe, t->r);
   ckpt_put_text(c, "recipe", recipe.p);
   ckpt_put_i64(c, "phase", t->phase), ckpt_put_i64(c, "epoch", t->epoch), ckpt_put_i64(c, "step", t->step);
-  ckpt_put_i64(c, "iteration", t->iteration), ckpt_put_i64(c, "quantized", t->net->quantized);
+  ckpt_put_i64(c, "iteration", t->iteration), ckpt_put_i64(c, "quantized", net_quantized(t->net));
   ckpt_put_i64(c, "correct", t->correct), ckpt_put_i64(c, "seen", t->seen);
   ckpt_put(c, "loss", CKPT_F64, 1, &t->loss);
   for (int p = 0; p < t->net->n_p; p++) {
@@ -59,7 +59,8 @@ static bool get_place(Trainer *t, const Ckpt *c) {
     return diag(t->ctx, E0106, NULL, "%s: a place that the recipe does not have", path_in(t, "checkpoint.ckpt"));
   t->phase = (int)phase;
   t->loss = *loss;
-  return !quantized || net_quantize(t->net, t->r);
+  if (quantized) net_quantize(t->net, t->r, &t->r->phase[phase].rows);
+  return true;
 }
 
 bool state_load(Trainer *t, bool *found) {

@@ -1,7 +1,7 @@
 /* Steps: shards in parallel, then the sum of their gradients in one tree and the optimizer, in parallel over elements. */
 #include "trainer/train_impl.h"
 
-#include "trainer/uniq.h"
+#include "trainer/quantizer.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -46,15 +46,6 @@ static void bind_params(const Trainer *t, Exec *e) {
   for (int p = 0; p < t->net->n_p; p++) exec_bind(e, 1 + p, t->net->p[p].value);
 }
 
-static float decay_of(const Param *p) { return param_is_step(p) ? 0 : 1; }
-
-static float grad_scale_of(const Trainer *t, const Param *p) {
-  if (!param_is_step(p)) return 1;
-  bool weights = p->role == PARAM_STEP_W || p->is_signed;
-  double n = (double)p->elements * (p->role == PARAM_STEP_A ? (double)t->r->batch : 1);
-  return (float)uniq_grad_scale(p->bits, weights, n);
-}
-
 /* Parameters, one after another: values stay in the net; gradients of a shard, and optimizer state, lie at the same offsets. */
 static void lay_out(Trainer *t) {
   Arena *a = t->phase_arena;
@@ -66,7 +57,7 @@ static void lay_out(Trainer *t) {
     const Param *q = &t->net->p[p];
     t->offset[p + 1] = t->offset[p] + q->n;
     t->group[p] = (ParamGroup){.name = q->name, .n = q->n, .value = q->value, .state = NEWN(a, float, slots * q->n + 1),
-                               .grad_mul = grad_scale_of(t, q), .decay_mul = decay_of(q)};
+                               .grad_mul = q->grad_mul, .decay_mul = q->decay_mul};
     int out = t->tg.out_mean[p] >= 0 ? t->tg.out_mean[p] : t->tg.out_var[p];
     int64_t n = 0;
     if (out >= 0 && type_count(&t->tg.g->outs[out].v->in[0]->t, &n)) t->stat_count[p] = (double)n / (double)q->n;
@@ -191,6 +182,10 @@ bool train_batch(Trainer *t) {
   if (!workers_ok(t)) return false;
   Update u = {t, optim_begin(&ph->optim, schedule_lr(&ph->lr, i, t->per_epoch, (double)ph->epochs), i + 1)};
   rt_pool_for(t->pool, (size_t)t->n_values, update_task, &u);
+  for (int k = 0; k < t->net->n_site; k++) {
+    const QuantizerOps *ops = site_ops(&t->net->site[k]);
+    if (ops->after) ops->after(&(After){t->net, &t->net->site[k], t->r, ph, i, t->per_epoch});
+  }
   double loss = 0;
   for (int64_t s = 0; s < t->r->shards; s++) loss += t->shard[s].loss, t->correct += t->shard[s].correct;
   t->loss += loss;
@@ -259,51 +254,37 @@ bool evaluate(Trainer *t, const Graph *g, const Dataset *d, bool u8, int32_t *pr
 
 /* Calibration */
 
-/* Which of its steps element i of the weights has. */
-static int64_t step_index(const Param *w, const Param *step, int64_t i) {
-  int64_t at = 0, scale = 1;
-  if (step->n == 1) return 0;
-  for (int d = w->t.rank - 1; d >= 0; i /= w->t.d[d--].n) {
-    at += step->t.d[d].n == 1 ? 0 : i % w->t.d[d].n * scale;
-    scale *= step->t.d[d].n;
-  }
-  return at;
-}
-
-/* Weight steps from the weights themselves: Table 1's step times the deviation of what one step serves. */
-static void calibrate_weights(Net *net, Param *p) {
-  const Param *w = &net->p[p->of];
-  Arena *scratch = arena_new(net->ctx);
-  double *sum = NEWN(scratch, double, 2 * p->n), *squares = sum + p->n, n = (double)w->n / (double)p->n, unit = uniq_step_w(p->bits);
-  for (int64_t i = 0; i < w->n; i++) {
-    int64_t k = step_index(w, p, i);
-    double v = (double)w->value[i];
-    sum[k] += v, squares[k] += v * v;
-  }
-  for (int64_t k = 0; k < p->n; k++) {
-    double var = n > 1 ? (squares[k] - sum[k] * sum[k] / n) / (n - 1) : squares[k];
-    p->value[k] = (float)(unit * sqrt(var > 0 ? var : 0));
-    if (!(p->value[k] > 1e-8f)) p->value[k] = 1e-8f; /* weights that are all the same */
-  }
-  arena_free(scratch);
-}
-
-/* One activation step from the batches: the greatest of Table 1's step times sqrt(2 * mean of squares) (the deviation before
- * the ReLU), but no farther than the greatest number that was seen. */
-static bool calibrate_act(Trainer *t, Exec *e, const Transform *tr, int out, Param *p, int64_t batches) {
+/* Statistics of all quantized inputs on one batch: [inputs]. */
+static bool act_stats(Trainer *t, Exec *e, const Transform *tr, int64_t b, int n, ActStats *to) {
   Worker *w = t->worker;
-  double step = 0, top = 0, unit = p->is_signed ? uniq_step_w(p->bits) : uniq_step_a(p->bits) * sqrt(2);
-  for (int64_t b = 0; b < batches; b++) {
-    if (t->ctx->cancel && *t->ctx->cancel) return diag(t->ctx, E0602, NULL, "interrupted while calibrating");
-    dataset_batch(t->train, tr, t->order + b * t->shard_size, t->shard_size, 0, w->x, w->label);
-    if (!exec_run(e)) { w->failed = true; return workers_ok(t); }
-    double square = (double)*(const float *)exec_out(e, 2 * out), max = (double)*(const float *)exec_out(e, 2 * out + 1);
-    step = fmax(step, unit * sqrt(square));
-    top = fmax(top, max);
+  if (t->ctx->cancel && *t->ctx->cancel) return diag(t->ctx, E0602, NULL, "interrupted while calibrating");
+  dataset_batch(t->train, tr, t->order + b * t->shard_size, t->shard_size, 0, w->x, w->label);
+  if (!exec_run(e)) { w->failed = true; return workers_ok(t); }
+  for (int i = 0; i < n; i++) {
+    const float *v = exec_out(e, i);
+    to[i] = (ActStats){(double)v[0], (double)v[1], (double)v[2], (double)v[3], (double)v[4]};
   }
-  double above = (double)((INT64_C(1) << (p->bits - p->is_signed)) - 1); /* levels above 0 */
-  step = fmin(step, top / (above > 0 ? above : 0.5));
-  *p->value = (float)(step > 1e-8 ? step : 1e-8);
+  return true;
+}
+
+/* The first batch goes through once per input, so that each sees the quantizers before it; then one run a batch suffices. */
+static bool calibrate_acts(Trainer *t, Exec *e, const Transform *tr, int64_t batches, Arena *scratch) {
+  Net *net = t->net;
+  int acts = 0, at = 0;
+  for (int i = 0; i < net->n_site; i++) acts += !net->site[i].weight;
+  ActStats *now = NEWN(scratch, ActStats, acts + 1), *all = NEWN(scratch, ActStats, acts * batches + 1);
+  for (int64_t b = 0; b < batches; b++) {
+    if (b && !act_stats(t, e, tr, b, acts, now)) return false;
+    at = 0;
+    for (int i = 0; i < net->n_site; i++) {
+      const Site *s = &net->site[i];
+      if (s->weight) continue;
+      if (!b && !act_stats(t, e, tr, b, acts, now)) return false;
+      all[at * batches + b] = now[at];
+      if (site_ops(s)->init_act) site_ops(s)->init_act(net, s, &all[at * batches], (int)b + 1);
+      at++;
+    }
+  }
   return true;
 }
 
@@ -313,20 +294,16 @@ bool calibrate(Trainer *t) {
   Graph *g = net_calibration_graph(net, t->shard_size);
   Exec *e = NULL;
   Transform tr = t->plain;
+  Arena *scratch = arena_new(t->ctx);
   bool ok = plan(w, &e, g) || workers_ok(t);
   int64_t batches = t->r->phase[t->phase].calibrate * t->r->shards, all = t->train->n / t->shard_size;
   if (batches > all) batches = all; /* each image once */
-  for (int p = 0; p < net->n_p; p++) if (net->p[p].role == PARAM_STEP_W) calibrate_weights(net, &net->p[p]);
+  for (int i = 0; i < net->n_site; i++) if (net->site[i].weight && site_ops(&net->site[i])->init_weight) site_ops(&net->site[i])->init_weight(net, &net->site[i]);
   if (ok) bind_params(t, e), exec_bind(e, 0, w->x), tr.layout = exec_channels_last(e, 0) ? LAYOUT_NHWC : LAYOUT_NCHW;
   rng_permutation(t->shuffle, UINT64_C(1) << 40, t->train->n, t->order);
-  for (int p = 0, out = 0; ok && p < net->n_p; p++) /* in order: the layers before are quantized already */
-    if (net->p[p].role == PARAM_STEP_A) ok = calibrate_act(t, e, &tr, out++, &net->p[p], batches);
-  for (int p = 0; p < net->n_p; p++)
-    for (int64_t k = 0; k < net->p[p].n && net->p[p].bits; k++) {
-      float least = net->p[p].value[k] * 1e-3f;
-      if (!k || least < net->p[p].least) net->p[p].least = least;
-    }
+  ok = ok && calibrate_acts(t, e, &tr, batches, scratch);
   exec_free(e);
   graph_free(g);
+  arena_free(scratch);
   return ok;
 }

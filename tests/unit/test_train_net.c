@@ -2,7 +2,7 @@
  * pass computes, and the executor computes a recognized graph's integers exactly. */
 #include "passes/pass.h"
 #include "trainer/exec.h"
-#include "trainer/net.h"
+#include "trainer/quantizer.h"
 
 #include <check.h>
 #include <math.h>
@@ -21,17 +21,18 @@ static Recipe *recipe(Ctx *ctx, const char *net, const char *quant) {
   return r;
 }
 
-/* Steps that a calibration would give, roughly; statistics and gains that are not the identity. */
+/* Steps that a calibration could give; statistics and gains that are not the identity. */
 static void settle(Net *net) {
-  for (int p = 0; p < net->n_p; p++) {
-    Param *q = &net->p[p];
-    double spread = q->of >= 0 ? sqrt(2.0 / (double)(net->p[q->of].n / net->p[q->of].t.d[0].n)) : 1;
-    for (int64_t i = 0; i < q->n; i++) {
-      if (q->role == PARAM_STEP_W) q->value[i] = (float)(spread * 4 / (1 << q->bits)) * (1 + 0.01f * (float)(i % 7));
-      if (q->role == PARAM_STEP_A) *q->value = q->bits == 8 ? 1.0f / 255 : 3.0f / (float)(1 << q->bits);
-      if (q->role == PARAM_STAT) q->value[i] += 0.05f * (float)(i % 5);
-      if (q->role == PARAM_VECTOR) q->value[i] += 0.03f * (float)(i % 3);
+  for (int p = 0; p < net->n_p; p++)
+    for (int64_t i = 0; i < net->p[p].n; i++) {
+      if (net->p[p].role == PARAM_STAT) net->p[p].value[i] += 0.05f * (float)(i % 5);
+      if (net->p[p].role == PARAM_VECTOR) net->p[p].value[i] += 0.03f * (float)(i % 3);
     }
+  for (int i = 0; i < net->n_site; i++) {
+    const Site *s = &net->site[i];
+    ActStats stats[2] = {{0.5, 1.1, 0.6, s->up ? 0 : -2, 3.5}, {0.6, 1, 0.7, s->up ? 0 : -3, 3}};
+    if (s->weight && site_ops(s)->init_weight) site_ops(s)->init_weight(net, s);
+    if (!s->weight && site_ops(s)->init_act) site_ops(s)->init_act(net, s, stats, 2);
   }
 }
 
@@ -40,7 +41,7 @@ static Net *make(Ctx *ctx, const char *net, const char *quant, int c, int h, int
   Net *n = net_builtin(ctx, r, c, h, w);
   if (!n) diag_print(ctx, stderr, false);
   ck_assert_ptr_nonnull(n);
-  if (*quant && strcmp(quant, "[]")) ck_assert(net_quantize(n, r));
+  if (*quant && strcmp(quant, "[]")) net_quantize(n, r, &r->quant);
   settle(n);
   return n;
 }
@@ -171,7 +172,7 @@ START_TEST(from_a_graph) { /* a float graph's constants become parameters, and i
   Tensor *x = images(ctx, 2, 1, 16, 16), *y1[1], *y2[1];
   ck_assert(graph_eval(ctx, f1, &x, y1, NULL, NULL) && graph_eval(ctx, f2, &x, y2, NULL, NULL));
   ck_assert(tensor_eq(y1[0], y2[0]));
-  ck_assert(net_quantize(net, r));
+  net_quantize(net, r, &r->quant);
   free(map);
   net_free(net), net_free(from);
   ctx_free(ctx);

@@ -47,8 +47,8 @@ START_TEST(reads) {
   ck_assert_ptr_null(recipe_net_option(r, "depth"));
   ck_assert(r->data.train.n == 2 && !r->data.train.cifar && !strcmp(r->data.test.name[0], "caf\xc3\xa9 \xf0\x9f\x98\x80: \"x\""));
   ck_assert(r->data.n_mean == 3 && r->data.mean[1] == -0.5 && r->data.n_std == 1 && r->data.crop == 4 && r->data.flip && r->data.samples == 1000);
-  ck_assert(r->batch == 64 && r->shards == 4 && r->seed == UINT64_C(1) << 53 && r->n_quant == 3 && r->n_phase == 3);
-  ck_assert(r->quant[1].weight.q == QUANT_UNIQ && r->quant[1].weight.bits == 2 && r->quant[1].act.q == QUANT_NONE && r->quant[1].grain == GRAIN_KERNEL);
+  ck_assert(r->batch == 64 && r->shards == 4 && r->seed == UINT64_C(1) << 53 && r->quant.n == 3 && r->n_phase == 3);
+  ck_assert(r->quant.row[1].weight.q == QUANT_UNIQ && r->quant.row[1].weight.bits == 2 && r->quant.row[1].act.q == QUANT_NONE && r->quant.row[1].grain == GRAIN_KERNEL);
   const Phase *p = r->phase;
   ck_assert(!p->quant && p->optim.kind == OPTIM_SGD && p->optim.momentum == 0.875 && p->optim.nesterov && p->optim.weight_decay == 5e-4 && p->epochs == 8);
   ck_assert(p->lr.kind == LR_COSINE && p->lr.base == 0.05 && p->lr.final == 0 && p->lr.warm_epochs == 1 && p->lr.warm_lr == 0.001 && !p->lr.warm_constant);
@@ -73,9 +73,9 @@ START_TEST(row_of_layer) {
     {"conv1_a", true, false, 0}, {"conv1_a", false, true, 0}, {"conv1_a", false, false, 1}, {"conv1_", false, false, 1}, {"conv1", false, false, 2},
     {"conv12_a", false, false, 2}, {"fc", false, false, 1}, {"fc2", false, false, 2}, {"first", false, false, 2}, {NULL, false, false, 2}, {NULL, true, false, 0}};
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-    ck_assert_ptr_eq(recipe_quant(r, rows[i].layer, rows[i].first, rows[i].last), &r->quant[rows[i].row]);
-  r->n_quant = 2;
-  ck_assert_ptr_null(recipe_quant(r, "x", false, false));
+    ck_assert_ptr_eq(recipe_quant(&r->quant, rows[i].layer, rows[i].first, rows[i].last), &r->quant.row[rows[i].row]);
+  r->quant.n = 2;
+  ck_assert_ptr_null(recipe_quant(&r->quant, "x", false, false));
   ctx_free(c);
 }
 END_TEST
@@ -145,7 +145,7 @@ static const struct { const char *text; int line; const char *says, *hint; } wro
   {"popshift: recipe/1\nnet: {builtin: a, onnx: b}\n" DATA PHASE, 2, "only one of them", NULL},
   {"popshift: recipe/1\nnet: {builtin: a, width: wide}\n" DATA PHASE, 2, "net.width: 'wide' is not a number", NULL},
   {"popshift: recipe/1\nnet: lenet5\n" DATA PHASE, 2, "net: must be a map, not a single value", NULL},
-  {HEAD DATA PHASE "quant:\n  - {match: a, weight: unik/2}\n", 6, "quant.0.weight: must be none or uniq, not 'unik'", "'uniq'"},
+  {HEAD DATA PHASE "quant:\n  - {match: a, weight: unik/2}\n", 6, "quant.0.weight: must be none, uniq, lsq, lsqplus, dorefa, pact or twn, not 'unik'", "'uniq'"},
   {HEAD DATA PHASE "quant:\n  - {match: a, weight: uniq}\n", 6, "quant.0.weight: must be uniq/BITS, not 'uniq'", NULL},
   {HEAD DATA PHASE "quant:\n  - {match: a, weight: uniq/9}\n", 6, "quant.0.weight: uniq has 1 .. 8 bits, not 9", NULL},
   {HEAD DATA PHASE "quant:\n  - {match: a, act: none/9}\n", 6, "quant.0.act: none has no bits", NULL},
@@ -266,7 +266,7 @@ START_TEST(sets) {
     ck_assert_msg(ok, "%s", good[i]);
   }
   ck_assert(r->phase[0].epochs == 3 && r->batch == 32 && r->data.mean[1] == 0.25 && !r->data.flip && r->data.crop == 4 && recipe_net_option(r, "width")->value == 2);
-  ck_assert(recipe_net_option(r, "depth")->value == 20 && r->quant[2].weight.bits == 4 && r->phase[1].lr.base == 0.2 && r->phase[1].lr.n_at == 1 && r->n_quant == 4);
+  ck_assert(recipe_net_option(r, "depth")->value == 20 && r->quant.row[2].weight.bits == 4 && r->phase[1].lr.base == 0.2 && r->phase[1].lr.n_at == 1 && r->quant.n == 4);
   ck_assert(r->phase[2].optim.weight_decay == 1e-3 && r->data.n_std == 3 && !strcmp(r->phase[2].name, "a_b") && r->n_phase == 4 && r->phase[3].lr.warm_epochs == 1);
   Str before = {.ctx = c}, after = {.ctx = c};
   recipe_print(&before, r);
@@ -315,7 +315,7 @@ START_TEST(shipped) {
     Recipe *r = recipe_read(c, path);
     diag_print(c, stderr, false);
     ck_assert_ptr_nonnull(r);
-    ck_assert(r->n_phase == 2 && !r->phase[0].quant && r->phase[1].quant && r->quant[0].weight.bits == 8 && r->quant[1].act.bits == 2);
+    ck_assert(r->n_phase == 2 && !r->phase[0].quant && r->phase[1].quant && r->quant.row[0].weight.bits == 8 && r->quant.row[1].act.bits == 2);
     ctx_free(c);
   }
   Ctx *c = ctx_new();

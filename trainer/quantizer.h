@@ -1,0 +1,84 @@
+/* Quantizers. Each is one file, quant_NAME.c, which defines `const QuantizerOps quant_NAME`, and one row of quantizers.def.
+ *
+ * A quantizer is put in by rewriting the network's graph: it gets a layer's weights or its input as a node x of f32 and gives the node
+ * that the layer reads in its place. What it builds is the whole of its meaning: the forward pass is the graph, the backward pass its
+ * derivative (diff.h), where quant and dequant with one scale are straight through between their bounds and `straight(y, s)`
+ * gives y and is differentiated as s. Freezing folds what depends on parameters alone (freeze.c), and the compiler finds the
+ * codes again; so nothing of a quantizer but its numbers is left in an exported model. */
+#ifndef POPSHIFT_TRAINER_QUANTIZER_H
+#define POPSHIFT_TRAINER_QUANTIZER_H
+
+#include "trainer/net.h"
+
+/* One quantizer in a network. It keeps its numbers in parameters [first, first + n) of the net. */
+struct Site {
+  const char *layer;
+  const QuantRow *row;
+  int bits;
+  bool weight;             /* of weights, else of the layer's input */
+  bool up;                 /* of inputs: the graph shows that they are never negative */
+  int w;                   /* the layer's weights, a parameter of the net */
+  int x;                   /* id of x in the net's graph */
+  int64_t elements;        /* of x for which one step size stands; of inputs all, per sample */
+  double batch;            /* samples of one training step */
+  int first, n;
+};
+
+/* While it is put in. */
+typedef struct Put {
+  Net *net;
+  Graph *g;
+  Site *site;
+  const Recipe *r;
+  const Node *layer;       /* the contract, in the graph without quantizers */
+  int k;                   /* which of its operands */
+  Node *x;
+  Type steps;              /* one number for the layer, or for each output channel, as the row's grain says; broadcasts against x */
+} Put;
+
+/* Of the images of one calibration batch: means of x, x^2, |x| and the extremes, in the layers' order behind quantized layers. */
+typedef struct ActStats { double mean, square, abs, min, max; } ActStats;
+enum { ACT_STATS = sizeof(ActStats) / sizeof(double) };
+
+/* One step of training, after the optimizer's. */
+typedef struct After {
+  Net *net;
+  Site *site;
+  const Recipe *r;
+  const Phase *phase;
+  int64_t iteration, per_epoch;  /* iteration: in the phase, of this step, from 0 */
+} After;
+
+typedef struct QuantizerOps {
+  Node *(*weight)(Put *);                                          /* NULL: not for weights */
+  Node *(*act)(Put *);                                             /* NULL: not for activations */
+  void (*init_weight)(const Net *, const Site *);                  /* parameters from the weights as they are; NULL: nothing to do */
+  void (*init_act)(const Net *, const Site *, const ActStats *, int n); /* from the n >= 1 batches so far, called after each */
+  void (*after)(const After *);                                    /* NULL: the optimizer is all */
+  double (*width)(const Net *, const Site *);                      /* bits that a weight takes on average; NULL: site->bits */
+} QuantizerOps;
+extern const QuantizerOps *const quantizer_ops[QUANTIZER_COUNT];
+static inline const QuantizerOps *site_ops(const Site *s) { return quantizer_ops[s->weight ? s->row->weight.q : s->row->act.q]; }
+
+/* A parameter LAYER.WHAT of the quantizer, filled with one number, as a node. Trained (PARAM_QUANT, without decay) or kept by its
+ * own code (PARAM_TABLE). put_last is the parameter itself, to change what the optimizer does with it. */
+Node *put_param(Put *, const char *what, ParamRole, const Type *, float fill);
+Param *put_last(const Put *);
+void step_set(Param *, int64_t i, double v);                        /* at least 1e-8, and never below a thousandth of it in training */
+void quant_uniq_init_act(const Net *, const Site *, const ActStats *, int n); /* UniQ's first step of an input */
+Param *site_param(const Net *, const Site *, int i);               /* the i-th that was put */
+
+/* Where codes lie: about 0 without it, half-integer zero point (LEVELS_SYMMETRIC); from 0 up; two's complement. */
+typedef enum Levels { LEVELS_SYMMETRIC, LEVELS_UP, LEVELS_SIGNED } Levels;
+/* dequant(quant(x)), straight through between the bounds; step trained where it depends on parameters. */
+Node *fake_quant(Graph *, Node *x, Node *step, int bits, Levels);
+Levels act_levels(const Site *);                                   /* of inputs with a step size: UP where never negative, else SIGNED, of one bit SYMMETRIC */
+int64_t levels_above(int bits, Levels);                            /* codes above 0: 2^b - 1, else 2^(b-1) - 1 */
+Node *straight(Graph *, Node *y, Node *surrogate);
+Node *stop_gradient(Graph *, Node *);                              /* a constant to derivatives */
+
+/* Moments of the weights that each of the steps serves, in the arena: means of w, |w|, w^2, the sample deviation, the greatest |w|. */
+typedef struct Moments { double n, mean, abs, square, deviation, max; } Moments;
+Moments *weight_moments(Arena *, const Net *, const Site *, const Param *steps);
+
+#endif
