@@ -99,14 +99,20 @@ static bool options(Cmd *c, Recipe *r, TrainOptions *o) {
   return true;
 }
 
-/* The model's path from anywhere: the recipe's are relative to its folder. */
-static bool start_from(Cmd *c, Recipe *r, const char *model) {
-  char *path = realpath(model, NULL);
-  if (!path) return diag(c->ctx, E0501, &(Loc){.file = model, .line = -1, .node = -1}, "cannot open: %s", strerror(errno));
-  r->net.builtin = NULL;
-  r->net.onnx = arena_strdup(c->ctx->own, path);
+/* A path from anywhere: the recipe's are relative to its folder. NULL with E0501. */
+static const char *absolute(Cmd *c, const char *name) {
+  char *path = realpath(name, NULL);
+  if (!path) diag(c->ctx, E0501, &(Loc){.file = name, .line = -1, .node = -1}, "cannot open: %s", strerror(errno));
+  const char *copy = path ? arena_strdup(c->ctx->own, path) : NULL;
   free(path);
-  return true;
+  return copy;
+}
+
+static bool start_from(Cmd *c, Recipe *r, const char *model) {
+  if (cmd_get(c, FLAG_init) && !(r->init = absolute(c, cmd_get(c, FLAG_init)))) return false;
+  if (!model) return true;
+  r->net.builtin = NULL;
+  return (r->net.onnx = absolute(c, model)) != NULL;
 }
 
 static bool run_recipe(Run *run, const char *model) {
@@ -115,7 +121,7 @@ static bool run_recipe(Run *run, const char *model) {
   const char *path = cmd_get(c, FLAG_recipe);
   if (!path) return diag(c->ctx, E0701, NULL, "which recipe? --recipe FILE");
   Recipe *r = recipe_read(c->ctx, path);
-  if (!r || !options(c, r, &o) || (model && !start_from(c, r, model))) return false;
+  if (!r || !options(c, r, &o) || !start_from(c, r, model)) return false;
   run->out = o.out;
   if (!train_run(c->ctx, r, &o)) return false;
   if (!cmd_has(c, FLAG_json)) return true;

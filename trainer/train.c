@@ -233,7 +233,7 @@ bool train_run(Ctx *ctx, const Recipe *r, const TrainOptions *o) {
   bool resumed = false;
   for (int i = 0; i < r->n_phase; i++) s.epochs_all += r->phase[i].epochs;
   bool ok = load_data(&t) && make_net(&t) && make_workers(&t) && make_folder(&t) && (!o->resume || state_load(&t, &resumed));
-  if (ok && !resumed) ok = write_recipe(&t);
+  if (ok && !resumed) ok = state_init(&t) && write_recipe(&t);
   if (ok && o->resume && !resumed) diag_warn(ctx, E0801, NULL, "there is no checkpoint in '%s' yet: the run starts anew", o->out);
   if (ok) ok = (s.log = trainlog_open(ctx, path_in(&t, "log.jsonl"), resumed ? t.iteration : -1)) != NULL;
   ok = ok && run_phases(&t, &s, resumed);

@@ -68,6 +68,7 @@ bool evaluate(Trainer *, const Graph *, const Dataset *, bool u8, int32_t *predi
 bool calibrate(Trainer *);                           /* step sizes of a net just quantized */
 
 /* train_state.c */
+bool state_init(Trainer *);                          /* the net's parameters from the recipe's init, by name; E0703 where one has another size or none is there */
 bool state_save(Trainer *);
 bool state_load(Trainer *, bool *found);             /* before the first phase is built: also quantizes the net where it was; no checkpoint: true, not found */
 

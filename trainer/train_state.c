@@ -5,6 +5,7 @@
 
 #include <math.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static const char *entry(Arena *a, const char *kind, const Param *p) { return arena_printf(a, "%s:%s", kind, p->name); }
@@ -61,6 +62,30 @@ static bool get_place(Trainer *t, const Ckpt *c) {
   t->loss = *loss;
   if (quantized) net_quantize(t->net, t->r, &t->r->phase[phase].rows);
   return true;
+}
+
+bool state_init(Trainer *t) {
+  if (!t->r->init) return true;
+  const char *path = recipe_path(t->r, NULL, t->r->init);
+  struct stat st;
+  if (!stat(path, &st) && S_ISDIR(st.st_mode)) path = arena_printf(t->arena, "%s/checkpoint.ckpt", path);
+  Ckpt *c = ckpt_read(t->ctx, path);
+  if (!c) return false;
+  Loc loc = LOC_NONE;
+  loc.file = path;
+  int found = 0;
+  bool ok = true;
+  for (int p = 0; ok && p < t->net->n_p; p++) {
+    Param *q = &t->net->p[p];
+    const CkptEntry *e = ckpt_find(c, entry(t->arena, "value", q));
+    if (!e) { diag_warn(t->ctx, E0801, &loc, "it has no %s, which begins as the recipe says", q->name); continue; }
+    if (e->kind != CKPT_F32 || e->count != q->n) ok = diag(t->ctx, E0703, &loc, "its %s has %lld elements, not %lld", q->name, (long long)e->count, (long long)q->n);
+    else memcpy(q->value, e->data, (size_t)q->n * sizeof *q->value), found++;
+    for (int64_t i = 0; ok && i < q->n; i++) if (!isfinite(q->value[i])) ok = diag(t->ctx, E0106, &loc, "%s is not finite", q->name);
+  }
+  if (ok && !found) ok = diag(t->ctx, E0703, &loc, "it has none of the network's parameters");
+  ckpt_free(c);
+  return ok;
 }
 
 bool state_load(Trainer *t, bool *found) {
