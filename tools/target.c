@@ -34,7 +34,8 @@ static const Target *target_named(Cmd *c, const char *name) {
 const Target *const *targets_of(Cmd *c, int *n) {
   const char *s = cmd_get(c, FLAG_target);
   VEC(const Target *) list = {0};
-  if (!s) s = "c99";
+  /* what runs here is for here; what is written is for any machine */
+  if (!s) s = c->verb == VERB_run || c->verb == VERB_score || c->verb == VERB_bench ? "native" : "c99";
   *n = 0;
   do {
     size_t len = strcspn(s, ",");

@@ -301,7 +301,6 @@ int verb_bench(Cmd *c) {
   if (!c->n_args) { diag(c->ctx, E0701, NULL, "bench needs a model"); return EXIT_USAGE; }
   if (!model_pass_options(c, &b.opt) || !cmd_int(c, FLAG_rounds, ROUNDS, 1, 1000000, &b.rounds) || !cmd_int(c, FLAG_threads, 1, 1, 1024, &b.threads))
     return EXIT_USAGE;
-  if (!cmd_has(c, FLAG_target)) b.opt.target = target_native();
   if (!engines_of(c, ENGINE_C, b.kind, &b.n_kind)) return EXIT_USAGE;
 #if POPSHIFT_LLVM
   if (!cmd_has(c, FLAG_engine)) b.kind[b.n_kind++] = ENGINE_JIT;

@@ -376,7 +376,8 @@ int verb_verify(Cmd *c) {
   }
   const char *path = cmd_model(c);
   if (!path) return EXIT_USAGE;
-  if (!cmd_has(c, FLAG_engine)) { c->flag[FLAG_engine].v = (const char *[]){"all"}; c->flag[FLAG_engine].n = 1; engines_of(c, ENGINE_EVAL, j.kind, &j.n_kind); }
+  static const char *all[] = {"all"};
+  if (!cmd_has(c, FLAG_engine)) { c->flag[FLAG_engine].v = all; c->flag[FLAG_engine].n = 1; engines_of(c, ENGINE_EVAL, j.kind, &j.n_kind); }
   if (strstr(cmd_get(c, FLAG_engine), "all")) all_compilers(&j);
   const char *slash = strrchr(path, '/');
   Str say = {.ctx = c->ctx};
