@@ -126,7 +126,7 @@ for force in "" "--force bitserial"; do
   expect 0 "$POPSHIFT" compile "$first/fashion.onnx" $force --target $all -o net.c
   for cc in gcc ${force:+clang-19}; do
     command -v $cc >/dev/null || { echo "no $cc here"; continue; }
-    expect 0 $cc -std=c11 -Wall -Wextra -Wpedantic -Werror -O1 -I. main.c net.c -o v;  [ -s err ] && cat err
+    expect 0 $cc -std=c11 -Wall -Wextra -Wpedantic -Werror -O1 -I. main.c net.c -o v;  [ ! -s err ] || fail "$cc: $(head -3 err)"
     expect 0 ./v; cat out
     case $(uname -m) in x86_64) says out "^[2-6] of $n" ;; *) says out " of $n variants" ;; esac
   done
