@@ -58,6 +58,7 @@ wrong '2,$d'                           "key 'name' is missing" "key 'cost' is mi
 expect 2 "$POPSHIFT" compile tiny.onnx --target x86-64-v5 -o w.c;            says err "no target 'x86-64-v5'"; says err 'did you mean x86-64'
 expect 2 "$POPSHIFT" compile tiny.onnx --target c99,c99 -o w.c;              says err 'names c99 twice'
 expect 2 "$POPSHIFT" compile tiny.onnx --target c99,,x86-64 -o w.c;         says err "no target ''"
+expect 2 "$POPSHIFT" compile tiny.onnx --target c99, -o w.c;                says err "no target ''"
 expect 2 "$POPSHIFT" run tiny.onnx --target c99,x86-64 --input random:1;     says err 'several are for compile'
 expect 0 "$POPSHIFT" compile tiny.onnx --target native -o n.c
 
