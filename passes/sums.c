@@ -91,7 +91,7 @@ static void find_slopes(Sums *s, int at, int64_t row) {
     for (int end = 0; end < 2; end++) {
       x[k].i = end ? s->hi[k] : s->lo[k];
       region_eval_leaves(&s->r, row, x);
-      v[end] = floats ? s->r.v[at].f : (double)s->r.v[at].i;
+      v[end] = floats ? s->r.v[at]->f : (double)s->r.v[at]->i;
     }
     s->slope[row][k] = s->hi[k] > s->lo[k] ? (v[1] - v[0]) / (double)(s->hi[k] - s->lo[k]) : 0;
   }
