@@ -87,6 +87,20 @@ void stairs_find(Arena *arena, StairsFn *f, void *user, Stairs *s) {
   }
 }
 
+void stairs_near(StairsFn *f, void *user, const Stairs *s, int64_t j, int64_t n, int64_t *at) {
+  Climb c = climb_of(f, user, s);
+  for (int64_t i = 0; i < n; i += STAIRS_RUN) {
+    Level l[STAIRS_RUN];
+    int m = (int)(n - i < STAIRS_RUN ? n - i : STAIRS_RUN);
+    for (int k = 0; k < m; k++) {
+      int64_t g = at[i + k];
+      l[k] = (Level){.j = j + i + k, .a = s->lo, .b = s->hi, .guess = g <= s->lo ? s->lo + 1 : g >= s->hi ? s->hi - 1 : g};
+    }
+    search(&c, l, m);
+    for (int k = 0; k < m; k++) at[i + k] = l[k].b;
+  }
+}
+
 /* Constraints on the line m*x + b, in units of 2^shift: at ge[i].x it reaches ge[i].y, at lt[i].x it stays below lt[i].y. */
 typedef struct Point { int64_t x, y; } Point;
 typedef struct Bounds { Point *ge, *lt; int64_t n_ge, n_lt; bool flat; int64_t lo, hi; } Bounds;

@@ -16,6 +16,8 @@ enum { STAIRS_RUN = 64 };
 bool stairs_ends(StairsFn *, void *user, int64_t lo, int64_t hi, int64_t unit, int64_t max, Stairs *);
 /* `at` of what stairs_ends found. */
 void stairs_find(Arena *, StairsFn *, void *user, Stairs *);
+/* at[i], i < n: the least x where level j + i of *s is reached, searched from at[i]; the ends of *s reach none of them, and all. */
+void stairs_near(StairsFn *, void *user, const Stairs *s, int64_t j, int64_t n, int64_t *at);
 /* False where a few of the levels, of steps +-1, already leave no room for a line: stairs_lines would find none. `at` is not needed. */
 bool stairs_may_be_line(StairsFn *, void *user, const Stairs *);
 
