@@ -61,8 +61,8 @@ typedef struct Attr {
   Iters *iters;
   const Tensor *value;
   bool fused;             /* any operator: joins its only consumer and gets no buffer (passes/fuse.c); printed as `fused` */
-  int32_t certified;      /* levels, tables: the certificate's entry that says what they stand for, from 1; 0: none. No part of the meaning:
-                             not printed, not compared. Who changes which number goes in clears it (passes/certificate.h) */
+  int32_t certified;      /* levels, tables: the certificate's entry that says what they stand for, from 1; 0: none, below: lost. No part of the
+                             meaning: not printed, not compared. Who changes which number goes in gives it another, or none (passes/certificate.h) */
 } Attr;
 
 typedef struct Node Node;
