@@ -21,7 +21,7 @@ static void level_probed(const Climb *c, Level *l, int64_t y) {
   else l->a = l->guess;
   uint64_t step = first ? 1 : l->gone, room = (uint64_t)l->b - (uint64_t)l->a;
   if (first) l->side = down ? -1 : 1;
-  if (l->side == (down ? -1 : 1) && step < room) l->guess = down ? l->b - (int64_t)step : l->a + (int64_t)step;
+  if (l->side == (down ? -1 : 1) && step < room) l->guess = (int64_t)(down ? (uint64_t)l->b - step : (uint64_t)l->a + step);
   else l->side = 0, l->guess = middle(l->a, l->b);
   l->gone += step;
 }
@@ -43,7 +43,7 @@ static void search(const Climb *c, Level *l, int n) {
 static int64_t guess_at(int64_t from, int64_t hi, double gap, int64_t i) {
   double d = gap * (double)(i + 1);
   uint64_t most = (uint64_t)hi - (uint64_t)from - 1;
-  return from + (int64_t)(d < 1 ? 1 : d < (double)most ? (uint64_t)d : most);
+  return (int64_t)((uint64_t)from + (d < 1 ? 1 : d < (double)most ? (uint64_t)d : most));
 }
 
 bool stairs_ends(StairsFn *f, void *user, int64_t lo, int64_t hi, int64_t unit, int64_t max, Stairs *s) {
