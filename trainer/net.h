@@ -37,6 +37,8 @@ typedef struct Net {
   Param *p; int n_p, cap_p;
   int classes;
   bool quantized;
+  bool real;           /* the images are floats: frozen networks take such, not bytes */
+  const char *class_fact, *input_fact; /* what frozen networks say of themselves (ir/graph.h: Fact), or NULL */
 } Net;
 
 /* data: channels, height, width of an image. Weights are He-normal by the recipe's seed. NULL with E0703 at the recipe's line. */
@@ -75,7 +77,7 @@ Graph *net_calibration_graph(const Net *, int64_t batch);
 bool net_quantize(Net *, const Recipe *);
 bool net_can_quantize(Net *, const Recipe *); /* some row quantizes some layer; else false with E0703 */
 
-/* freeze.c: for inference: input u8 images, weights as codes, batch symbolic (batch 0) or fixed. Outputs the logits. */
+/* freeze.c: for inference: input u8 images (f32 where the net is real), weights as codes, batch symbolic (batch 0) or fixed. Outputs the logits. */
 Graph *net_freeze(const Net *, const char *name, int64_t batch);
 
 typedef struct NetInfo { const char *name, *options, *what; } NetInfo;

@@ -14,12 +14,22 @@
 
 /* Setting up */
 
+/* A folder's classes are its folders: the two sets must have the same. */
+static bool same_classes(Trainer *t) {
+  for (int k = 0; k < t->train->classes; k++)
+    if (t->test->class_name && strcmp(t->train->class_name[k], t->test->class_name[k]))
+      return diag(t->ctx, E0104, &(Loc){t->r->data.test.name[0], -1, -1, NULL, NULL}, "class %d is '%.100s' here, and '%.100s' in the training set", k, t->test->class_name[k], t->train->class_name[k]);
+  return true;
+}
+
 static bool load_data(Trainer *t) {
   const Recipe *r = t->r;
   int classes = (int)r->net.classes;
   t->train = dataset_load(t->ctx, t->arena, r, &r->data.train, t->o->data_dir, classes, r->data.samples);
   if (!t->train) return false;
   if (r->data.test.n && !(t->test = dataset_load(t->ctx, t->arena, r, &r->data.test, t->o->data_dir, t->train->classes, 0))) return false;
+  if (t->test && !t->test->real != !t->train->real) dataset_as_real(t->arena, t->test), dataset_as_real(t->arena, t->train);
+  if (r->data.train.kind == FILES_FOLDER && t->test && !same_classes(t)) return false;
   Loc loc = LOC_NONE;
   loc.file = r->file;
   if (t->test && (t->test->c != t->train->c || t->test->h != t->train->h || t->test->w != t->train->w))
@@ -33,7 +43,9 @@ static bool load_data(Trainer *t) {
   Recipe *raw = NEW(t->arena, Recipe);
   *raw = *r;
   raw->data.scale = 1, raw->data.n_mean = raw->data.n_std = 0;
-  return transform_init(&t->augment, t->arena, raw, t->train, LAYOUT_NCHW, true) && transform_init(&t->plain, t->arena, raw, t->train, LAYOUT_NCHW, false);
+  if (!transform_init(&t->augment, t->arena, raw, t->train, LAYOUT_NCHW, true) || !transform_init(&t->plain, t->arena, raw, t->train, LAYOUT_NCHW, false)) return false;
+  transform_hole(&t->augment, r, t->train);
+  return true;
 }
 
 static bool make_net(Trainer *t) {
@@ -42,13 +54,23 @@ static bool make_net(Trainer *t) {
   Recipe *with = NEW(t->arena, Recipe);
   *with = *r;
   with->net.classes = d->classes;
+  const char *input = NULL;
+  t->normalizes = true;
   if (r->net.builtin) t->net = net_builtin(t->ctx, with, d->c, d->h, d->w);
   else {
     Graph *g = t->o->load ? t->o->load(t->o->user, recipe_path(r, NULL, r->net.onnx)) : NULL;
+    if (g && g->n_args && elem_eq(g->args[0]->t.e, U8)) {
+      t->normalizes = false;
+      input = graph_fact_get(g, "popshift.input");
+      if (input) input = arena_strdup(t->arena, input);
+    }
     t->net = g ? net_of_graph(t->ctx, g, with, d->c, d->h, d->w) : NULL;
   }
-  for (int i = 0; t->net && i < r->n_phase; i++) if (r->phase[i].quant) return net_can_quantize(t->net, r);
-  return t->net != NULL;
+  if (!t->net) return false;
+  t->net->real = d->real;
+  if (!net_facts(t, input)) return false;
+  for (int i = 0; i < r->n_phase; i++) if (r->phase[i].quant) return net_can_quantize(t->net, r);
+  return true;
 }
 
 static bool make_workers(Trainer *t) {
@@ -177,7 +199,7 @@ static bool frozen(Trainer *t, PhaseResult *res) {
   State s = {.graph = net_freeze(t->net, t->net->g->name, t->shard_size)};
   PassOptions o = {.target = target_find("x86-64")};
   int32_t *pred = NEWN(t->arena, int32_t, t->test->n);
-  bool ok = s.graph && passes_standard(t->ctx, &s, PASS_recognize, &o) && evaluate(t, s.graph, t->test, true, pred, &res->frozen_accuracy);
+  bool ok = s.graph && passes_standard(t->ctx, &s, PASS_recognize, &o) && evaluate(t, s.graph, t->test, !t->net->real, pred, &res->frozen_accuracy);
   graph_free(s.graph);
   res->predictions = pred, res->n_predictions = t->test->n;
   return ok;

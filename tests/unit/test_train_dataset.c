@@ -107,12 +107,12 @@ START_TEST(refuses) {
   refused("train: [images, labels]", 6, E0104, "labels", "is not one of 6 classes");
   refused("train: [nothing, labels]", 0, E0501, "nothing", "cannot open");
   refused("train: [images, nothing]", 0, E0501, "nothing", "cannot open");
-  refused("train: [labels, labels]", 0, E0104, "labels", "images must be unsigned bytes");
-  refused("train: [images, images]", 0, E0104, "images", "labels must be unsigned bytes");
+  refused("train: [labels, labels]", 0, E0104, "labels", "images must be");
+  refused("train: [images, images]", 0, E0104, "images", "labels must be [N]");
   put_idx("labels", 8, 1, (uint8_t[]){9}, 7);
   refused("train: [images, labels]", 0, E0104, "labels", "9 labels for the 10 images");
-  put_idx("labels", 9, 1, (uint8_t[]){10}, 7);
-  refused("train: [images, labels]", 0, E0104, "labels", "labels must be unsigned bytes");
+  put_idx("labels", 9, 1, (uint8_t[]){10}, 256); /* signed: 11 + 37 * 4 is -97 */
+  refused("train: [images, labels]", 0, E0104, "labels", "label -97 of sample 4 is no whole number of 0 .. 255");
   put_idx("images", 8, 3, (uint8_t[]){0, 4, 5}, 256);
   put_idx("labels", 8, 1, (uint8_t[]){0}, 7);
   refused("train: [images, labels]", 0, E0104, "images", "no images");
