@@ -2,7 +2,6 @@
 #include "trainer/train_impl.h"
 
 #include <jansson.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* Names, a line each. */
@@ -25,30 +24,29 @@ static bool class_names(Trainer *t) {
   return ok;
 }
 
-static json_t *numbers(const double *v, int n) {
-  json_t *a = json_array();
-  for (int i = 0; i < n; i++) json_array_append_new(a, json_real(v[i]));
-  return a;
+static void numbers(Str *s, const char *key, const double *v, int n) {
+  if (!n) return;
+  str_printf(s, ",\"%s\":[", key);
+  for (int i = 0; i < n; i++) str_put(s, i ? "," : ""), str_f64(s, v[i]);
+  str_put(s, "]");
 }
 
 bool net_facts(Trainer *t, const char *of_model) {
   const RecipeData *r = &t->r->data;
   const Dataset *d = t->train;
+  Str s = {.ctx = t->ctx};
   if (!class_names(t)) return false;
-  if (of_model) { t->net->input_fact = arena_strdup(t->net->arena, of_model); return true; }
-  json_t *o = json_pack("{s:s s:s s:[i,i,i]}", "pixels", d->real ? "f32" : "u8", "layout", "NCHW", "shape", d->c, d->h, d->w);
-  if (r->size[0]) json_object_set_new(o, "resize", json_string("bilinear"));
-  if (r->train.kind == FILES_FOLDER || r->train.kind == FILES_CIFAR) json_object_set_new(o, "channels", json_string(d->c == 1 ? "grey" : "RGB"));
+  str_printf(&s, "{\"pixels\":\"%s\",\"layout\":\"NCHW\",\"shape\":[%d,%d,%d]", d->real ? "f32" : "u8", d->c, d->h, d->w);
+  if (r->size[0]) str_put(&s, ",\"resize\":\"bilinear\"");
+  if (r->train.kind == FILES_FOLDER || r->train.kind == FILES_CIFAR) str_printf(&s, ",\"channels\":\"%s\"", d->c == 1 ? "grey" : "RGB");
   if (t->normalizes) { /* the model does it: (pixel * scale - mean) / std */
-    json_t *n = json_pack("{s:f}", "scale", r->scale);
-    if (r->n_mean) json_object_set_new(n, "mean", numbers(r->mean, r->n_mean));
-    if (r->n_std) json_object_set_new(n, "std", numbers(r->std, r->n_std));
-    json_object_set_new(o, "normalized_inside", n);
+    str_put(&s, ",\"normalized_inside\":{\"scale\":");
+    str_f64(&s, r->scale);
+    numbers(&s, "mean", r->mean, r->n_mean), numbers(&s, "std", r->std, r->n_std);
+    str_put(&s, "}");
   }
-  char *text = json_dumps(o, JSON_PRESERVE_ORDER | JSON_COMPACT | JSON_REAL_PRECISION(17));
-  json_decref(o);
-  if (!text) ctx_fatal(t->ctx);
-  t->net->input_fact = arena_strdup(t->net->arena, text);
-  free(text);
+  str_put(&s, "}");
+  t->net->input_fact = arena_strdup(t->net->arena, of_model ? of_model : s.p);
+  str_free(&s);
   return true;
 }

@@ -106,10 +106,13 @@ static bool make_folder(Trainer *t) {
   return lock_folder(t);
 }
 
-/* A run that starts: no checkpoint of an earlier one stays, or --resume would go on with that. */
+/* A run that starts: no checkpoint of an earlier one stays, or --resume would go on with that; nor its result, or a sweep would take it for this one's. */
 static bool write_recipe(Trainer *t) {
-  const char *old = path_in(t, "checkpoint.ckpt");
-  if (unlink(old) && errno != ENOENT) return diag(t->ctx, E0502, NULL, "cannot remove '%s': %s", old, strerror(errno));
+  static const char *const names[] = {"result.json", "checkpoint.ckpt"};
+  for (int i = 0; i < 2; i++) {
+    const char *old = path_in(t, names[i]);
+    if (unlink(old) && errno != ENOENT) return diag(t->ctx, E0502, NULL, "cannot remove '%s': %s", old, strerror(errno));
+  }
   Str text = {.ctx = t->ctx};
   recipe_print(&text, t->r);
   bool ok = file_write(t->ctx, path_in(t, "recipe.yaml"), text.p, text.n);
@@ -118,6 +121,27 @@ static bool write_recipe(Trainer *t) {
 }
 
 /* Curves */
+
+/* The learning rate and every metric of the log, as series over the epochs. */
+static CurveSeries *series_of(Trainer *t, const LogRow *rows, int n, int *count) {
+  VEC(CurveSeries) v = {0};
+  Metric *all = NULL;
+  for (int i = 0; i < n; i++) {
+    if (!rows[i].is_epoch) continue;
+    all = NEWN(t->arena, Metric, rows[i].n_metric + 1);
+    all[0] = (Metric){"learning rate.all layers", rows[i].lr};
+    for (int k = 0; k < rows[i].n_metric; k++) all[k + 1] = rows[i].metric[k];
+    for (int k = 0; k <= rows[i].n_metric; k++) {
+      int s = 0;
+      while (s < v.n && strcmp(v.p[s].name, all[k].name)) s++;
+      if (s == v.n) vec_push(t->arena, &v, ((CurveSeries){.name = all[k].name, .epoch = NEWN(t->arena, double, n), .value = NEWN(t->arena, double, n)}));
+      v.p[s].epoch[v.p[s].n] = (double)rows[i].epoch;
+      v.p[s].value[v.p[s].n++] = all[k].value;
+    }
+  }
+  *count = v.n;
+  return v.p;
+}
 
 static bool draw_curves(Trainer *t) {
   LogRow *rows;
@@ -130,6 +154,7 @@ static bool draw_curves(Trainer *t) {
     if (rows[i].is_epoch) p[points++] = (CurvePoint){(double)rows[i].epoch, rows[i].loss, rows[i].accuracy, rows[i].test_accuracy};
   double at = 0;
   for (int i = 0; i < t->r->n_phase; at = ph[i++].end) ph[i] = (CurvePhase){t->r->phase[i].name, at, at + (double)t->r->phase[i].epochs};
+  c.series = series_of(t, rows, n, &c.n_series);
   c.point = p, c.n_point = points, c.phase = ph, c.n_phase = t->r->n_phase;
   Str svg = {.ctx = t->ctx}, html = {.ctx = t->ctx}, recipe = {.ctx = t->ctx};
   recipe_print(&recipe, t->r);
@@ -142,7 +167,8 @@ static bool draw_curves(Trainer *t) {
 
 /* Epochs */
 
-typedef struct Show { ProgressLine line; TrainLog *log; double saved, test_accuracy; int64_t epochs_before, epochs_all; } Show;
+enum { DRAW_SECONDS = 10 }; /* between pages of a run that goes on */
+typedef struct Show { ProgressLine line; TrainLog *log; double saved, drawn, test_accuracy; int64_t epochs_before, epochs_all; } Show;
 
 static Progress progress_of(const Trainer *t, const Show *s) {
   double rate = t->seconds > 0 ? (double)t->images / t->seconds : 0;
@@ -188,10 +214,18 @@ static bool end_epoch(Trainer *t, Show *s) {
   LogRow row = {.is_epoch = true, .phase = ph->name, .phase_index = t->phase, .epoch = p.epoch, .iteration = t->iteration, .loss = p.loss, .accuracy = p.accuracy,
                 .test_loss = NAN, .test_accuracy = accuracy, .lr = schedule_lr(&ph->lr, (t->epoch + 1) * t->per_epoch - 1, t->per_epoch, (double)ph->epochs),
                 .images_per_second = p.images_per_second, .seconds = t->seconds};
-  if (!trainlog_write(s->log, &row)) return false;
+  Metrics m = {.arena = arena_new(t->ctx)};
+  metrics_collect(t, &m);
+  row.metric = m.p, row.n_metric = m.n;
+  bool ok = trainlog_write(s->log, &row);
+  arena_free(m.arena);
+  if (!ok) return false;
   t->epoch++, t->step = 0;
   s->saved = clock_seconds();
-  return state_save(t);
+  if (!state_save(t)) return false;
+  if (s->saved - s->drawn < DRAW_SECONDS) return true;
+  s->drawn = s->saved;
+  return draw_curves(t);
 }
 
 /* The frozen graph by its exact meaning: after recognize, contractions of codes are integers, and the executor computes them exactly. */
@@ -243,7 +277,7 @@ static bool run_phases(Trainer *t, Show *s, bool resumed) {
 bool train_run(Ctx *ctx, const Recipe *r, const TrainOptions *o) {
   Arena *arena = arena_new(ctx);
   Trainer t = {.ctx = ctx, .arena = arena, .r = r, .o = o, .shuffle = {r->seed, RNG_SHUFFLE}};
-  Show s = {.line = progress_new(stderr, o->quiet), .saved = clock_seconds(), .test_accuracy = NAN};
+  Show s = {.line = progress_new(stderr, o->quiet), .saved = clock_seconds(), .drawn = clock_seconds(), .test_accuracy = NAN};
   bool resumed = false;
   for (int i = 0; i < r->n_phase; i++) s.epochs_all += r->phase[i].epochs;
   bool ok = load_data(&t) && make_net(&t) && make_workers(&t) && make_folder(&t) && (!o->resume || state_load(&t, &resumed));

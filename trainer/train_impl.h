@@ -68,6 +68,9 @@ bool train_batch(Trainer *);                         /* one step from t->step; a
 bool evaluate(Trainer *, const Graph *, const Dataset *, bool u8, int32_t *predictions, double *accuracy);
 bool calibrate(Trainer *);                           /* step sizes of a net just quantized */
 
+/* metrics.c */
+void metrics_collect(const Trainer *, Metrics *);    /* what is logged with the epoch that ends */
+
 /* facts.c */
 bool net_facts(Trainer *, const char *of_model);     /* class_fact and input_fact of the net; of_model: the latter, where the model itself says it */
 
