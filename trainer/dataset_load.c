@@ -135,8 +135,14 @@ static bool name_arrays(Ctx *ctx, const char *path[2]) {
     int i = 0;
     while (i < 3 && !(rt_npz_has(path[k], names[i][0]) && rt_npz_has(path[k], names[i][1]))) i++;
     if (i < 3) path[k] = arena_printf(ctx->own, "%s:%s", path[k], names[i][k]);
-    else if (read_array(ctx, arena_printf(ctx->own, "%s:images", path[k]), &(RtArray){0})) return data_wrong(ctx, path[k], "it has images, but no labels");
-    else return diag_hint(ctx, "say which arrays: [%s:NAME, %s:NAME]; without names they are images and labels, or x and y", "FILE.npz", "FILE.npz"), false;
+    else { /* what is wrong with it as an archive, or that it has no images */
+      RtArray images = {0};
+      bool has = read_array(ctx, arena_printf(ctx->own, "%s:images", path[k]), &images);
+      rt_array_free(&images);
+      if (has) data_wrong(ctx, path[k], "it has images, but no labels");
+      diag_hint(ctx, "[FILE.npz:NAME, FILE.npz:NAME] says which arrays; without names they are images and labels, x and y, or data and labels");
+      return false;
+    }
   }
   return true;
 }
