@@ -1,27 +1,9 @@
 /* The schema: one table per map, one reader per kind of value. Reading goes on after an error, so that all are told at once. */
-#include "trainer/recipe_impl.h"
+#include "trainer/recipe_read.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
-
-typedef struct Decoder {
-  Ctx *ctx;
-  Recipe *r;
-  Str path;                      /* of the value being read, as --set takes it */
-  Loc loc;
-} Decoder;
-
-typedef struct Field Field;
-typedef bool Reader(Decoder *, const Doc *, void *to, const Field *);
-struct Field {
-  const char *key;
-  Reader *read;
-  size_t at;                     /* offsetof in the struct */
-  double lo, hi;                 /* of numbers */
-  bool required;
-};
-#define FIELDS(...) (const Field[]){__VA_ARGS__}, (int)(sizeof (const Field[]){__VA_ARGS__} / sizeof(Field))
 
 const QuantizerInfo quantizer_info[QUANTIZER_COUNT] = {
   [QUANT_NONE] = {"none", 0, 0, true, true, "stays float"},
@@ -29,157 +11,6 @@ const QuantizerInfo quantizer_info[QUANTIZER_COUNT] = {
 #include "trainer/quantizers.def"
 #undef Q
 };
-
-static const Loc *at(Decoder *d, const Doc *n) {
-  d->loc = LOC_NONE;
-  d->loc.file = n->file;
-  d->loc.line = n->line;
-  return &d->loc;
-}
-
-static const char *path(const Decoder *d) { return d->path.n ? d->path.p : "recipe"; }
-
-static size_t enter(Decoder *d, const char *key, int index) {
-  size_t was = d->path.n;
-  if (was) str_put(&d->path, ".");
-  if (key) str_put(&d->path, key);
-  else str_printf(&d->path, "%d", index);
-  return was;
-}
-
-static void leave(Decoder *d, size_t was) {
-  d->path.n = was;
-  d->path.p[was] = 0;
-}
-
-static bool is_shape(Decoder *d, const Doc *n, DocShape shape) {
-  static const char *const names[] = {"a single value", "a list", "a map"};
-  return n->shape == shape || diag(d->ctx, E0703, at(d, n), "%s: must be %s, not %s", path(d), names[shape], names[n->shape]);
-}
-
-static bool suggest(Decoder *d, const char *word, const char *const *names, int n) {
-  const char *near = nearest(word, names, n);
-  if (near) diag_hint(d->ctx, "did you mean '%s'?", near);
-  return false;
-}
-
-/* One of n names, its index to *which. */
-static bool one_of(Decoder *d, const Doc *n, const char *word, const char *const *names, int count, int *which) {
-  *which = 0;
-  for (int i = 0; i < count; i++) if (!strcmp(word, names[i])) { *which = i; return true; }
-  Str all = {.ctx = d->ctx};
-  for (int i = 0; i < count; i++) str_printf(&all, "%s%s", i == 0 ? "" : i == count - 1 ? " or " : ", ", names[i]);
-  diag(d->ctx, E0703, at(d, n), "%s: must be %s, not '%.100s'", path(d), all.p, word);
-  str_free(&all);
-  return suggest(d, word, names, count);
-}
-
-static bool read_map(Decoder *d, const Doc *n, void *to, const Field *fields, int count) {
-  if (!is_shape(d, n, SHAPE_MAP)) return false;
-  bool ok = true;
-  for (int i = 0; i < n->item.n; i++) {
-    const DocItem *item = &n->item.p[i];
-    const Field *f = fields;
-    while (f < fields + count && strcmp(f->key, item->key)) f++;
-    size_t was = enter(d, item->key, 0);
-    if (f < fields + count) ok = f->read(d, item->v, (char *)to + f->at, f) && ok;
-    else {
-      const char *names[32];
-      for (int k = 0; k < count; k++) names[k] = fields[k].key;
-      at(d, item->v);
-      d->loc.line = item->line;
-      ok = diag(d->ctx, E0703, &d->loc, "%s: unknown key", path(d));
-      suggest(d, item->key, names, count);
-    }
-    leave(d, was);
-  }
-  for (int k = 0; k < count; k++)
-    if (fields[k].required && !doc_find(n, fields[k].key))
-      ok = diag(d->ctx, E0703, at(d, n), "%s: key '%s' is missing", path(d), fields[k].key);
-  return ok;
-}
-
-/* Values */
-
-static bool number(Decoder *d, const Doc *n, const char *text, size_t len, double lo, double hi, double *to) {
-  if (n->quoted || !parse_f64(text, len, to) || isnan(*to))
-    return diag(d->ctx, E0703, at(d, n), "%s: '%.*s' is not a number", path(d), (int)(len < 100 ? len : 100), text);
-  return (*to >= lo && *to <= hi) || diag(d->ctx, E0703, at(d, n), "%s: %g is not in %g .. %g", path(d), *to, lo, hi);
-}
-
-static bool read_f64(Decoder *d, const Doc *n, void *to, const Field *f) {
-  return is_shape(d, n, SHAPE_SCALAR) && number(d, n, n->text, strlen(n->text), f->lo, f->hi, to);
-}
-
-static bool integer(Decoder *d, const Doc *n, const Field *f, int64_t *v) {
-  if (!is_shape(d, n, SHAPE_SCALAR)) return false;
-  if (n->quoted || !parse_i64(n->text, strlen(n->text), v))
-    return diag(d->ctx, E0703, at(d, n), "%s: '%.100s' is not an integer", path(d), n->text);
-  return (*v >= f->lo && (double)*v <= f->hi) || diag(d->ctx, E0703, at(d, n), "%s: %" PRId64 " is not in %.0f .. %.0f", path(d), *v, f->lo, f->hi);
-}
-
-static bool read_i64(Decoder *d, const Doc *n, void *to, const Field *f) { return integer(d, n, f, to); }
-
-static bool read_int(Decoder *d, const Doc *n, void *to, const Field *f) {
-  int64_t v;
-  if (!integer(d, n, f, &v)) return false;
-  *(int *)to = (int)v;
-  return true;
-}
-
-static bool read_seed(Decoder *d, const Doc *n, void *to, const Field *f) {
-  int64_t v;
-  if (!integer(d, n, f, &v)) return false;
-  *(uint64_t *)to = (uint64_t)v;
-  return true;
-}
-
-static bool read_bool(Decoder *d, const Doc *n, void *to, const Field *f) {
-  static const char *const names[] = {"false", "true"};
-  int which;
-  (void)f;
-  if (!is_shape(d, n, SHAPE_SCALAR) || !one_of(d, n, n->quoted ? "a text" : n->text, names, 2, &which)) return false;
-  *(bool *)to = which;
-  return true;
-}
-
-static bool read_text(Decoder *d, const Doc *n, void *to, const Field *f) {
-  (void)f;
-  if (!is_shape(d, n, SHAPE_SCALAR)) return false;
-  if (!*n->text) return diag(d->ctx, E0703, at(d, n), "%s: must not be empty", path(d));
-  *(const char **)to = n->text;
-  return true;
-}
-
-static bool read_version(Decoder *d, const Doc *n, void *to, const Field *f) {
-  (void)to, (void)f;
-  if (!is_shape(d, n, SHAPE_SCALAR)) return false;
-  return !strcmp(n->text, "recipe/1") || diag(d->ctx, E0703, at(d, n), "%s: '%.100s' is not recipe/1, the version that is read here", path(d), n->text);
-}
-
-/* 1 .. most numbers, each in lo .. hi. */
-static bool read_numbers(Decoder *d, const Doc *n, double *to, int *count, int most, double lo, double hi) {
-  if (!is_shape(d, n, SHAPE_LIST)) return false;
-  if (n->item.n < 1 || n->item.n > most) return diag(d->ctx, E0703, at(d, n), "%s: %d numbers, not 1 .. %d", path(d), n->item.n, most);
-  bool ok = true;
-  for (int i = 0; i < n->item.n; i++) {
-    size_t was = enter(d, NULL, i);
-    ok = read_f64(d, n->item.p[i].v, to + i, &(Field){.lo = lo, .hi = hi}) && ok;
-    leave(d, was);
-  }
-  *count = n->item.n;
-  return ok;
-}
-
-static bool read_mean(Decoder *d, const Doc *n, void *to, const Field *f) {
-  RecipeData *data = to;
-  return read_numbers(d, n, data->mean, &data->n_mean, RECIPE_CHANNELS, f->lo, f->hi);
-}
-
-static bool read_std(Decoder *d, const Doc *n, void *to, const Field *f) {
-  RecipeData *data = to;
-  return read_numbers(d, n, data->std, &data->n_std, RECIPE_CHANNELS, f->lo, f->hi);
-}
 
 static bool read_betas(Decoder *d, const Doc *n, void *to, const Field *f) {
   Optim *o = to;
@@ -221,122 +52,6 @@ static bool read_net(Decoder *d, const Doc *n, void *to, const Field *f) {
   }
   if (net->onnx) ok = diag(d->ctx, E0703, at(d, n), "%s: builtin and onnx, but only one of them can be", path(d));
   return ok;
-}
-
-static bool ends_in(const char *s, const char *end) {
-  size_t n = strlen(s), m = strlen(end);
-  return n >= m && !strcmp(s + n - m, end);
-}
-
-/* What the names say: batches, a table, one file of arrays, a folder, or images and labels. */
-static bool files_kind(Decoder *d, const Doc *n, RecipeFiles *f) {
-  int bins = 0, tables = 0;
-  for (int i = 0; i < f->n; i++) bins += ends_in(f->name[i], ".bin"), tables += ends_in(f->name[i], ".csv");
-  f->kind = bins ? FILES_CIFAR : tables ? FILES_CSV : f->n == 1 && !ends_in(f->name[0], ".npz") ? FILES_FOLDER : FILES_PAIR;
-  if (f->kind == FILES_PAIR && f->n == 1) f->name[f->n++] = f->name[0];
-  bool ok = f->kind == FILES_CIFAR ? bins == f->n : f->kind == FILES_PAIR ? f->n == 2 : f->n == 1;
-  return ok || diag(d->ctx, E0703, at(d, n), "%s: must be [images, labels], CIFAR batches whose names end in .bin, one .npz or .csv, or a folder of folders", path(d));
-}
-
-static bool read_files(Decoder *d, const Doc *n, void *to, const Field *f) {
-  RecipeFiles *files = to;
-  bool ok = true;
-  files->line = n->line;
-  if (n->shape == SHAPE_SCALAR) ok = read_text(d, n, &files->name[files->n++], f);
-  else {
-    if (!is_shape(d, n, SHAPE_LIST)) return false;
-    if (n->item.n > RECIPE_FILES) return diag(d->ctx, E0703, at(d, n), "%s: more than %d files", path(d), RECIPE_FILES);
-    for (int i = 0; i < n->item.n; i++) {
-      size_t was = enter(d, NULL, i);
-      ok = read_text(d, n->item.p[i].v, &files->name[files->n++], f) && ok;
-      leave(d, was);
-    }
-  }
-  return ok && files_kind(d, n, files);
-}
-
-/* One of the names to an int, which is their order. */
-static bool read_choice(Decoder *d, const Doc *n, const char *const *names, int count, int *which) {
-  return is_shape(d, n, SHAPE_SCALAR) && one_of(d, n, n->text, names, count, which);
-}
-
-static bool read_label(Decoder *d, const Doc *n, void *to, const Field *f) {
-  static const char *const names[] = {"fine", "coarse"};
-  int which;
-  (void)f;
-  if (!read_choice(d, n, names, 2, &which)) return false;
-  *(CifarLabel *)to = which ? CIFAR_COARSE : CIFAR_FINE;
-  return true;
-}
-
-static bool read_layout(Decoder *d, const Doc *n, void *to, const Field *f) {
-  static const char *const names[] = {"nchw", "nhwc"};
-  int which;
-  (void)f;
-  if (!read_choice(d, n, names, 2, &which)) return false;
-  *(bool *)to = which;
-  return true;
-}
-
-/* Just f->hi whole numbers of 1 .. f->lo: sides. */
-static bool read_sides(Decoder *d, const Doc *n, void *to, const Field *f) {
-  double v[3];
-  int count = 0, want = (int)f->hi;
-  if (!read_numbers(d, n, v, &count, want, 1, f->lo)) return false;
-  bool whole = count == want;
-  for (int i = 0; i < count; i++) whole = whole && v[i] == floor(v[i]), ((int *)to)[i] = (int)v[i];
-  return whole || diag(d->ctx, E0703, at(d, n), "%s: must be %d whole numbers", path(d), want);
-}
-
-static bool read_channels(Decoder *d, const Doc *n, void *to, const Field *f) {
-  if (!read_int(d, n, to, f)) return false;
-  return *(int *)to != 2 || diag(d->ctx, E0703, at(d, n), "%s: must be 1 or 3", path(d));
-}
-
-static bool read_classes(Decoder *d, const Doc *n, void *to, const Field *f) {
-  RecipeData *data = to;
-  bool ok = true;
-  if (n->shape == SHAPE_SCALAR) return read_text(d, n, &data->class_file, f);
-  if (!is_shape(d, n, SHAPE_LIST)) return false;
-  if (n->item.n < 2 || n->item.n > RECIPE_CLASSES) return diag(d->ctx, E0703, at(d, n), "%s: %d names, not 2 .. %d", path(d), n->item.n, RECIPE_CLASSES);
-  for (int i = 0; i < n->item.n; i++) {
-    const char **name = &data->classes[i];
-    size_t was = enter(d, NULL, i);
-    bool read = read_text(d, n->item.p[i].v, name, f);
-    for (int k = 0; read && k < i; k++)
-      if (data->classes[k] && !strcmp(data->classes[k], *name)) read = diag(d->ctx, E0703, at(d, n->item.p[i].v), "%s: '%.100s' is there twice", path(d), *name);
-    ok = ok && read;
-    leave(d, was);
-  }
-  data->n_classes = n->item.n;
-  return ok;
-}
-
-static bool read_augment(Decoder *d, const Doc *n, void *to, const Field *f) {
-  (void)f;
-  return read_map(d, n, to, FIELDS({"crop", read_int, offsetof(RecipeData, crop), 0, 64, false}, {"flip", read_bool, offsetof(RecipeData, flip), 0, 0, false},
-                                  {"cutout", read_int, offsetof(RecipeData, cutout), 0, 1024, false}));
-}
-
-static bool read_data(Decoder *d, const Doc *n, void *to, const Field *f) {
-  RecipeData *data = to;
-  (void)f;
-  if (!read_map(d, n, data, FIELDS({"train", read_files, offsetof(RecipeData, train), 0, 0, true}, {"test", read_files, offsetof(RecipeData, test), 0, 0, false},
-                                   {"scale", read_f64, offsetof(RecipeData, scale), 1e-9, 1e9, false}, {"mean", read_mean, 0, -1e9, 1e9, false},
-                                   {"std", read_std, 0, 1e-9, 1e9, false}, {"augment", read_augment, 0, 0, 0, false},
-                                   {"samples", read_i64, offsetof(RecipeData, samples), 1, 1e9, false}, {"label", read_label, offsetof(RecipeData, label), 0, 0, false},
-                                   {"label_column", read_int, offsetof(RecipeData, label_column), 1, 1e6, false}, {"layout", read_layout, offsetof(RecipeData, nhwc), 0, 0, false},
-                                   {"shape", read_sides, offsetof(RecipeData, shape), 65535, 3, false}, {"size", read_sides, offsetof(RecipeData, size), 8192, 2, false},
-                                   {"channels", read_channels, offsetof(RecipeData, channels), 1, 3, false}, {"classes", read_classes, 0, 0, 0, false})))
-    return false;
-  static const struct { const char *key; FilesKind kind; const char *what; } only[] = {{"label", FILES_CIFAR, "CIFAR batches"}, {"label_column", FILES_CSV, "CSV"},
-    {"layout", FILES_PAIR, "arrays"}, {"size", FILES_FOLDER, "folders of pictures"}, {"channels", FILES_FOLDER, "folders of pictures"}};
-  for (int i = 0; i < 5; i++)
-    if (doc_find(n, only[i].key) && data->train.kind != only[i].kind)
-      return diag(d->ctx, E0703, at(d, doc_find(n, only[i].key)), "%s.%s: only of %s", path(d), only[i].key, only[i].what);
-  if (data->n_mean > 1 && data->n_std > 1 && data->n_mean != data->n_std)
-    return diag(d->ctx, E0703, at(d, n), "%s: %d numbers of mean, but %d of std", path(d), data->n_mean, data->n_std);
-  return true;
 }
 
 /* quant */
@@ -533,7 +248,7 @@ bool recipe_decode(Recipe *r) {
   r->shards = 8;
   r->seed = 1;
   bool ok = read_map(&d, r->root, r, FIELDS(
-    {"popshift", read_version, 0, 0, 0, true}, {"net", read_net, offsetof(Recipe, net), 0, 0, true}, {"data", read_data, offsetof(Recipe, data), 0, 0, true},
+    {"popshift", read_version, 0, 0, 0, true}, {"net", read_net, offsetof(Recipe, net), 0, 0, true}, {"data", recipe_read_data, offsetof(Recipe, data), 0, 0, true},
     {"batch", read_i64, offsetof(Recipe, batch), 1, 65536, false}, {"shards", read_i64, offsetof(Recipe, shards), 1, 256, false},
     {"seed", read_seed, offsetof(Recipe, seed), 0, 0x1p53, false}, {"quant", read_quant, 0, 0, 0, false}, {"phases", read_phases, 0, 0, 0, true}));
   if (ok && r->batch % r->shards)
