@@ -25,7 +25,7 @@ Dataset *dataset_load(Ctx *, Arena *, const Recipe *, const RecipeFiles *, const
 void dataset_as_real(Arena *, Dataset *); /* its bytes as floats */
 
 /* Inside dataset_*.c */
-bool dataset_folder(Ctx *, Arena *, const Recipe *, const char *path, int64_t samples, Dataset *);
+bool dataset_folder(Ctx *, Arena *, const RecipeData *, const char *path, int64_t samples, Dataset *);
 
 typedef enum Layout { LAYOUT_NCHW, LAYOUT_NHWC } Layout;
 

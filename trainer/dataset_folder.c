@@ -51,7 +51,7 @@ static bool name_classes(Ctx *ctx, Arena *arena, const RecipeData *d, const char
     class_of[i] = k;
     if (k < d->n_classes) continue;
     Loc loc = in_file(arena_printf(arena, "%s/%s", path, folders->p[i]));
-    diag(ctx, E0104, &loc, "the folder is none of the recipe's classes");
+    diag(ctx, E0104, &loc, "the folder is none of the classes");
     const char *near = nearest(folders->p[i], d->classes, d->n_classes);
     if (near) diag_hint(ctx, "did you mean '%s'?", near);
     return false;
@@ -92,7 +92,7 @@ static bool take_picture(Ctx *ctx, Arena *arena, const RecipeData *d, const char
 }
 
 /* The first pictures of all classes, then the second of all: so the first `samples` of them have all classes alike. */
-bool dataset_folder(Ctx *ctx, Arena *arena, const Recipe *r, const char *path, int64_t samples, Dataset *s) {
+bool dataset_folder(Ctx *ctx, Arena *arena, const RecipeData *d, const char *path, int64_t samples, Dataset *s) {
   Arena *scratch = arena_new(ctx);
   Names folders = {0};
   Loc loc = in_file(path);
@@ -101,7 +101,7 @@ bool dataset_folder(Ctx *ctx, Arena *arena, const Recipe *r, const char *path, i
   if (ok && (folders.n < 2 || folders.n > RECIPE_CLASSES)) ok = diag(ctx, E0104, &loc, "%d folders of classes, not 2 .. %d", folders.n, RECIPE_CLASSES);
   Names *files = NEWN(scratch, Names, folders.n + 1);
   int *class_of = NEWN(scratch, int, folders.n + 1);
-  ok = ok && name_classes(ctx, arena, &r->data, path, &folders, class_of, s);
+  ok = ok && name_classes(ctx, arena, d, path, &folders, class_of, s);
   for (int f = 0; ok && f < folders.n; f++) {
     const char *folder = arena_printf(scratch, "%s/%s", path, folders.p[f]);
     ok = list(ctx, scratch, folder, false, &files[f]);
@@ -117,7 +117,7 @@ bool dataset_folder(Ctx *ctx, Arena *arena, const Recipe *r, const char *path, i
       if (i >= files[f].n) continue;
       const char *file = arena_printf(ctx->own, "%s/%s/%s", path, folders.p[f], files[f].p[i]);
       s->label[at] = (uint8_t)class_of[f];
-      ok = take_picture(ctx, arena, &r->data, file, at++, s);
+      ok = take_picture(ctx, arena, d, file, at++, s);
       if (ok && ctx->cancel && *ctx->cancel) ok = diag(ctx, E0602, NULL, "interrupted while reading pictures");
     }
   arena_free(scratch);

@@ -254,49 +254,58 @@ static const char *cifar_names(Ctx *ctx, const RecipeData *d, const char *batch,
   return access(path, R_OK) ? NULL : path;
 }
 
-/* Where the recipe has no names and the files none: none. */
-static bool name_classes(Ctx *ctx, Arena *arena, const Recipe *r, const char *data_dir, const RecipeFiles *files, const char *first, Dataset *s) {
-  const RecipeData *d = &r->data;
+/* The recipe's data with the names that a file holds, if it says one, as if it listed them. */
+static const RecipeData *listed(Ctx *ctx, Arena *arena, const Recipe *r, const char *data_dir) {
+  if (!r->data.class_file) return &r->data;
+  RecipeData *d = NEW(arena, RecipeData);
+  int n = 0;
+  const char *path = recipe_path(r, data_dir, r->data.class_file), **names = read_names(ctx, arena, path, &n);
+  Loc loc = in_file(path);
+  *d = r->data;
+  if (!names && ctx->n_errors) return NULL;
+  if (n < 2 || n > RECIPE_CLASSES) return diag(ctx, E0104, &loc, "%d names of classes, not 2 .. %d", n, RECIPE_CLASSES), NULL;
+  memcpy(d->classes, names, sizeof *names * (size_t)n);
+  d->n_classes = n;
+  return d;
+}
+
+/* Names that the recipe has, or that lie beside CIFAR's batches, or none; a folder has named its own. */
+static bool name_classes(Ctx *ctx, Arena *arena, const Recipe *r, const RecipeData *d, FilesKind kind, const char *first, Dataset *s) {
   int n = d->n_classes;
-  Loc loc = in_file(r->file);
-  const char *path = d->class_file ? recipe_path(r, data_dir, d->class_file) : NULL;
-  if (!n && !path && files->kind == FILES_CIFAR) path = cifar_names(ctx, d, first, s->classes);
+  Loc loc = in_file(d->class_file ? d->class_file : r->file);
+  const char *path = !n && kind == FILES_CIFAR ? cifar_names(ctx, d, first, s->classes) : NULL;
   if (s->class_name || (!n && !path)) return true;
-  const char *const *names = n ? d->classes : (const char *const *)read_names(ctx, arena, path, &n);
-  if (!names && ctx->n_errors) return false;
+  s->class_name = n ? d->classes : (const char *const *)read_names(ctx, arena, path, &n);
   if (path) loc = in_file(path);
-  if (n != s->classes) return diag(ctx, path ? E0104 : E0703, &loc, "%d names of classes, the data have %d", n, s->classes);
-  s->class_name = names;
-  return true;
+  return n == s->classes || diag(ctx, path || d->class_file ? E0104 : E0703, &loc, "%d names of classes, the data have %d", n, s->classes);
 }
 
 static bool check_labels(Ctx *ctx, const char *path, int classes, Dataset *s) {
   int most = 0;
+  Loc loc = in_file(path);
+  if (s->classes && classes && s->classes != classes) return diag(ctx, E0104, &loc, "%d classes are named here, not %d", s->classes, classes);
   for (int64_t i = 0; i < s->n; i++) {
     if (s->label[i] > most) most = s->label[i];
-    if (!classes || s->label[i] < classes) continue;
-    Loc loc = in_file(path);
-    return diag(ctx, E0104, &loc, "label %d of sample %" PRId64 " is not one of %d classes", s->label[i], i, classes);
+    if (classes && s->label[i] >= classes) return diag(ctx, E0104, &loc, "label %d of sample %" PRId64 " is not one of %d classes", s->label[i], i, classes);
   }
   if (!s->classes) s->classes = classes ? classes : most + 1;
-  if (classes && s->classes > classes) return data_wrong(ctx, path, "more classes than net.classes says");
-  if (classes) s->classes = classes;
   return true;
 }
 
 Dataset *dataset_load(Ctx *ctx, Arena *arena, const Recipe *r, const RecipeFiles *files, const char *data_dir, int classes, int64_t samples) {
   Dataset *s = NEW(arena, Dataset);
   const char *path[RECIPE_FILES];
-  const RecipeData *d = &r->data;
+  const RecipeData *d = listed(ctx, arena, r, data_dir);
   bool ok = false;
+  if (!d) return NULL;
   for (int i = 0; i < files->n; i++) path[i] = recipe_path(r, data_dir, files->name[i]);
   switch (files->kind) {
     case FILES_PAIR: ok = take_pair(ctx, arena, d, path, samples, s); break;
     case FILES_CIFAR: ok = take_cifar(ctx, arena, d, path, files->n, samples, s); break;
     case FILES_CSV: ok = take_csv(ctx, arena, d, path[0], samples, s); break;
-    case FILES_FOLDER: ok = dataset_folder(ctx, arena, r, path[0], samples, s); break;
+    case FILES_FOLDER: ok = dataset_folder(ctx, arena, d, path[0], samples, s); break;
   }
   const char *labels = files->kind == FILES_CIFAR ? path[0] : path[files->n - 1];
-  ok = ok && check_labels(ctx, labels, classes, s) && name_classes(ctx, arena, r, data_dir, files, path[0], s);
+  ok = ok && check_labels(ctx, labels, classes, s) && name_classes(ctx, arena, r, d, files->kind, path[0], s);
   return ok ? s : NULL;
 }

@@ -14,12 +14,17 @@
 
 /* Setting up */
 
-/* A folder's classes are its folders: the two sets must have the same. */
-static bool same_classes(Trainer *t) {
-  for (int k = 0; k < t->train->classes; k++)
-    if (t->test->class_name && strcmp(t->train->class_name[k], t->test->class_name[k]))
-      return diag(t->ctx, E0104, &(Loc){t->r->data.test.name[0], -1, -1, NULL, NULL}, "class %d is '%.100s' here, and '%.100s' in the training set", k, t->test->class_name[k], t->train->class_name[k]);
-  return true;
+/* The test set by the training set's names: a folder that has not all of them has the same numbers, one that has others is refused. */
+static Dataset *load_test(Trainer *t) {
+  const Dataset *train = t->train;
+  Recipe *r = NEW(t->arena, Recipe);
+  *r = *t->r;
+  if (train->class_name) {
+    r->data.class_file = NULL;
+    r->data.n_classes = train->classes;
+    memmove(r->data.classes, train->class_name, sizeof *train->class_name * (size_t)train->classes);
+  }
+  return dataset_load(t->ctx, t->arena, r, &r->data.test, t->o->data_dir, train->classes, 0);
 }
 
 static bool load_data(Trainer *t) {
@@ -27,9 +32,8 @@ static bool load_data(Trainer *t) {
   int classes = (int)r->net.classes;
   t->train = dataset_load(t->ctx, t->arena, r, &r->data.train, t->o->data_dir, classes, r->data.samples);
   if (!t->train) return false;
-  if (r->data.test.n && !(t->test = dataset_load(t->ctx, t->arena, r, &r->data.test, t->o->data_dir, t->train->classes, 0))) return false;
+  if (r->data.test.n && !(t->test = load_test(t))) return false;
   if (t->test && !t->test->real != !t->train->real) dataset_as_real(t->arena, t->test), dataset_as_real(t->arena, t->train);
-  if (r->data.train.kind == FILES_FOLDER && t->test && !same_classes(t)) return false;
   Loc loc = LOC_NONE;
   loc.file = r->file;
   if (t->test && (t->test->c != t->train->c || t->test->h != t->train->h || t->test->w != t->train->w))

@@ -365,7 +365,13 @@ START_TEST(loads_folder) {
   r = recipe("train: set, classes: [b, c, a], size: [2, 3], channels: 1");
   s = dataset_load(c, a, r, &r->data.train, dir, 0, 2);
   ck_assert(s && s->n == 2 && s->c == 1 && s->h == 2 && s->w == 3 && s->classes == 3 && s->label[0] == 2 && s->label[1] == 0);
-  refused("train: set, classes: [b, aa]", 0, E0104, "set/a", "none of the recipe's classes");
+  refused("train: set, classes: [b, aa]", 0, E0104, "set/a", "none of the classes");
+  put_file("names", "c\nb\na\n\n", 7);
+  r = recipe("train: set, classes: names");
+  s = dataset_load(c, a, r, &r->data.train, dir, 0, 0);
+  ck_assert(s && s->classes == 3 && s->label[0] == 2 && s->label[1] == 1 && !strcmp(s->class_name[0], "c"));
+  refused("train: set", 3, E0104, "set", "2 classes are named here, not 3");
+  refused("train: set, classes: nothing", 0, E0501, "nothing", "cannot open");
   put_png("set/b/1.png", 5, 4, true);
   refused("train: set", 0, E0104, "set/b/1.png", "5x4 pixels, the first one 4x5");
   put_png("set/b/1.png", 4, 5, false);
