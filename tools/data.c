@@ -78,6 +78,20 @@ static const char *cifar_images(const char *path, uint64_t max, RtArray *a) {
   return wrong;
 }
 
+static const char *fine_labels(const char *path, uint64_t max, RtArray *a) {
+  RtArray images = {0};
+  const char *wrong = rt_cifar_read(path, 0, max, &images, a);
+  rt_array_free(&images);
+  return wrong;
+}
+
+static const char *coarse_labels(const char *path, uint64_t max, RtArray *a) {
+  RtArray images = {0};
+  const char *wrong = rt_cifar_read(path, RT_CIFAR_COARSE, max, &images, a);
+  rt_array_free(&images);
+  return wrong;
+}
+
 Tensor *samples_read(Ctx *ctx, const char *path) {
   if (ends_with(path, ".bin")) return read_array(ctx, path, cifar_images);
   return read_array(ctx, path, rt_any_read);
@@ -178,7 +192,9 @@ bool labels_read(Ctx *ctx, const char *spec, int64_t **labels, int64_t *n) {
   if (has_column && (column < 1 || column > 10000)) return diag(ctx, E0701, NULL, "--labels FILE:COLUMN counts columns from 1, not '%s'", spec);
   const char *path = has_column ? arena_strndup(ctx->own, spec, (size_t)(colon - spec)) : spec;
   if (has_column || ends_with(path, ".csv") || ends_with(path, ".txt")) return csv_column(ctx, path, has_column ? (int)column : 1, labels, n);
-  Tensor *t = samples_read(ctx, path);
+  bool coarse = ends_with(path, ".bin:coarse");
+  if (coarse) path = arena_strndup(ctx->own, path, strlen(path) - strlen(":coarse"));
+  Tensor *t = coarse ? read_array(ctx, path, coarse_labels) : ends_with(path, ".bin") ? read_array(ctx, path, fine_labels) : samples_read(ctx, path);
   if (!t) return false;
   *labels = NEWN(ctx->own, int64_t, t->n + 1);
   *n = t->n;
