@@ -338,7 +338,7 @@ static void draw_family(Str *s, const Curves *c, int first) {
   p.step = nice_step(p.hi - p.lo, 5);
   p.lo = floor(p.lo / p.step + 1e-9) * p.step, p.hi = ceil(p.hi / p.step - 1e-9) * p.step;
   char *title = arena_strndup(s->ctx->own, name, family(name));
-  p.title = title;
+  p.title = ""; /* the heading has it */
   str_put(s, "<h2>");
   str_html(s, title);
   str_printf(s, "</h2>\n<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" role=\"img\">\n", WIDTH, FAMILY_HEIGHT);
