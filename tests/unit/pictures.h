@@ -32,7 +32,7 @@ static void put(Bytes *b, const void *p, size_t n) {
     b->cap = 2 * (b->n + n);
     b->p = realloc(b->p, b->cap);
   }
-  memcpy(b->p + b->n, p, n);
+  if (n) memcpy(b->p + b->n, p, n);
   b->n += n;
 }
 
