@@ -485,6 +485,13 @@ static void finish(Export *x, Onnx__ModelProto *m) {
   m->opset_import = NEWN(x->arena, Onnx__OperatorSetIdProto *, 3);
   m->opset_import[m->n_opset_import++] = opset_id(x, "", x->opset);
   if (kept) m->opset_import[m->n_opset_import++] = opset_id(x, POPSHIFT_DOMAIN, 1);
+  m->metadata_props = NEWN(x->arena, Onnx__StringStringEntryProto *, x->g->n_facts + 1);
+  for (int i = 0; i < x->g->n_facts; i++) {
+    Onnx__StringStringEntryProto *e = m->metadata_props[m->n_metadata_props++] = NEW(x->arena, Onnx__StringStringEntryProto);
+    onnx__string_string_entry_proto__init(e);
+    e->key = arena_strdup(x->arena, x->g->facts[i].key);
+    e->value = arena_strdup(x->arena, x->g->facts[i].value);
+  }
   if (x->qonnx) m->opset_import[m->n_opset_import++] = opset_id(x, "qonnx.custom_op.general", 1);
 }
 

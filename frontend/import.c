@@ -561,6 +561,20 @@ static bool import_graph(Import *im) {
   return inputs(im, &top) && scope_import(im, &top, NULL, p->n_node, p->node) && outputs(im, &top);
 }
 
+/* The metadata that Popshift writes; others' are not ours to keep. */
+static void read_facts(Graph *g, const Onnx__ModelProto *p) {
+  static const char *const keys[] = {"popshift.classes", "popshift.input"};
+  for (size_t i = 0; i < p->n_metadata_props; i++) {
+    const char *key = text_of(p->metadata_props[i]->key), *value = text_of(p->metadata_props[i]->value);
+    for (int k = 0; k < 2; k++) {
+      if (strcmp(key, keys[k])) continue;
+      Loc loc = {.file = g->file, .line = -1, .node = -1};
+      if (strlen(value) > (size_t)g->ctx->limits.name) diag_warn(g->ctx, E0802, &loc, "metadata %s is longer than the limit of names and left out", key);
+      else graph_fact(g, key, value);
+    }
+  }
+}
+
 Graph *onnx_import(Ctx *ctx, const char *file, const char *bytes, size_t n, const ImportOptions *opt) {
   static const ImportOptions none = {0};
   Arena *arena = arena_new(ctx);
@@ -570,6 +584,7 @@ Graph *onnx_import(Ctx *ctx, const char *file, const char *bytes, size_t n, cons
     g = graph_new(ctx, identifier(arena, text_of(m.p->graph->name)), file);
     Import im = {.ctx = ctx, .arena = arena, .g = g, .m = &m, .opt = opt ? opt : &none};
     im.root = im.opt->external_root ? im.opt->external_root : folder_of(arena, file);
+    read_facts(g, m.p);
     if (import_graph(&im)) live = graph_rewrite(g, keep, NULL, NULL);
     free_dead(&im, live);
     graph_free(g);

@@ -49,25 +49,25 @@ void ctx_free(Ctx *ctx) {
   free(ctx);
 }
 
-/* Edit distance with unit costs; words longer than the table count as far. */
+/* Edit distance with unit costs, two letters exchanged being one; words longer than the table count as far. */
 static int distance(const char *a, const char *b) {
   enum { MAX = 64 };
   size_t na = strlen(a), nb = strlen(b);
   if (na >= MAX || nb >= MAX) return MAX;
-  int row[MAX + 1];
-  for (size_t j = 0; j <= nb; j++) row[j] = (int)j;
-  for (size_t i = 1; i <= na; i++) {
-    int diagonal = row[0];
-    row[0] = (int)i;
+  int row[3][MAX + 1]; /* of letters i - 2, i - 1, i of a */
+  for (size_t i = 0; i <= na; i++) {
+    int *now = row[i % 3], *last = row[(i + 2) % 3], *before = row[(i + 1) % 3];
+    now[0] = (int)i;
     for (size_t j = 1; j <= nb; j++) {
-      int cost = diagonal + (tolower((unsigned char)a[i - 1]) != tolower((unsigned char)b[j - 1]));
-      diagonal = row[j];
-      if (row[j] + 1 < cost) cost = row[j] + 1;
-      if (row[j - 1] + 1 < cost) cost = row[j - 1] + 1;
-      row[j] = cost;
+      if (!i) { now[j] = (int)j; continue; }
+      int x = tolower((unsigned char)a[i - 1]), y = tolower((unsigned char)b[j - 1]), cost = last[j - 1] + (x != y);
+      if (last[j] + 1 < cost) cost = last[j] + 1;
+      if (now[j - 1] + 1 < cost) cost = now[j - 1] + 1;
+      if (i > 1 && j > 1 && x == tolower((unsigned char)b[j - 2]) && y == tolower((unsigned char)a[i - 2]) && before[j - 2] + 1 < cost) cost = before[j - 2] + 1;
+      now[j] = cost;
     }
   }
-  return row[nb];
+  return row[na % 3][nb];
 }
 
 static const char *closest(const char *word, const char *const *names, int n, int *dist) {

@@ -55,6 +55,25 @@ uint32_t graph_sym(Graph *g, const char *name) {
   return (uint32_t)++g->n_syms;
 }
 
+void graph_fact(Graph *g, const char *key, const char *value) {
+  int i = 0;
+  while (i < g->n_facts && strcmp(g->facts[i].key, key)) i++;
+  if (i == g->n_facts) {
+    g->facts = grow(g, g->facts, g->n_facts++, sizeof *g->facts);
+    g->facts[i].key = arena_strdup(g->arena, key);
+  }
+  g->facts[i].value = arena_strdup(g->arena, value);
+}
+
+const char *graph_fact_get(const Graph *g, const char *key) {
+  for (int i = 0; i < g->n_facts; i++) if (!strcmp(g->facts[i].key, key)) return g->facts[i].value;
+  return NULL;
+}
+
+void graph_facts_copy(Graph *to, const Graph *from) {
+  for (int i = 0; i < from->n_facts; i++) graph_fact(to, from->facts[i].key, from->facts[i].value);
+}
+
 /* The text in the graph's own arena: the previous node's copy where it is the same. */
 static const char *loc_text(Graph *g, const char *text, const char *previous) {
   if (!text || (previous && !strcmp(text, previous))) return text ? previous : NULL;

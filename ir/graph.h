@@ -88,6 +88,10 @@ enum Prop {
   P_PLANNED = 32
 };
 
+/* What a model says of itself beside its graph; keys begin with "popshift.": classes (names, a line each), input (JSON: how images become input).
+ * Every rewrite keeps them, the text has them, ONNX has them as metadata. They are no part of the meaning. */
+typedef struct Fact { const char *key, *value; } Fact;
+
 typedef struct Graph {
   Ctx *ctx;
   Arena *arena;
@@ -97,6 +101,7 @@ typedef struct Graph {
   Node **args; const char **arg_names; int n_args;
   Output *outs; int n_outs;
   const char **syms; int n_syms;        /* symbol i+1 is syms[i] */
+  Fact *facts; int n_facts;
   uint32_t props;
   Loc at;                 /* default location of new nodes */
 } Graph;
@@ -104,6 +109,9 @@ typedef struct Graph {
 Graph *graph_new(Ctx *, const char *name, const char *file);
 void graph_free(Graph *);
 uint32_t graph_sym(Graph *, const char *name);          /* finds or adds; from 1 */
+void graph_fact(Graph *, const char *key, const char *value); /* copied; adds or replaces */
+const char *graph_fact_get(const Graph *, const char *key);   /* NULL where there is none */
+void graph_facts_copy(Graph *to, const Graph *from);
 
 /* Builders: the node's type is computed where it follows from the inputs, else given. They assert well-formedness of
  * what the caller must know (bugs); shapes that come from a model are checked by the caller (type_broadcast, ...) or

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_SYMS = 1000 };
+enum { MAX_SYMS = 1000, MAX_FACTS = 16 };
 
 /* A name in the text: "%name" of a value, "#12" of a numbered one, "$3" of a data line. */
 typedef struct Entry { const char *key; Node *node; Tensor *data; bool filled; int32_t line; } Entry;
@@ -605,6 +605,21 @@ static bool read_props(Parser *p) {
   return true;
 }
 
+static bool read_facts(Parser *p) {
+  while (accept(p, "fact")) {
+    const char *key, *value;
+    skip(p);
+    if (!read_string(p, &key)) return false;
+    skip(p);
+    if (!read_string(p, &value)) return false;
+    if (strncmp(key, "popshift.", 9)) return fail(p, "a fact's key begins with \"popshift.\"");
+    if (graph_fact_get(p->g, key)) return fail(p, "fact %.100s twice", key);
+    if (p->g->n_facts == MAX_FACTS) return fail(p, "more than %d facts", MAX_FACTS);
+    graph_fact(p->g, key, value);
+  }
+  return true;
+}
+
 static bool read_return(Parser *p) {
   for (int i = 0; i < p->outs.n; i++) {
     Node *n;
@@ -621,7 +636,7 @@ static bool read_graph(Parser *p) {
   if (!expect(p, "popshift.graph") || !expect(p, "1") || !expect(p, "graph") || !expect(p, "@") || !read_name(p, &name))
     return false;
   p->g->name = arena_strdup(p->g->arena, name);
-  if (!read_ports(p, false) || !expect(p, "->") || !read_ports(p, true) || !expect(p, "{") || !read_props(p))
+  if (!read_ports(p, false) || !expect(p, "->") || !read_ports(p, true) || !expect(p, "{") || !read_props(p) || !read_facts(p))
     return false;
   while (!accept(p, "return")) {
     skip(p);

@@ -273,6 +273,13 @@ void graph_print(Str *s, const Graph *g) {
       if (g->props & prop_names[i].prop) str_printf(s, " %s", prop_names[i].name);
     str_put(s, "\n");
   }
+  for (int i = 0; i < g->n_facts; i++) {
+    str_put(s, "  fact ");
+    str_quoted(s, g->facts[i].key);
+    str_put(s, " ");
+    str_quoted(s, g->facts[i].value);
+    str_put(s, "\n");
+  }
   for (int i = 0; i < g->n_nodes; i++)
     if (g->nodes[i]->op != OP_ARG) put_node(&p, g->nodes[i]);
   str_put(s, "  return");

@@ -17,6 +17,7 @@ Graph *graph_rewrite(Graph *old, RewriteRule *rule, void *user, int *changes) {
   int errors = old->ctx->n_errors;
   count_uses(old, rw.uses);
   g->props = old->props;
+  graph_facts_copy(g, old);
   for (int i = 0; i < old->n_syms; i++) graph_sym(g, old->syms[i]);
   for (int i = 0; i < old->n_args; i++) {
     g->at = old->args[i]->loc;

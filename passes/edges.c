@@ -295,6 +295,7 @@ Graph *graph_edges(Graph *old, const EdgeOptions *o, Arena *a, Edges *edges) {
   bool ok = find_ways(&e, o);
   if (ok) {
     e.g = graph_new(old->ctx, old->name, old->file);
+    graph_facts_copy(e.g, old);
     e.g->props = old->props & (P_TYPED | P_RECOGNIZED | P_STATIC);
     ok = copy_nodes(&e);
     for (int i = 0; ok && i < old->n_outs; i++) {

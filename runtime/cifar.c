@@ -15,6 +15,9 @@ const char *rt_cifar_parse(const void *bytes, size_t n, int label_bytes, uint64_
       return "size fits CIFAR-10 and CIFAR-100 records: say which";
     label_bytes = hundred && !ten ? 2 : 1;
   }
+  int coarse = label_bytes == RT_CIFAR_COARSE;
+  if (coarse)
+    label_bytes = 2;
   size_t record = PIXELS + (size_t)label_bytes;
   if (n == 0 || n % record)
     return "not a whole number of CIFAR records";
@@ -22,11 +25,11 @@ const char *rt_cifar_parse(const void *bytes, size_t n, int label_bytes, uint64_
   const char *wrong = rt_array_new(images, 'u', 1, 4, dims, max_bytes);
   if (!wrong)
     wrong = rt_array_new(labels, 'u', 1, 1, dims, max_bytes);
-  int classes = label_bytes == 1 ? 10 : 100;
+  int classes = coarse ? 20 : label_bytes == 1 ? 10 : 100, which = coarse ? 0 : label_bytes - 1;
   for (int64_t i = 0; i < count && !wrong; i++, b += record) {
-    if (b[label_bytes - 1] >= classes)
+    if (b[which] >= classes)
       wrong = "a CIFAR label is out of range";
-    ((unsigned char *)labels->data)[i] = b[label_bytes - 1];
+    ((unsigned char *)labels->data)[i] = b[which];
     memcpy((unsigned char *)images->data + i * PIXELS, b + label_bytes, PIXELS);
   }
   if (wrong) {

@@ -10,7 +10,7 @@ declare -A may=(
   [backends/c]="backends/c|ir|runtime" [backends/hls]="backends/hls|backends/c|ir|runtime" [backends/llvm]="backends/llvm|ir|runtime"
   [trainer]="trainer|passes|ir|runtime" [tools]="tools|trainer|frontend|passes|backends/c|backends/hls|backends/llvm|ir|runtime")
 # Third parties, and the rooms or the one file each is for.
-declare -A only=(["llvm-c/"]=backends/llvm ["protobuf-c"]=frontend ["popt.h"]=tools ["jansson.h"]="tools|trainer" ["dnnl"]=trainer/onednn.c ["yaml.h"]=ir/doc.c ["sha2.h"]=tools ["zlib.h"]=runtime ["check.h"]=tests)
+declare -A only=(["llvm-c/"]=backends/llvm ["protobuf-c"]=frontend ["popt.h"]=tools ["jansson.h"]="tools|trainer" ["dnnl"]=trainer/onednn.c ["yaml.h"]=ir/doc.c ["sha2.h"]=tools ["zlib.h"]=runtime ["zip.h"]=runtime ["png.h"]=runtime ["jpeglib.h"]=runtime ["check.h"]=tests)
 for room in "${!may[@]}"; do
   while IFS=: read -r file line text; do
     path=$(sed -n 's/.*#include "\(.*\)".*/\1/p' <<<"$text")

@@ -58,6 +58,9 @@ bool model_load_static(Cmd *, const char *path, Model *); /* E0304 where a dimen
 bool model_load_as(Cmd *, const char *path, const InputBind *, int n, Model *);
 /* The values of an ONNX model's nodes for which `also` is true are outputs too, after the model's own. */
 bool model_load_exposed(Cmd *, const char *path, bool (*also)(void *user, const char *value), void *user, Model *);
+/* facts.c: what a trained model says of itself, in the context's arena. Names of classes: their count, 0 where it has none. */
+int model_classes(Ctx *, const Graph *, const char ***names);
+const char *model_input(Ctx *, const Graph *); /* NULL where it says nothing */
 /* What goes in and comes out, of a graph or a program. */
 typedef struct Ports { int n_in, n_out; const char **in_name, **out_name; Type *in, *out; } Ports;
 void model_ports(Cmd *, const Model *, Ports *);
@@ -74,7 +77,7 @@ Tensor *tensor_read(Ctx *, const char *path, char **name);       /* .npy or .pb;
 bool tensor_write(Ctx *, const char *path, const Tensor *);       /* .npy */
 Tensor *tensor_random(Ctx *, const Type *, uint64_t seed);        /* floats: uniform in [-1, 1); codes: uniform over the type */
 Tensor *tensor_as(Ctx *, const Tensor *, const Type *);           /* converted and reshaped; NULL with E0702 where it does not fit */
-Tensor *samples_read(Ctx *, const char *path);                    /* .npy, idx(.gz), CIFAR .bin: [N, ...] */
+Tensor *samples_read(Ctx *, const char *path);                    /* .npy, .npz:NAME, idx(.gz), CIFAR .bin: [N, ...] */
 bool labels_read(Ctx *, const char *spec, int64_t **labels, int64_t *n); /* in the context's arena */
 
 int sh(Ctx *, const char *const *argv, const char *what);         /* runs a program, output to stderr only on failure; 0 or E0503 and -1 */

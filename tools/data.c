@@ -1,11 +1,13 @@
-/* Tensors from files: .npy, TensorProto .pb, idx, CIFAR batches, label columns. */
+/* Tensors from files: .npy, .npz, TensorProto .pb, idx, CIFAR batches, label columns. */
 #include "tools/cmd.h"
 
 #include "runtime/cifar.h"
-#include "runtime/idx.h"
+#include "runtime/csv.h"
 #include "runtime/npy.h"
+#include "runtime/npz.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -40,12 +42,18 @@ static Tensor *from_array(Ctx *ctx, const char *path, RtArray *a) {
   return t;
 }
 
+static bool may_read(Ctx *ctx, const char *path) {
+  Loc l = at(path);
+  struct stat st;
+  if (access(path, R_OK)) return diag(ctx, E0501, &l, "cannot open: %s", strerror(errno));
+  return stat(path, &st) || !S_ISDIR(st.st_mode) || diag(ctx, E0501, &l, "cannot read: %s", strerror(EISDIR));
+}
+
 static Tensor *read_array(Ctx *ctx, const char *path, const char *(*read)(const char *, uint64_t, RtArray *)) {
   RtArray a = {0};
   Loc l = at(path);
-  struct stat st;
-  if (access(path, R_OK)) { diag(ctx, E0501, &l, "cannot open: %s", strerror(errno)); return NULL; }
-  if (!stat(path, &st) && S_ISDIR(st.st_mode)) { diag(ctx, E0501, &l, "cannot read: %s", strerror(EISDIR)); return NULL; }
+  const char *colon = rt_npz_colon(path);
+  if (!may_read(ctx, colon ? arena_strndup(ctx->own, path, (size_t)(colon - path)) : path)) return NULL;
   const char *wrong = read(path, (uint64_t)ctx->limits.memory, &a);
   if (!wrong) return from_array(ctx, path, &a);
   diag(ctx, E0104, &l, "%s", wrong);
@@ -70,10 +78,23 @@ static const char *cifar_images(const char *path, uint64_t max, RtArray *a) {
   return wrong;
 }
 
+static const char *fine_labels(const char *path, uint64_t max, RtArray *a) {
+  RtArray images = {0};
+  const char *wrong = rt_cifar_read(path, 0, max, &images, a);
+  rt_array_free(&images);
+  return wrong;
+}
+
+static const char *coarse_labels(const char *path, uint64_t max, RtArray *a) {
+  RtArray images = {0};
+  const char *wrong = rt_cifar_read(path, RT_CIFAR_COARSE, max, &images, a);
+  rt_array_free(&images);
+  return wrong;
+}
+
 Tensor *samples_read(Ctx *ctx, const char *path) {
-  if (ends_with(path, ".npy")) return read_array(ctx, path, rt_npy_read);
   if (ends_with(path, ".bin")) return read_array(ctx, path, cifar_images);
-  return read_array(ctx, path, rt_idx_read);
+  return read_array(ctx, path, rt_any_read);
 }
 
 bool tensor_write(Ctx *ctx, const char *path, const Tensor *t) {
@@ -144,35 +165,22 @@ Tensor *tensor_as(Ctx *ctx, const Tensor *x, const Type *t) {
 
 /* The column (from 1) of every line; a first line that has no number there is a header. */
 static bool csv_column(Ctx *ctx, const char *path, int column, int64_t **out, int64_t *count) {
-  char *bytes;
-  size_t n;
-  VEC(int64_t) v = {0};
+  RtArray a = {0};
+  Loc l = at(path);
+  if (!may_read(ctx, path)) return false;
+  int line;
+  const char *wrong = rt_csv_read(path, column, (uint64_t)ctx->limits.memory, &a, &line);
+  if (wrong && line) l.line = line;
+  if (wrong) return diag(ctx, E0104, &l, "column %d: %s", column, wrong);
+  *out = NEWN(ctx->own, int64_t, a.n + 1);
+  *count = a.n;
   bool ok = true;
-  int line = 0;
-  if (!file_read(ctx, path, &bytes, &n)) return false;
-  for (char *p = bytes; ok && *p;) {
-    char *end = p + strcspn(p, "\n"), *cell = p;
-    line++;
-    for (int k = 1; cell && k < column; k++) {
-      cell = memchr(cell, ',', (size_t)(end - cell));
-      if (cell) cell++;
-    }
-    char *rest = cell;
-    errno = 0;
-    long long x = cell && cell < end ? strtoll(cell, &rest, 10) : 0;
-    while (rest && (*rest == ' ' || *rest == '\r')) rest++;
-    bool number = cell && rest > cell && !errno && (*rest == ',' || rest == end);
-    if (number) vec_push(ctx->own, &v, x);
-    else if (line > 1 && end > p) {
-      Loc l = at(path);
-      l.line = line;
-      ok = diag(ctx, E0104, &l, "column %d holds no whole number", column);
-    }
-    p = *end ? end + 1 : end;
+  for (int64_t i = 0; ok && i < a.n; i++) {
+    double v = ((const double *)a.data)[i];
+    ok = (v == floor(v) && fabs(v) < 0x1p53) || diag(ctx, E0104, &l, "column %d holds %g in row %lld: no whole number", column, v, (long long)i + 1);
+    (*out)[i] = ok ? (int64_t)v : 0;
   }
-  free(bytes);
-  *out = v.p;
-  *count = v.n;
+  rt_array_free(&a);
   return ok;
 }
 
@@ -180,11 +188,13 @@ bool labels_read(Ctx *ctx, const char *spec, int64_t **labels, int64_t *n) {
   const char *colon = strrchr(spec, ':');
   char *end = NULL;
   long column = colon ? strtol(colon + 1, &end, 10) : 0;
-  bool has_column = colon && colon[1] && !*end;
+  bool has_column = colon && colon[1] && !*end && !rt_npz_colon(spec);
   if (has_column && (column < 1 || column > 10000)) return diag(ctx, E0701, NULL, "--labels FILE:COLUMN counts columns from 1, not '%s'", spec);
   const char *path = has_column ? arena_strndup(ctx->own, spec, (size_t)(colon - spec)) : spec;
   if (has_column || ends_with(path, ".csv") || ends_with(path, ".txt")) return csv_column(ctx, path, has_column ? (int)column : 1, labels, n);
-  Tensor *t = samples_read(ctx, path);
+  bool coarse = ends_with(path, ".bin:coarse");
+  if (coarse) path = arena_strndup(ctx->own, path, strlen(path) - strlen(":coarse"));
+  Tensor *t = coarse ? read_array(ctx, path, coarse_labels) : ends_with(path, ".bin") ? read_array(ctx, path, fine_labels) : samples_read(ctx, path);
   if (!t) return false;
   *labels = NEWN(ctx->own, int64_t, t->n + 1);
   *n = t->n;

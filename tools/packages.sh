@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # The Debian packages that Popshift needs, and how to get them. Sourced by check.sh and demo.sh.
-# Build: compiler, CMake, protobuf-c, popt, jansson, libmd, zlib, libyaml, LLVM 19; oneDNN for the trainer; g++ for HLS C simulation; Check.
+# Build: compiler, CMake, protobuf-c, popt, jansson, libmd, zlib, libzip, libpng and libjpeg-turbo (data files), libyaml, LLVM 19; oneDNN for the trainer; g++ for HLS C simulation; Check.
 # Tests besides: compilers and qemu for microcontrollers (35 s to install), clang 19, the ONNX test data (skipped where it cannot be had). Demo besides: Fashion-MNIST.
 packages=(gcc g++ cmake ninja-build pkg-config libprotobuf-c-dev protobuf-c-compiler libpopt-dev libjansson-dev
-          libmd-dev zlib1g-dev llvm-19-dev libdnnl-dev libyaml-dev check)
+          libmd-dev zlib1g-dev libzip-dev libpng-dev libjpeg62-turbo-dev llvm-19-dev libdnnl-dev libyaml-dev check)
 # shellcheck disable=SC2034 # of those who source this
 test_packages=(clang-19 libonnx-testdata gcc-arm-none-eabi qemu-system-arm gcc-riscv64-unknown-elf qemu-user)
 

@@ -36,6 +36,7 @@ typedef struct Job {
   Program *program;             /* native widths, planned; of several variants the first */
   CVariant *variants; int n_variants; /* of several targets, the best first; else none */
   const Target **variant_target;
+  const char **class_name; int n_classes; const char *input; /* what the model says of itself */
 } Job;
 
 static bool ident_ok(const char *s) {
@@ -88,7 +89,8 @@ static const char *job_file(Job *j, Emit e) { /* the asked name where one thing 
 /* The header goes beside every result that C code links with; the source only where asked for. */
 static bool emit_c(Job *j) {
   OutFiles files = {0};
-  COptions o = {.name = j->name, .word = j->opt.target->word / 8, .model_sha = j->model.is_onnx ? j->model.sha : NULL};
+  COptions o = {.name = j->name, .word = j->opt.target->word / 8, .model_sha = j->model.is_onnx ? j->model.sha : NULL,
+                .class_name = j->class_name, .n_classes = j->n_classes, .input = j->input};
   bool ok = j->n_variants ? c_emit_variants(j->c->ctx, j->variants, j->n_variants, &o, &files) : c_emit(j->c->ctx, j->program, &o, &files);
   for (int i = 0; ok && i < files.n; i++) {
     size_t n = strlen(files.p[i].name);
@@ -354,7 +356,10 @@ int verb_compile(Cmd *c) {
   j.model.path = path;
   if (!only(c, FLAG_weights, "weights", "inline") || !job_emits(&j) || !job_paths(&j) || !flags_fit(&j) || !model_pass_options(c, &j.opt) || !variants_of(&j))
     return diag_exit(c->ctx);
-  if (!model_load(c, path, &j.model) || !model_ends(c, &j.model, &j.opt, &j.ends)) return diag_exit(c->ctx);
+  if (!model_load(c, path, &j.model)) return diag_exit(c->ctx);
+  j.n_classes = model_classes(c->ctx, j.model.s.graph, &j.class_name);
+  j.input = model_input(c->ctx, j.model.s.graph);
+  if (!model_ends(c, &j.model, &j.opt, &j.ends)) return diag_exit(c->ctx);
   if (cmd_has(c, FLAG_certificate)) j.opt.certificate = certificate_new(c->ctx);
   bool native = j.n_want > j.want[EMIT_HLS], ok = true;
   if (j.want[EMIT_HLS] && !j.model.s.graph) {

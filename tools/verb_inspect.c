@@ -4,8 +4,14 @@
 #include "tools/report.h"
 
 #include <inttypes.h>
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* Printable, without quotes around. */
+static void quoted_words(Str *s, const char *text) {
+  for (; *text; text++) str_printf(s, "%c", *text >= 32 && *text < 127 ? *text : '?');
+}
 
 static void ports(Str *s, const Graph *g) {
   for (int i = 0; i < g->n_args; i++) {
@@ -22,6 +28,12 @@ static void ports(Str *s, const Graph *g) {
     type_print(s, g, &g->outs[i].v->t);
     str_put(s, "\n");
   }
+  const char **names, *input = model_input(g->ctx, g);
+  int n = model_classes(g->ctx, g, &names);
+  if (input) str_put(s, "images  "), quoted_words(s, input), str_put(s, "\n");
+  if (n) str_printf(s, "classes %d:", n);
+  for (int i = 0; i < n; i++) str_put(s, i ? ", " : " "), str_quoted(s, names[i]);
+  if (n) str_put(s, "\n");
 }
 
 static void model_facts(Cmd *c, const Model *m, Str *s) {
@@ -173,7 +185,14 @@ int verb_inspect(Cmd *c) {
   dead_table(&s, &r);
   bool ok = true;
   if (cmd_has(c, FLAG_json)) {
-    json_print(report_json(&r, c->ctx, m.sha, o.target->name));
+    const char **names, *input = model_input(c->ctx, m.s.graph);
+    int n = model_classes(c->ctx, m.s.graph, &names);
+    json_t *j = report_json(&r, c->ctx, m.sha, o.target->name), *list = json_array(), *images = input ? json_loads(input, 0, NULL) : NULL;
+    for (int i = 0; i < n; i++) json_array_append_new(list, json_string(names[i]));
+    if (n) json_object_set(j, "classes", list);
+    if (images) json_object_set_new(j, "images", images);
+    json_decref(list);
+    json_print(j);
   } else fputs(s.p, stdout);
   if (cmd_has(c, FLAG_html)) ok = write_html(c, cmd_get(c, FLAG_html), &s, &r, m.s.graph);
   str_free(&s);

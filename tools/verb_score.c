@@ -25,6 +25,7 @@ typedef struct Job {
   double scale, mean[MAX_CHANNELS], std[MAX_CHANNELS];
   int n_mean, n_std;
   int64_t *pred;                      /* of the engine now running */
+  const char **class_name; int n_classes; /* what the model says of itself */
 } Job;
 
 static bool read_data(Job *j) {
@@ -153,6 +154,21 @@ static void report(Job *j, EngineKind k, double sum, double seconds, json_t *all
   else printf("%s: %.6g over %" PRId64 ", %.0f images/s\n", m, v, j->n, rate);
 }
 
+/* With -v, of each class of the data: how many there are, and are right. */
+static void report_classes(const Job *j) {
+  int64_t most = j->n_classes - 1;
+  if (j->metric > TOP5 || !cmd_has(j->c, FLAG_verbose) || cmd_has(j->c, FLAG_json)) return;
+  for (int64_t i = 0; i < j->n; i++) if (j->labels[i] > most) most = j->labels[i];
+  int64_t *all = NEWN(j->c->ctx->own, int64_t, 2 * (most + 1)), *right = all + most + 1;
+  for (int64_t i = 0; i < j->n; i++) all[j->labels[i]]++, right[j->labels[i]] += j->pred[i] == j->labels[i];
+  for (int64_t k = 0; k <= most; k++) {
+    Str name = {.ctx = j->c->ctx};
+    if (k < j->n_classes) str_quoted(&name, j->class_name[k]);
+    if (all[k]) printf("  class %3" PRId64 " %-24s %6.2f %% (%" PRId64 " of %" PRId64 ")\n", k, name.n ? name.p : "", 100 * (double)right[k] / (double)all[k], right[k], all[k]);
+    str_free(&name);
+  }
+}
+
 static bool write_predictions(Job *j) {
   const char *path = cmd_get(j->c, FLAG_predictions);
   if (!path || j->metric > TOP5) return true;
@@ -177,6 +193,7 @@ int verb_score(Cmd *c) {
       !cmd_doubles(c, FLAG_std, j.std, MAX_CHANNELS, &j.n_std) || !model_pass_options(c, &opt) || !engines_of(c, ENGINE_EVAL, kind, &n_kind))
     return EXIT_USAGE;
   if (!model_load_static(c, path, &m)) return diag_exit(c->ctx);
+  j.n_classes = model_classes(c->ctx, m.s.graph, &j.class_name);
   if (!model_ends(c, &m, &opt, &j.ends)) return diag_exit(c->ctx);
   j.p = j.ends.model;
   if (!read_data(&j)) return diag_exit(c->ctx);
@@ -188,7 +205,7 @@ int verb_score(Cmd *c) {
     j.pred = NEWN(c->ctx->own, int64_t, j.n);
     Engine *e = engine_for(c->ctx, kind[k], &m.s, &opt);
     ok = e && score_engine(&j, e, &sum, &seconds);
-    if (ok) report(&j, kind[k], sum, seconds, all, n_kind > 1);
+    if (ok) report(&j, kind[k], sum, seconds, all, n_kind > 1), report_classes(&j);
     engine_free(e);
     if (first && ok) same = same && !memcmp(first, j.pred, (size_t)j.n * sizeof *first);
     if (!first) first = j.pred;

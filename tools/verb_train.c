@@ -3,16 +3,17 @@
 #include "tools/cmd.h"
 
 #ifdef POPSHIFT_TRAINER
+#include "tools/runs.h"
 #include "trainer/train.h"
 
 #include <errno.h>
 #include <inttypes.h>
-#include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-typedef struct Run { Cmd *c; const char *out; json_t *phases; } Run;
+typedef struct Run { Cmd *c; const char *out, *model; json_t *phases; const TrainOptions *o; } Run; /* model: to start from, or NULL */
 
 static Graph *load_float(void *user, const char *path) {
   Run *run = user;
@@ -62,6 +63,37 @@ static void weight_bytes(const Net *net, int64_t *as_float, int64_t *packed) {
   *packed = (int64_t)ceil(bits / 8);
 }
 
+/* Bits of a weight of the layers, on average, over those that quantizers have and those that stay float. */
+static double average_bits(const Net *net) {
+  double bits = 0, n = 0;
+  for (int p = 0; p < net->n_p; p++) {
+    if (net->p[p].role != PARAM_WEIGHT) continue;
+    bits += (double)net->p[p].n * net_weight_bits(net, p), n += (double)net->p[p].n;
+  }
+  return n > 0 ? bits / n : NAN;
+}
+
+static const char *in_run(const Run *run, const char *name) { return arena_printf(run->c->ctx->own, "%s/%s", run->out, name); }
+
+/* The phases that have ended, of this process and, where it goes on, of those before. */
+static bool write_result(const Run *run, const char *state) {
+  json_t *o = json_pack("{s:s s:s s:s s:O}", "schema", RESULT_SCHEMA, "run", run->out, "state", state, "phases", run->phases);
+  bool ok = json_file_write(run->c->ctx, in_run(run, "result.json"), o);
+  json_decref(o);
+  return ok;
+}
+
+/* Replaces what an earlier process said of the phase, which was killed between its end and the next one's first checkpoint. */
+static void add_phase(Run *run, json_t *phase) {
+  const json_t *name = json_object_get(phase, "name");
+  for (size_t i = 0; i < json_array_size(run->phases); i++)
+    if (json_equal(json_object_get(json_array_get(run->phases, i), "name"), name)) {
+      json_array_set_new(run->phases, i, phase);
+      return;
+    }
+  json_array_append_new(run->phases, phase);
+}
+
 static bool phase_done(void *user, const PhaseResult *r) {
   Run *run = user;
   int64_t as_float, packed;
@@ -75,7 +107,9 @@ static bool phase_done(void *user, const PhaseResult *r) {
   put_number(o, "images_per_second", r->images_per_second);
   weight_bytes(r->net, &as_float, &packed);
   json_object_set_new(o, "float_bytes", json_integer(as_float)), json_object_set_new(o, "weight_bytes", json_integer(packed));
-  json_array_append_new(run->phases, o);
+  put_number(o, "weight_bits", average_bits(r->net));
+  add_phase(run, o);
+  if (!write_result(run, "running")) return false;
   if (!cmd_has(run->c, FLAG_json) && !cmd_has(run->c, FLAG_quiet)) {
     printf("%s: ", r->name);
     if (isfinite(r->test_accuracy)) printf("test accuracy %.2f %%", 100 * r->test_accuracy);
@@ -86,16 +120,14 @@ static bool phase_done(void *user, const PhaseResult *r) {
   return true;
 }
 
-static bool options(Cmd *c, Recipe *r, TrainOptions *o) {
+static bool options(Cmd *c, TrainOptions *o) {
   int64_t threads;
   double save;
   if (!cmd_int(c, FLAG_threads, 0, 1, 64, &threads) || !cmd_double(c, FLAG_save_every, 20, 0, &save)) return false;
-  if (c->flag[FLAG_set].n && !recipe_set(r, c->flag[FLAG_set].v, c->flag[FLAG_set].n)) return false;
   o->threads = (int)threads;
   o->save_seconds = save;
   o->data_dir = cmd_get(c, FLAG_data);
   o->resume = cmd_has(c, FLAG_resume), o->quiet = cmd_has(c, FLAG_quiet), o->verbose = cmd_has(c, FLAG_verbose);
-  o->out = cmd_get(c, FLAG_out) ? cmd_get(c, FLAG_out) : c->verb == VERB_quantize ? "quantized" : "run";
   return true;
 }
 
@@ -115,17 +147,83 @@ static bool start_from(Cmd *c, Recipe *r, const char *model) {
   return (r->net.onnx = absolute(c, model)) != NULL;
 }
 
-static bool run_recipe(Run *run, const char *model) {
+static Recipe *recipe_of(const Run *run, const char *const *set, int n) {
+  Cmd *c = run->c;
+  const char *path = cmd_get(c, FLAG_recipe);
+  if (!path) { diag(c->ctx, E0701, NULL, "which recipe? --recipe FILE"); return NULL; }
+  Recipe *r = recipe_read(c->ctx, path);
+  return r && (!n || recipe_set(r, set, n)) && start_from(c, r, run->model) ? r : NULL;
+}
+
+/* result.json of a folder that holds a run of this recipe, else NULL. */
+static json_t *result_of(const Run *run, const Recipe *r) {
+  Ctx *ctx = run->c->ctx;
+  const char *path = in_run(run, "recipe.yaml");
+  char *text;
+  size_t n;
+  if (access(path, F_OK) || !file_read(ctx, path, &text, &n)) return NULL;
+  Str now = {.ctx = ctx};
+  recipe_print(&now, r);
+  bool same = now.n == n && !memcmp(now.p, text, n);
+  str_free(&now);
+  free(text);
+  return same ? result_read(ctx, run->out, false) : NULL;
+}
+
+static bool train(Run *run, const Recipe *r, TrainOptions *o) {
+  Ctx *ctx = run->c->ctx;
+  json_t *before = o->resume && !access(in_run(run, "checkpoint.ckpt"), F_OK) ? result_of(run, r) : NULL;
+  json_array_clear(run->phases);
+  if (before) json_array_extend(run->phases, json_object_get(before, "phases"));
+  json_decref(before);
+  if (ctx->n_errors) return false;
+  o->out = run->out;
+  if (train_run(ctx, r, o)) return write_result(run, "finished");
+  if (ctx->n_errors == 1 && diag_exit(ctx) == EXIT_MISMATCH) write_result(run, "diverged");
+  return false;
+}
+
+/* One run of a sweep: one that has ended is not run again. */
+static RunEnd sweep_one(void *user, const char *folder, const char *const *set, int n, bool *skipped) {
+  Run *run = user;
+  Ctx *ctx = run->c->ctx;
+  TrainOptions o = *run->o;
+  run->out = folder;
+  Recipe *r = recipe_of(run, set, n);
+  if (!r) return RUN_FAILED;
+  json_t *result = o.resume ? result_of(run, r) : NULL;
+  const char *state = result ? result_state(result) : "running";
+  bool diverged = !strcmp(state, "diverged");
+  *skipped = diverged || !strcmp(state, "finished");
+  json_decref(result);
+  if (*skipped) return diverged ? RUN_DIVERGED : RUN_OK;
+  if (ctx->n_errors) return RUN_FAILED;
+  if (train(run, r, &o)) return RUN_OK;
+  if (ctx->n_errors != 1 || diag_exit(ctx) != EXIT_MISMATCH) return RUN_FAILED;
+  for (Diag *d = ctx->diags; d; d = d->next) /* the others go on: it is said as a warning */
+    if (d->is_error) d->is_error = false, d->text = arena_printf(ctx->own, "%s: %s", folder, d->text);
+  ctx->n_errors = 0;
+  return RUN_DIVERGED;
+}
+
+/* Every recipe of a sweep is right, or nothing is trained. */
+static RunEnd check_one(void *user, const char *folder, const char *const *set, int n, bool *skipped) {
+  (void)folder, (void)skipped;
+  return recipe_of(user, set, n) ? RUN_OK : RUN_FAILED;
+}
+
+static bool run_recipe(Run *run) {
   Cmd *c = run->c;
   TrainOptions o = {.load = load_float, .phase_done = phase_done, .user = run};
-  const char *path = cmd_get(c, FLAG_recipe);
-  if (!path) return diag(c->ctx, E0701, NULL, "which recipe? --recipe FILE");
-  Recipe *r = recipe_read(c->ctx, path);
-  if (!r || !options(c, r, &o) || !start_from(c, r, model)) return false;
-  run->out = o.out;
-  if (!train_run(c->ctx, r, &o)) return false;
+  const char *out = cmd_get(c, FLAG_out) ? cmd_get(c, FLAG_out) : c->verb == VERB_quantize ? "quantized" : "run";
+  run->o = &o;
+  run->out = out;
+  if (!options(c, &o)) return false;
+  if (sweep_asked(c)) return sweep_each(c, check_one, run) && sweep_run(c, out, sweep_one, run);
+  const Recipe *r = recipe_of(run, c->flag[FLAG_set].v, c->flag[FLAG_set].n);
+  if (!r || !train(run, r, &o)) return false;
   if (!cmd_has(c, FLAG_json)) return true;
-  json_t *top = json_pack("{s:s s:s s:O}", "schema", "popshift.train/1", "run", o.out, "phases", run->phases);
+  json_t *top = json_pack("{s:s s:s s:O}", "schema", RESULT_SCHEMA, "run", out, "phases", run->phases);
   json_dumpf(top, stdout, JSON_PRESERVE_ORDER | JSON_INDENT(2) | JSON_REAL_PRECISION(6));
   putchar('\n');
   json_decref(top);
@@ -133,8 +231,8 @@ static bool run_recipe(Run *run, const char *model) {
 }
 
 static int run_and_free(Cmd *c, const char *model) {
-  Run run = {.c = c, .phases = json_array()};
-  bool ok = run_recipe(&run, model);
+  Run run = {.c = c, .phases = json_array(), .model = model};
+  bool ok = run_recipe(&run);
   json_decref(run.phases);
   return ok ? EXIT_OK : diag_exit(c->ctx);
 }

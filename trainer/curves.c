@@ -277,10 +277,91 @@ static void put_cell(Str *s, double v, const Line *l) {
   str_put(s, "</td>");
 }
 
+/* Families */
+
+enum { FAMILY_HEIGHT = 230 };
+
+static size_t family(const char *name) { return strcspn(name, "."); }
+static bool same_family(const char *a, const char *b) { return family(a) == family(b) && !memcmp(a, b, family(a)); }
+
+/* Colour i of n, around the circle, told from its neighbours in grey too. */
+static void colour(Str *s, int i, int n) { str_printf(s, "hsl(%d,70%%,%d%%)", (210 + 360 * i / n) % 360, i % 2 ? 40 : 55); }
+
+static void series_path(Str *s, const Panel *p, const CurveSeries *q, double end, int i, int n) {
+  bool open = false;
+  str_put(s, "<path class=\"c-line\" stroke=\"");
+  colour(s, i, n);
+  str_put(s, "\" d=\"");
+  for (int k = 0; k < q->n; k++) {
+    if (!shown(q->value[k]) || !shown(q->epoch[k])) { open = false; continue; }
+    px(s, open ? "L" : "M", x_of(q->epoch[k], end));
+    px(s, " ", y_of(p, q->value[k]));
+    if (q->n == 1) px(s, "h", 2); /* a point alone is seen, too */
+    open = true;
+  }
+  str_put(s, "\"><title>");
+  str_html(s, q->name);
+  str_put(s, "</title></path>\n");
+}
+
+static void family_legend(Str *s, const Curves *c, const char *name, int n) {
+  str_put(s, "<p class=\"legend\">");
+  for (int k = 0, i = 0; k < c->n_series; k++) {
+    const CurveSeries *q = &c->series[k];
+    if (!same_family(q->name, name)) continue;
+    str_put(s, "<span><b style=\"background:");
+    colour(s, i++, n);
+    str_put(s, "\"></b>");
+    str_html(s, q->name[family(q->name)] ? q->name + family(q->name) + 1 : q->name);
+    str_put(s, " ");
+    if (q->n && shown(q->value[q->n - 1])) str_printf(s, "%.4g", q->value[q->n - 1]);
+    str_put(s, "</span>\n");
+  }
+  str_put(s, "</p>\n");
+}
+
+/* One panel for the family of series `first`. */
+static void draw_family(Str *s, const Curves *c, int first) {
+  const char *name = c->series[first].name;
+  Panel p = {.top = 20, .bottom = FAMILY_HEIGHT - 40, .lo = INFINITY, .hi = -INFINITY};
+  double end = last_epoch(c);
+  int n = 0, i = 0;
+  for (int k = first; k < c->n_series; k++) {
+    const CurveSeries *q = &c->series[k];
+    if (!same_family(q->name, name)) continue;
+    n++;
+    for (int e = 0; e < q->n; e++) if (shown(q->value[e])) p.lo = fmin(p.lo, q->value[e]), p.hi = fmax(p.hi, q->value[e]);
+  }
+  if (p.lo > p.hi) p.lo = 0, p.hi = 1;
+  if (p.lo > 0 && p.lo < 0.7 * p.hi) p.lo = 0;
+  if (p.hi - p.lo <= 1e-6 * fabs(p.hi)) p.hi += fabs(p.hi) * 0.1 + (p.hi == 0), p.lo -= fabs(p.lo) * 0.1;
+  p.step = nice_step(p.hi - p.lo, 5);
+  p.lo = floor(p.lo / p.step + 1e-9) * p.step, p.hi = ceil(p.hi / p.step - 1e-9) * p.step;
+  char *title = arena_strndup(s->ctx->own, name, family(name));
+  p.title = ""; /* the heading has it */
+  str_put(s, "<h2>");
+  str_html(s, title);
+  str_printf(s, "</h2>\n<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" role=\"img\">\n", WIDTH, FAMILY_HEIGHT);
+  draw_phases(s, c, &p, end, false);
+  draw_axes(s, &p, end, true);
+  for (int k = first; k < c->n_series; k++) if (same_family(c->series[k].name, name)) series_path(s, &p, &c->series[k], end, i++, n);
+  str_put(s, "</svg>\n");
+  family_legend(s, c, name, n);
+}
+
+static void draw_families(Str *s, const Curves *c) {
+  for (int k = 0; k < c->n_series; k++) {
+    int before = 0;
+    while (before < k && !same_family(c->series[before].name, c->series[k].name)) before++;
+    if (before == k) draw_family(s, c, k);
+  }
+}
+
 static const char page_style[] =
   ":root{color-scheme:light dark}body{font:15px/1.5 system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;"
   "background:#fff;color:#1c2128}svg{width:100%;height:auto}h2{font-size:1.1rem;margin:2rem 0 .5rem}table{border-collapse:collapse;font-variant-numeric:tabular-nums}"
   "th,td{padding:.2rem .9rem;text-align:right;border-bottom:1px solid #e3e7ec}th:nth-child(2),td:nth-child(2){text-align:left}tr.best td{font-weight:600}"
+  ".legend{font-size:13px;display:flex;flex-wrap:wrap;gap:.2rem 1rem}.legend b{display:inline-block;width:1.1rem;height:.2rem;margin:0 .4rem .25rem 0}"
   "pre{background:#f3f6fa;padding:1rem;border-radius:6px;overflow-x:auto}"
   "@media (prefers-color-scheme:dark){body{background:#14181d;color:#e8ecf1}th,td{border-color:#262c34}pre{background:#1c222a}}";
 
@@ -290,6 +371,7 @@ void curves_html(Str *s, const Curves *c, const char *recipe) {
   str_html(s, c->title);
   str_printf(s, "</title><style>%s</style></head><body>\n", page_style);
   curves_svg(s, c);
+  draw_families(s, c);
   str_put(s, "<h2>Epochs</h2>\n<table><tr><th>epoch</th><th>phase</th><th>training loss</th><th>training accuracy</th><th>test accuracy</th></tr>\n");
   for (int i = 0; i < c->n_point; i++) {
     const CurvePoint *p = &c->point[i];

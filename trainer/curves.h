@@ -12,6 +12,9 @@ typedef struct CurvePoint {
 
 typedef struct CurvePhase { const char *name; double begin, end; } CurvePhase; /* epochs; the second ends where the third begins */
 
+/* Any other number: the page draws series whose names agree up to the first dot in one panel. */
+typedef struct CurveSeries { const char *name; double *epoch, *value; int n; } CurveSeries;
+
 typedef struct Curves {
   const char *title;             /* texts are escaped */
   const char *subtitle;          /* or NULL */
@@ -19,6 +22,8 @@ typedef struct Curves {
   int n_point;
   const CurvePhase *phase;
   int n_phase;
+  const CurveSeries *series;     /* on the page only */
+  int n_series;
 } Curves;
 
 void curves_svg(Str *, const Curves *);

@@ -1,5 +1,5 @@
 /* From a network in training to a graph for inference: parameters become constants, fake-quantized weights the codes that they stand
- * for, the image argument raw bytes. What the graph computes is what the trainer's forward pass with running statistics computes. */
+ * for, the image argument raw bytes (floats, where the data are). What the graph computes is what the trainer's forward pass with running statistics computes. */
 #include "trainer/net.h"
 
 #include <string.h>
@@ -36,11 +36,13 @@ Graph *net_freeze(const Net *net, const char *name, int64_t batch) {
   Node **map = NEWN(scratch, Node *, old->n_nodes + 1), **in = NEWN(scratch, Node *, most);
   bool ok = true;
   if (!batch) graph_sym(g, old->syms[0]);
+  if (net->class_fact) graph_fact(g, "popshift.classes", net->class_fact);
+  if (net->input_fact) graph_fact(g, "popshift.input", net->input_fact);
   for (int i = 0; i < old->n_args; i++) {
     Type t = old->args[i]->t;
     const Param *p = i ? &net->p[i - 1] : NULL;
     if (p) g->at.name = p->name;
-    if (!p) t.e = U8;
+    if (!p && !net->real) t.e = U8;
     map[old->args[i]->id] = p ? value_const(g, p) : node_cast(g, graph_arg(g, old->arg_names[i], &t), F32);
     g->at = LOC_NONE;
   }

@@ -38,6 +38,8 @@ typedef struct Net {
   Graph *plain;        /* g as it was without quantizers, and how many parameters it had; NULL before there are some */
   int n_plain;
   Site *site; int n_site; /* in the layers' order; weights before inputs */
+  bool real;           /* the images are floats: frozen networks take such, not bytes */
+  const char *class_fact, *input_fact; /* what frozen networks say of themselves (ir/graph.h: Fact), or NULL */
 } Net;
 
 /* data: channels, height, width of an image. Weights are He-normal by the recipe's seed. NULL with E0703 at the recipe's line. */
@@ -77,7 +79,7 @@ void net_quantize(Net *, const Recipe *, const QuantRows *);
 bool net_can_quantize(Net *, const Recipe *, const Phase *); /* some row quantizes some layer; else false with E0703 */
 double net_weight_bits(const Net *, int p); /* that an element of parameter p takes when exported: 32 where it is not quantized */
 
-/* freeze.c: for inference: input u8 images, weights as codes, batch symbolic (batch 0) or fixed. Outputs the logits. */
+/* freeze.c: for inference: input u8 images (f32 where the net is real), weights as codes, batch symbolic (batch 0) or fixed. Outputs the logits. */
 Graph *net_freeze(const Net *, const char *name, int64_t batch);
 
 static inline bool net_quantized(const Net *net) { return net->plain != NULL; }

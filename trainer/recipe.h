@@ -6,7 +6,7 @@
 #include "ir/doc.h"
 #include "trainer/optim.h"
 
-enum { RECIPE_FILES = 64, RECIPE_CHANNELS = 64, RECIPE_OPTIONS = 16, RECIPE_QUANT = 64, RECIPE_PHASES = 16 };
+enum { RECIPE_FILES = 64, RECIPE_CHANNELS = 64, RECIPE_OPTIONS = 16, RECIPE_QUANT = 64, RECIPE_PHASES = 16, RECIPE_CLASSES = 256 };
 
 typedef struct NetOption { const char *key; double value; int line; } NetOption;
 
@@ -18,7 +18,14 @@ typedef struct RecipeNet {
   int n_option;
 } RecipeNet;
 
-typedef struct RecipeFiles { const char *name[RECIPE_FILES]; int n, line; bool cifar; } RecipeFiles; /* not cifar: images, labels */
+typedef enum FilesKind {
+  FILES_PAIR,                    /* images, labels: each IDX, .npy or .npz:NAME */
+  FILES_CIFAR,                   /* batches, .bin */
+  FILES_CSV,                     /* one table, .csv: labels are a column */
+  FILES_FOLDER                   /* a folder with one of pictures for each class */
+} FilesKind;
+typedef struct RecipeFiles { const char *name[RECIPE_FILES]; int n, line; FilesKind kind; } RecipeFiles; /* one .npz: a pair of the same name twice */
+typedef enum CifarLabel { CIFAR_ANY, CIFAR_FINE, CIFAR_COARSE } CifarLabel;
 
 typedef struct RecipeData {
   RecipeFiles train, test;       /* test.n = 0: none */
@@ -27,6 +34,15 @@ typedef struct RecipeData {
   int n_mean, n_std;             /* 0: none; 1: for all channels */
   int crop;                      /* pixels of padding around, 0: no random crop */
   bool flip;
+  int cutout;                    /* side of a square that is left out, 0: none */
+  CifarLabel label;
+  int label_column;              /* of CSV, from 1: 1 */
+  bool nhwc;                     /* of arrays of four dimensions: channels are the last */
+  int shape[3];                  /* channels, height, width of a sample; 0: as the file has them */
+  int size[2];                   /* pictures of folders get this height and width; 0: all must have one size */
+  int channels;                  /* and 1 or 3 of these; 0: as the first has */
+  const char *classes[RECIPE_CLASSES]; int n_classes; /* their names; 0: none */
+  const char *class_file;        /* or a file with a name a line, or NULL */
   int64_t samples;               /* the first of the training set; 0: all */
 } RecipeData;
 

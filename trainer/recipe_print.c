@@ -51,8 +51,26 @@ static void put_numbers(Str *s, const char *key, const double *v, int n) {
 
 static void put_files(Str *s, const char *key, const RecipeFiles *f) {
   if (!f->n) return;
+  if (f->kind == FILES_PAIR && f->name[0] == f->name[1]) { /* one .npz */
+    put_field(s, key, f->name[0]);
+    str_put(s, "]\n");
+    return;
+  }
   for (int i = 0; i < f->n; i++) put_field(s, i ? ", " : key, f->name[i]);
   str_put(s, "]\n");
+}
+
+/* How the files are to be read, where it is not the default. */
+static void put_format(Str *s, const RecipeData *d) {
+  if (d->label) str_printf(s, "  label: %s\n", d->label == CIFAR_COARSE ? "coarse" : "fine");
+  if (d->train.kind == FILES_CSV) str_printf(s, "  label_column: %d\n", d->label_column);
+  if (d->nhwc) str_put(s, "  layout: nhwc\n");
+  if (d->shape[0]) str_printf(s, "  shape: [%d, %d, %d]\n", d->shape[0], d->shape[1], d->shape[2]);
+  if (d->size[0]) str_printf(s, "  size: [%d, %d]\n", d->size[0], d->size[1]);
+  if (d->channels) str_printf(s, "  channels: %d\n", d->channels);
+  for (int i = 0; i < d->n_classes; i++) put_field(s, i ? ", " : "  classes: [", d->classes[i]);
+  if (d->n_classes) str_put(s, "]\n");
+  if (d->class_file) put_field(s, "  classes: ", d->class_file), str_put(s, "\n");
 }
 
 static void put_quantizer(Str *s, const char *key, QuantSpec q) {
@@ -126,7 +144,10 @@ void recipe_print(Str *s, const Recipe *r) {
   str_put(s, "\n");
   put_numbers(s, "  mean: [", r->data.mean, r->data.n_mean);
   put_numbers(s, "  std: [", r->data.std, r->data.n_std);
-  str_printf(s, "  augment: {crop: %d, flip: %s}\n", r->data.crop, r->data.flip ? "true" : "false");
+  put_format(s, &r->data);
+  str_printf(s, "  augment: {crop: %d, flip: %s", r->data.crop, r->data.flip ? "true" : "false");
+  if (r->data.cutout) str_printf(s, ", cutout: %d", r->data.cutout);
+  str_put(s, "}\n");
   if (r->data.samples) str_printf(s, "  samples: %" PRId64 "\n", r->data.samples);
   str_printf(s, "batch: %" PRId64 "\nshards: %" PRId64 "\nseed: %" PRIu64 "\n", r->batch, r->shards, r->seed);
   if (r->init) put_field(s, "init: ", r->init), str_put(s, "\n");

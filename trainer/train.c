@@ -14,12 +14,26 @@
 
 /* Setting up */
 
+/* The test set by the training set's names: a folder that has not all of them has the same numbers, one that has others is refused. */
+static Dataset *load_test(Trainer *t) {
+  const Dataset *train = t->train;
+  Recipe *r = NEW(t->arena, Recipe);
+  *r = *t->r;
+  if (train->class_name) {
+    r->data.class_file = NULL;
+    r->data.n_classes = train->classes;
+    memmove(r->data.classes, train->class_name, sizeof *train->class_name * (size_t)train->classes);
+  }
+  return dataset_load(t->ctx, t->arena, r, &r->data.test, t->o->data_dir, train->classes, 0);
+}
+
 static bool load_data(Trainer *t) {
   const Recipe *r = t->r;
   int classes = (int)r->net.classes;
   t->train = dataset_load(t->ctx, t->arena, r, &r->data.train, t->o->data_dir, classes, r->data.samples);
   if (!t->train) return false;
-  if (r->data.test.n && !(t->test = dataset_load(t->ctx, t->arena, r, &r->data.test, t->o->data_dir, t->train->classes, 0))) return false;
+  if (r->data.test.n && !(t->test = load_test(t))) return false;
+  if (t->test && !t->test->real != !t->train->real) dataset_as_real(t->arena, t->test), dataset_as_real(t->arena, t->train);
   Loc loc = LOC_NONE;
   loc.file = r->file;
   if (t->test && (t->test->c != t->train->c || t->test->h != t->train->h || t->test->w != t->train->w))
@@ -33,7 +47,9 @@ static bool load_data(Trainer *t) {
   Recipe *raw = NEW(t->arena, Recipe);
   *raw = *r;
   raw->data.scale = 1, raw->data.n_mean = raw->data.n_std = 0;
-  return transform_init(&t->augment, t->arena, raw, t->train, LAYOUT_NCHW, true) && transform_init(&t->plain, t->arena, raw, t->train, LAYOUT_NCHW, false);
+  if (!transform_init(&t->augment, t->arena, raw, t->train, LAYOUT_NCHW, true) || !transform_init(&t->plain, t->arena, raw, t->train, LAYOUT_NCHW, false)) return false;
+  transform_hole(&t->augment, r, t->train);
+  return true;
 }
 
 /* Phase i is the first with quantizers, or has rows of its own. */
@@ -45,12 +61,22 @@ static bool make_net(Trainer *t) {
   Recipe *with = NEW(t->arena, Recipe);
   *with = *r;
   with->net.classes = d->classes;
+  const char *input = NULL;
+  t->normalizes = true;
   if (r->net.builtin) t->net = net_builtin(t->ctx, with, d->c, d->h, d->w);
   else {
     Graph *g = t->o->load ? t->o->load(t->o->user, recipe_path(r, NULL, r->net.onnx)) : NULL;
+    if (g && g->n_args && elem_eq(g->args[0]->t.e, U8)) {
+      t->normalizes = false;
+      input = graph_fact_get(g, "popshift.input");
+      if (input) input = arena_strdup(t->arena, input);
+    }
     t->net = g ? net_of_graph(t->ctx, g, with, d->c, d->h, d->w) : NULL;
   }
-  bool ok = t->net != NULL;
+  if (!t->net) return false;
+  t->net->real = d->real;
+  if (!net_facts(t, input)) return false;
+  bool ok = true;
   for (int i = 0; ok && i < r->n_phase; i++)
     if (r->phase[i].quant && new_rows(r, i)) ok = net_can_quantize(t->net, r, &r->phase[i]);
   return ok;
@@ -89,10 +115,13 @@ static bool make_folder(Trainer *t) {
   return lock_folder(t);
 }
 
-/* A run that starts: no checkpoint of an earlier one stays, or --resume would go on with that. */
+/* A run that starts: no checkpoint of an earlier one stays, or --resume would go on with that; nor its result, or a sweep would take it for this one's. */
 static bool write_recipe(Trainer *t) {
-  const char *old = path_in(t, "checkpoint.ckpt");
-  if (unlink(old) && errno != ENOENT) return diag(t->ctx, E0502, NULL, "cannot remove '%s': %s", old, strerror(errno));
+  static const char *const names[] = {"result.json", "checkpoint.ckpt"};
+  for (int i = 0; i < 2; i++) {
+    const char *old = path_in(t, names[i]);
+    if (unlink(old) && errno != ENOENT) return diag(t->ctx, E0502, NULL, "cannot remove '%s': %s", old, strerror(errno));
+  }
   Str text = {.ctx = t->ctx};
   recipe_print(&text, t->r);
   bool ok = file_write(t->ctx, path_in(t, "recipe.yaml"), text.p, text.n);
@@ -101,6 +130,27 @@ static bool write_recipe(Trainer *t) {
 }
 
 /* Curves */
+
+/* The learning rate and every metric of the log, as series over the epochs. */
+static CurveSeries *series_of(Trainer *t, const LogRow *rows, int n, int *count) {
+  VEC(CurveSeries) v = {0};
+  Metric *all = NULL;
+  for (int i = 0; i < n; i++) {
+    if (!rows[i].is_epoch) continue;
+    all = NEWN(t->arena, Metric, rows[i].n_metric + 1);
+    all[0] = (Metric){"learning rate.all layers", rows[i].lr};
+    for (int k = 0; k < rows[i].n_metric; k++) all[k + 1] = rows[i].metric[k];
+    for (int k = 0; k <= rows[i].n_metric; k++) {
+      int s = 0;
+      while (s < v.n && strcmp(v.p[s].name, all[k].name)) s++;
+      if (s == v.n) vec_push(t->arena, &v, ((CurveSeries){.name = all[k].name, .epoch = NEWN(t->arena, double, n), .value = NEWN(t->arena, double, n)}));
+      v.p[s].epoch[v.p[s].n] = (double)rows[i].epoch;
+      v.p[s].value[v.p[s].n++] = all[k].value;
+    }
+  }
+  *count = v.n;
+  return v.p;
+}
 
 static bool draw_curves(Trainer *t) {
   LogRow *rows;
@@ -113,6 +163,7 @@ static bool draw_curves(Trainer *t) {
     if (rows[i].is_epoch) p[points++] = (CurvePoint){(double)rows[i].epoch, rows[i].loss, rows[i].accuracy, rows[i].test_accuracy};
   double at = 0;
   for (int i = 0; i < t->r->n_phase; at = ph[i++].end) ph[i] = (CurvePhase){t->r->phase[i].name, at, at + (double)t->r->phase[i].epochs};
+  c.series = series_of(t, rows, n, &c.n_series);
   c.point = p, c.n_point = points, c.phase = ph, c.n_phase = t->r->n_phase;
   Str svg = {.ctx = t->ctx}, html = {.ctx = t->ctx}, recipe = {.ctx = t->ctx};
   recipe_print(&recipe, t->r);
@@ -125,7 +176,8 @@ static bool draw_curves(Trainer *t) {
 
 /* Epochs */
 
-typedef struct Show { ProgressLine line; TrainLog *log; double saved, test_accuracy; int64_t epochs_before, epochs_all; } Show;
+enum { DRAW_SECONDS = 10 }; /* between pages of a run that goes on */
+typedef struct Show { ProgressLine line; TrainLog *log; double saved, drawn, test_accuracy; int64_t epochs_before, epochs_all; } Show;
 
 static Progress progress_of(const Trainer *t, const Show *s) {
   double rate = t->seconds > 0 ? (double)t->images / t->seconds : 0;
@@ -171,10 +223,18 @@ static bool end_epoch(Trainer *t, Show *s) {
   LogRow row = {.is_epoch = true, .phase = ph->name, .phase_index = t->phase, .epoch = p.epoch, .iteration = t->iteration, .loss = p.loss, .accuracy = p.accuracy,
                 .test_loss = NAN, .test_accuracy = accuracy, .lr = schedule_lr(&ph->lr, (t->epoch + 1) * t->per_epoch - 1, t->per_epoch, (double)ph->epochs),
                 .images_per_second = p.images_per_second, .seconds = t->seconds};
-  if (!trainlog_write(s->log, &row)) return false;
+  Metrics m = {.arena = arena_new(t->ctx)};
+  metrics_collect(t, &m);
+  row.metric = m.p, row.n_metric = m.n;
+  bool ok = trainlog_write(s->log, &row);
+  arena_free(m.arena);
+  if (!ok) return false;
   t->epoch++, t->step = 0;
   s->saved = clock_seconds();
-  return state_save(t);
+  if (!state_save(t)) return false;
+  if (s->saved - s->drawn < DRAW_SECONDS) return true;
+  s->drawn = s->saved;
+  return draw_curves(t);
 }
 
 /* The frozen graph by its exact meaning: after recognize, contractions of codes are integers, and the executor computes them exactly. */
@@ -182,7 +242,7 @@ static bool frozen(Trainer *t, PhaseResult *res) {
   State s = {.graph = net_freeze(t->net, t->net->g->name, t->shard_size)};
   PassOptions o = {.target = target_find("x86-64")};
   int32_t *pred = NEWN(t->arena, int32_t, t->test->n);
-  bool ok = s.graph && passes_standard(t->ctx, &s, PASS_recognize, &o) && evaluate(t, s.graph, t->test, true, pred, &res->frozen_accuracy);
+  bool ok = s.graph && passes_standard(t->ctx, &s, PASS_recognize, &o) && evaluate(t, s.graph, t->test, !t->net->real, pred, &res->frozen_accuracy);
   graph_free(s.graph);
   res->predictions = pred, res->n_predictions = t->test->n;
   return ok;
@@ -229,7 +289,7 @@ static bool run_phases(Trainer *t, Show *s, bool resumed) {
 bool train_run(Ctx *ctx, const Recipe *r, const TrainOptions *o) {
   Arena *arena = arena_new(ctx);
   Trainer t = {.ctx = ctx, .arena = arena, .r = r, .o = o, .shuffle = {r->seed, RNG_SHUFFLE}};
-  Show s = {.line = progress_new(stderr, o->quiet), .saved = clock_seconds(), .test_accuracy = NAN};
+  Show s = {.line = progress_new(stderr, o->quiet), .saved = clock_seconds(), .drawn = clock_seconds(), .test_accuracy = NAN};
   bool resumed = false;
   for (int i = 0; i < r->n_phase; i++) s.epochs_all += r->phase[i].epochs;
   bool ok = load_data(&t) && make_net(&t) && make_workers(&t) && make_folder(&t) && (!o->resume || state_load(&t, &resumed));

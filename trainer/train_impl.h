@@ -30,6 +30,7 @@ typedef struct Trainer {
   Net *net;
   Dataset *train, *test;   /* test may be NULL */
   Transform augment, plain;
+  bool normalizes;         /* the network has the recipe's normalization in it */
   Rng shuffle;
   RtPool *pool;
   int lock;                /* file that one run at a time holds; 0: none */
@@ -66,6 +67,12 @@ bool train_batch(Trainer *);                         /* one step from t->step; a
 /* Accuracy of a graph with batch shard_size whose output 0 are logits, on a data set; predictions may be NULL. u8: the input is bytes. */
 bool evaluate(Trainer *, const Graph *, const Dataset *, bool u8, int32_t *predictions, double *accuracy);
 bool calibrate(Trainer *);                           /* step sizes of a net just quantized */
+
+/* metrics.c */
+void metrics_collect(const Trainer *, Metrics *);    /* what is logged with the epoch that ends */
+
+/* facts.c */
+bool net_facts(Trainer *, const char *of_model);     /* class_fact and input_fact of the net; of_model: the latter, where the model itself says it */
 
 /* train_state.c */
 bool state_init(Trainer *);                          /* the net's parameters from the recipe's init, by name; E0703 where one has another size or none is there */

@@ -9,6 +9,8 @@ typedef struct COptions {
   const char *name;      /* prefix of every symbol; NULL: the program's name */
   int word;              /* bytes of a pointer on the machine, for the stack's figure; 0: 8 */
   const char *model_sha; /* hex SHA-256 of the model file for the banner, or NULL */
+  const char *const *class_name; int n_classes; /* of a classifier's outputs, in order: a macro in the header; 0: none */
+  const char *input;     /* how images become input, a line, or NULL */
 } COptions;
 
 /* Adds NAME.c and NAME.h to files. The program is planned and verified and not exact. False with a diagnostic. */

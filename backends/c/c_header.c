@@ -198,6 +198,37 @@ int64_t c_stack_bytes(const Program *p, int word) {
   return (arrays + most + (int64_t)word * (CALLS + p->n_ins + p->n_outs) + 7) / 8 * 8;
 }
 
+/* Any bytes as a C string: octal escapes end after three digits, whatever follows. */
+static void c_string(Str *s, const char *text) {
+  str_put(s, "\"");
+  for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
+    if (*p < 32 || *p > 126 || *p == '"' || *p == '\\' || *p == '?') str_printf(s, "\\%03o", *p);
+    else str_printf(s, "%c", *p);
+  }
+  str_put(s, "\"");
+}
+
+/* What the model says of itself. */
+static void facts(const COptions *o, Str *s, const char *up) {
+  if (o->input) {
+    str_put(s, "\n/* Images:");
+    for (size_t at = 0, n = strlen(o->input); at < n; at += 110) { /* c_comment shows so much of a text */
+      char part[111];
+      snprintf(part, sizeof part, "%s", o->input + at);
+      str_put(s, at ? "\n * " : " ");
+      c_comment(s, part);
+    }
+    str_put(s, " */\n");
+  }
+  if (!o->n_classes) return;
+  str_printf(s, "\n/* Names of the classes in UTF-8: static const char *const names[%s_CLASSES] = %s_CLASS_NAMES; */\n#define %s_CLASSES %d\n#define %s_CLASS_NAMES {", up, up, up, o->n_classes, up);
+  for (int i = 0; i < o->n_classes; i++) {
+    str_put(s, i ? ", \\\n  " : " \\\n  ");
+    c_string(s, o->class_name[i]);
+  }
+  str_put(s, "}\n");
+}
+
 void c_header(Unit *u, Str *s) {
   const char *nm = u->pr.name, *up = u->pr.upper;
   const Program *p = u->p;
@@ -215,6 +246,7 @@ void c_header(Unit *u, Str *s) {
   }
   port_macros(u, s, p->ins, p->in_means, p->n_ins, u->in_macro, "IN");
   port_macros(u, s, p->outs, p->out_means, p->n_outs, u->out_macro, "OUT");
+  if (u->opt) facts(u->opt, s, up);
   str_put(s, "\n/* Elements of one sample; the samples of a batch follow one another. No two of these may overlap. */\n");
   port_struct(u, s, p->ins, p->n_ins, u->in, "in", "const ");
   str_put(s, "\n");

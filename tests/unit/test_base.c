@@ -75,6 +75,8 @@ START_TEST(suggestions) {
   const char *const names[] = {"Conv", "MatMul", "QuantizeLinear"};
   ck_assert_str_eq(nearest("Matmul", names, 3), "MatMul");
   ck_assert_str_eq(nearest("QuantiseLinear", names, 3), "QuantizeLinear");
+  static const char *const keys[] = {"train", "scale", "std"};
+  ck_assert_str_eq(nearest("sclae", keys, 3), "scale"); /* an exchange is one slip */
   ck_assert_ptr_null(nearest("Softmax", names, 3));
   ck_assert_ptr_null(nearest("x", names, 0));
 }

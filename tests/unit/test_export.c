@@ -105,6 +105,27 @@ static bool legal(Graph *g) {
   return ok;
 }
 
+/* What a model says of itself goes along; what others say is not kept. */
+START_TEST(facts) {
+  static const char text[] = "popshift.graph 1\ngraph @g(%x: f32[2]) -> (%y: f32[2]) {\n  fact \"popshift.classes\" \"a\\nb \\xc3\\xa9\"\n  fact \"popshift.input\" \"{}\"\n"
+                             "  fact \"popshift.other\" \"1\"\n  %0: f32[2] = map neg %x\n  return %0\n}\n";
+  Graph *g = graph_parse(ctx, "t.ir", text, sizeof text - 1);
+  Str bytes = {.ctx = ctx};
+  ck_assert(g && g->n_facts == 3 && onnx_export(ctx, g, ONNX_QDQ, ONNX_WRITE_DEFAULT, &bytes));
+  Graph *h = onnx_import(ctx, "again.onnx", bytes.p, bytes.n, NULL);
+  ck_assert(h && h->n_facts == 2);
+  ck_assert_str_eq(graph_fact_get(h, "popshift.classes"), "a\nb \xc3\xa9");
+  ck_assert_str_eq(graph_fact_get(h, "popshift.input"), "{}");
+  graph_free(h);
+  ctx->limits.name = 3; /* a model that says too much: read without */
+  h = onnx_import(ctx, "again.onnx", bytes.p, bytes.n, NULL);
+  ck_assert(h && h->n_facts == 1);
+  graph_free(h);
+  graph_free(g);
+  str_free(&bytes);
+}
+END_TEST
+
 START_TEST(scalar_rows) {
   Scalar s = (Scalar)(_i + 1);
   int tried = 0;
@@ -559,6 +580,7 @@ int main(void) {
   TCase *c = tcase_create("export");
   tcase_set_timeout(c, 300);
   tcase_add_checked_fixture(c, setup, teardown);
+  tcase_add_test(c, facts);
   tcase_add_loop_test(c, scalar_rows, 0, SCALAR_COUNT - 1);
   tcase_add_loop_test(c, structural_operators, 0, N_NODES);
   tcase_add_test(c, no_operator_is_forgotten);

@@ -32,6 +32,8 @@ static const char everything[] =
   "popshift.graph 1\n"
   "graph @\"a net\"(%x: u8[N,4], %\"in put\": f32[2,3], %b.1: f32[M<=64,\"batch size\"]) -> (%y: i32[N,2], %\"0\": f32[3,2], %x: u8[N,4], %again: i32[N,2]) {\n"
   "  props typed canon\n"
+  "  fact \"popshift.classes\" \"cat\\ncaf\\xc3\\xa9 \\\"x\\\"\"\n"
+  "  fact \"popshift.input\" \"\"\n"
   "  %0: i8[2,4] = const [1, -2, 3, 4, 5, 6, 7, -8]\n"
   "  %1: i32[N,2] = contract mul %x, %0 [n m | c:4](n, c)(m, c) kernel=int   ; node 5 \"fc\\\"1\\\"\" (Conv)\n"
   "  %2: f32 = const 0.5\n"
@@ -73,7 +75,9 @@ START_TEST(everything_prints_to_itself) {
   ck_assert_str_eq(g->outs[0].v->loc.name, "fc\"1\"");
   ck_assert_str_eq(g->outs[0].v->loc.op, "Conv");
   ck_assert_str_eq(g->outs[0].v->loc.file, "t.ps");
-  ck_assert_int_eq(g->outs[0].v->loc.line, 5);
+  ck_assert_int_eq(g->outs[0].v->loc.line, 7);
+  ck_assert_str_eq(graph_fact_get(g, "popshift.classes"), "cat\ncaf\xc3\xa9 \"x\"");
+  ck_assert_ptr_null(graph_fact_get(g, "popshift.other"));
   free(printed);
   free(text);
   ck_assert_ptr_null(parse(everything));
@@ -149,6 +153,7 @@ static const struct { int line; const char *text; } wrong[] = {
   {2, "popshift.graph 1\ngraph @g(%x: f32[2,3], %x: f32[2])->(){return}"},
   {3, HEAD}, {3, HEAD "garbage"}, {4, HEAD "return %x\n"}, {3, HEAD "return %9 }"}, {4, HEAD "return %x }\nmore"},
   {3, HEAD "return %x, %x }"}, {4, HEAD "%0: f32[2] = const [1, 2]\nreturn %0 }"}, {3, HEAD "props wonderful\n"},
+  {3, HEAD "fact \"classes\" \"a\"" TAIL}, {4, HEAD "fact \"popshift.a\"" TAIL}, {4, HEAD "fact \"popshift.a\" \"b\"\nfact \"popshift.a\" \"c\"" TAIL},
   {3, HEAD "%0: f32[2,3] = map neg %1" TAIL}, {3, HEAD "%0: f32[2,3] = map neg %0" TAIL}, {4, HEAD "%0: f32[2,3] = map neg %x\n%0: f32[2,3] = map neg %x" TAIL},
   {3, HEAD "%0: f32[2,3] = nothing %x" TAIL}, {3, HEAD "%0: f32[2,3] = arg" TAIL}, {3, HEAD "%0: f32[2,3] = map nothing %x" TAIL},
   {3, HEAD "%0: f32[2,3] = map none %x" TAIL}, {3, HEAD "%0: f32[2,3] = map neg" TAIL}, {3, HEAD "%0: f32[2,3] = map add %x, %x, %x, %x" TAIL},

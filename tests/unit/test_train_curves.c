@@ -71,7 +71,7 @@ static const CurvePoint points[] = {{1, 0.9, 0.7, 0.72}, {2, 0.6, 0.8, 0.79}, {3
 static const CurvePhase phases[] = {{"float", 0, 3}, {"w2 <&\"'> caf\xc3\xa9", 3, 5}};
 
 START_TEST(ordinary) {
-  Curves k = {"A <title> & \"more\"", "sub & title", points, 5, phases, 2};
+  Curves k = {"A <title> & \"more\"", "sub & title", points, 5, phases, 2, NULL, 0};
   check_svg(&k);
   ck_assert_int_eq(count(s.p, "<path class=\"c-line c-train\""), 2); /* the line and its key */
   ck_assert_int_eq(count(s.p, "<circle"), 5 + 4 + 5 + 2);
@@ -91,7 +91,7 @@ START_TEST(ordinary) {
 END_TEST
 
 START_TEST(places) { /* epoch e of 5 is at 74 + 798 e/5; the axis of losses is 0 .. 1 over 558 .. 418 */
-  Curves k = {"t", NULL, points, 5, phases, 2};
+  Curves k = {"t", NULL, points, 5, phases, 2, NULL, 0};
   check_svg(&k);
   ck_assert_ptr_nonnull(strstr(s.p, "c-loss\" d=\"M233.6 432L393.2 474L552.8 502L712.4 488L872 516\""));
 }
@@ -101,7 +101,7 @@ START_TEST(strange) {
   enum { N = 1000 };
   CurvePoint p[N];
   for (int i = 0; i < N; i++) p[i] = (CurvePoint){i + 1, 1, 1, 1};
-  Curves k = {"", "", p, N, NULL, 0};
+  Curves k = {"", "", p, N, NULL, 0, NULL, 0};
   check_svg(&k); /* flat at 100 % */
   ck_assert_int_eq(count(s.p, "<circle"), 2);
   for (k.n_point = 0; k.n_point < 3; k.n_point++) check_svg(&k);
@@ -119,18 +119,38 @@ START_TEST(strange) {
   memset(name, 'x', sizeof name);
   name[499] = 0;
   for (int i = 0; i < 40; i++) many[i] = (CurvePhase){name, i, i + 1};
-  k = (Curves){name, name, points, 5, many, 40};
+  k = (Curves){name, name, points, 5, many, 40, NULL, 0};
   check_svg(&k);
   k.n_phase = 1;
   check_svg(&k);
   many[0] = (CurvePhase){"", 0, 0};
-  k = (Curves){"", NULL, NULL, 0, many, 1};
+  k = (Curves){"", NULL, NULL, 0, many, 1, NULL, 0};
   check_svg(&k);
 }
 END_TEST
 
+/* Families by the name up to the first dot, one panel each, whatever the names and numbers are. */
+START_TEST(families) {
+  double epoch[] = {1, 2, 3}, low[] = {0.1, NAN, 0.3}, high[] = {1e40, 2, -5}, same[] = {4, 4, 4}, one[] = {7};
+  const CurveSeries series[] = {{"learning rate.all layers", epoch, low, 3}, {"wsvr.conv1", epoch, low, 3}, {"bits.conv1", epoch, same, 3}, {"wsvr.<conv2>", epoch, high, 3},
+                                {"alone", epoch, one, 1}, {"wsvr", epoch, same, 0}, {"", epoch, same, 3}};
+  Curves k = {"t", NULL, points, 5, phases, 2, series, 7};
+  curves_html(&s, &k, NULL);
+  char *body = strstr(s.p, "<body>");
+  Str inner = {.ctx = c};
+  str_putn(&inner, body, (size_t)(strstr(body, "</html>") - body));
+  well_formed(inner.p);
+  str_free(&inner);
+  ck_assert_int_eq(count(s.p, "<svg"), 1 + 5);
+  ck_assert_int_eq(count(s.p, "<h2>wsvr</h2>"), 1);
+  ck_assert_ptr_nonnull(strstr(s.p, "<title>wsvr.&lt;conv2&gt;</title>"));
+  ck_assert_int_eq(count(s.p, "nan"), 0);
+  ck_assert_int_eq(count(s.p, "inf"), 0);
+}
+END_TEST
+
 START_TEST(page) {
-  Curves k = {"A & B", NULL, points, 5, phases, 2};
+  Curves k = {"A & B", NULL, points, 5, phases, 2, NULL, 0};
   curves_html(&s, &k, "popshift: recipe/1\nnet: {onnx: <b>}\n");
   char *body = strstr(s.p, "<body>");
   ck_assert(!strncmp(s.p, "<!DOCTYPE html>", 15) && body);
@@ -156,6 +176,7 @@ int main(void) {
   tcase_add_test(t, ordinary);
   tcase_add_test(t, places);
   tcase_add_test(t, strange);
+  tcase_add_test(t, families);
   tcase_add_test(t, page);
   suite_add_tcase(suite, t);
   SRunner *r = srunner_create(suite);

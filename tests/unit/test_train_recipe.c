@@ -45,7 +45,7 @@ START_TEST(reads) {
   ck_assert(!strcmp(r->net.builtin, "lenet5") && !r->net.onnx && r->net.classes == 10 && r->net.n_option == 1);
   ck_assert_double_eq(recipe_net_option(r, "width")->value, 1.5);
   ck_assert_ptr_null(recipe_net_option(r, "depth"));
-  ck_assert(r->data.train.n == 2 && !r->data.train.cifar && !strcmp(r->data.test.name[0], "caf\xc3\xa9 \xf0\x9f\x98\x80: \"x\""));
+  ck_assert(r->data.train.n == 2 && r->data.train.kind == FILES_PAIR && !strcmp(r->data.test.name[0], "caf\xc3\xa9 \xf0\x9f\x98\x80: \"x\""));
   ck_assert(r->data.n_mean == 3 && r->data.mean[1] == -0.5 && r->data.n_std == 1 && r->data.crop == 4 && r->data.flip && r->data.samples == 1000);
   ck_assert(r->batch == 64 && r->shards == 4 && r->seed == UINT64_C(1) << 53 && r->quant.n == 3 && r->n_phase == 3);
   ck_assert(r->quant.row[1].weight.q == QUANT_UNIQ && r->quant.row[1].weight.bits == 2 && r->quant.row[1].act.q == QUANT_NONE && r->quant.row[1].grain == GRAIN_KERNEL);
@@ -96,7 +96,7 @@ START_TEST(round_trip) {
     recipe_print(&b, q);
     ck_assert_str_eq(a.p, b.p);
     ck_assert_mem_eq(&r->data.scale, &q->data.scale, sizeof r->data - offsetof(RecipeData, scale));
-    ck_assert(r->batch == q->batch && r->seed == q->seed && r->data.train.cifar == q->data.train.cifar);
+    ck_assert(r->batch == q->batch && r->seed == q->seed && r->data.train.kind == q->data.train.kind);
     for (int k = 0; k < r->n_phase; k++) {
       ck_assert_str_eq(r->phase[k].name, q->phase[k].name);
       ck_assert_mem_eq(&r->phase[k].lr, &q->phase[k].lr, sizeof r->phase[k].lr);
@@ -127,9 +127,19 @@ static const struct { const char *text; int line; const char *says, *hint; } wro
   {HEAD "data: {train: [a, b], std: [0.5, 0]}\n" PHASE, 3, "data.std.1: 0 is not in", NULL},
   {HEAD "data: {train: [a, b], mean: [1, 2], std: [1, 2, 3]}\n" PHASE, 3, "2 numbers of mean, but 3 of std", NULL},
   {HEAD "data: {train: [a, b], mean: 1}\n" PHASE, 3, "data.mean: must be a list, not a single value", NULL},
-  {HEAD "data: {train: [a]}\n" PHASE, 3, "data.train: must be [images, labels]", NULL},
+  {HEAD "data: {train: [a, b, c]}\n" PHASE, 3, "data.train: must be [images, labels]", NULL},
   {HEAD "data: {train: [a, b.bin]}\n" PHASE, 3, "data.train: must be [images, labels]", NULL},
-  {HEAD "data: {train: a.npz}\n" PHASE, 3, "data.train: must be [images, labels]", NULL},
+  {HEAD "data: {train: [a.csv, b.csv]}\n" PHASE, 3, "data.train: must be [images, labels]", NULL},
+  {HEAD "data: {train: a.csv, label: fine}\n" PHASE, 3, "data.label: only of CIFAR batches", NULL},
+  {HEAD "data: {train: [a, b], size: [8, 8]}\n" PHASE, 3, "data.size: only of folders of pictures", NULL},
+  {HEAD "data: {train: a, size: [8]}\n" PHASE, 3, "data.size: must be 2 whole numbers", NULL},
+  {HEAD "data: {train: a, size: [8, 9.5]}\n" PHASE, 3, "data.size: must be 2 whole numbers", NULL},
+  {HEAD "data: {train: a, size: [0, 9]}\n" PHASE, 3, "data.size.0: 0 is not in", NULL},
+  {HEAD "data: {train: a, channels: 2}\n" PHASE, 3, "data.channels: must be 1 or 3", NULL},
+  {HEAD "data: {train: a.bin, label: fin}\n" PHASE, 3, "data.label: must be fine or coarse", "did you mean 'fine'?"},
+  {HEAD "data: {train: a.bin, clases: [a, b]}\n" PHASE, 3, "data.clases: unknown key", "did you mean 'classes'?"},
+  {HEAD "data: {train: a.bin, classes: [a, b, a]}\n" PHASE, 3, "data.classes.2: 'a' is there twice", NULL},
+  {HEAD "data: {train: a.bin, classes: [a]}\n" PHASE, 3, "data.classes: 1 names, not 2 .. 256", NULL},
   {HEAD "data: {train: [a, \"\"]}\n" PHASE, 3, "data.train.1: must not be empty", NULL},
   {HEAD "data: {train: [a, {b: c}]}\n" PHASE, 3, "data.train.1: must be a single value, not a map", NULL},
   {HEAD "data: {test: [a, b]}\n" PHASE, 3, "data: key 'train' is missing", NULL},

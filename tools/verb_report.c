@@ -1,0 +1,261 @@
+/* report: what runs of training ended with. Runs whose recipes differ in the seed alone are one row: mean and deviation. */
+#include "tools/runs.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef struct RunInfo { const char *folder, *recipe; int64_t seed; json_t *result; } RunInfo; /* recipe: its text without the seed */
+typedef struct Runs { RunInfo *p; int n, cap; } Runs;
+typedef struct Stat { double sum, squares, mean, deviation; int n; } Stat; /* deviation: of the sample, n - 1; NaN of one */
+
+static const struct { const char *key, *title; double times; int decimals; } columns[] = {
+  {"test_accuracy", "test %", 100, 2}, {"frozen_accuracy", "exact %", 100, 2}, {"weight_bits", "bits", 1, 2}, {"weight_bytes", "bytes", 1, 0}, {"train_accuracy", "train %", 100, 2}};
+enum { COLUMNS = 5, CELLS = COLUMNS + 4 };
+
+/* Reading */
+
+/* The recipe without its line `seed: N`. */
+static bool read_recipe(Ctx *ctx, RunInfo *r) {
+  char *text;
+  size_t n;
+  Str s = {.ctx = ctx};
+  if (!file_read(ctx, arena_printf(ctx->own, "%s/recipe.yaml", r->folder), &text, &n)) return false;
+  for (const char *p = text; *p;) {
+    size_t len = strcspn(p, "\n");
+    if (!strncmp(p, "seed: ", 6)) parse_i64(p + 6, len - 6, &r->seed);
+    else str_putn(&s, p, len), str_put(&s, "\n");
+    p += len + (p[len] == '\n');
+  }
+  r->recipe = arena_strdup(ctx->own, s.n ? s.p : "");
+  str_free(&s);
+  free(text);
+  return true;
+}
+
+static bool add_run(Ctx *ctx, Runs *runs, const char *folder) {
+  RunInfo r = {.folder = folder, .seed = -1, .result = result_read(ctx, folder, true)};
+  if (!r.result) return false;
+  if (!json_is_array(json_object_get(r.result, "phases"))) {
+    Loc loc = {arena_printf(ctx->own, "%s/result.json", folder), -1, -1, NULL, NULL};
+    json_decref(r.result);
+    return diag(ctx, E0103, &loc, "no list of phases");
+  }
+  vec_push(ctx->own, runs, r);
+  return read_recipe(ctx, &runs->p[runs->n - 1]);
+}
+
+/* A run, or all of a sweep that have left something. */
+static bool add_folder(Ctx *ctx, Runs *runs, const char *folder) {
+  size_t n = strlen(folder);
+  while (n > 1 && folder[n - 1] == '/') n--;
+  folder = arena_strndup(ctx->own, folder, n);
+  json_t *sweep = json_file(ctx, arena_printf(ctx->own, "%s/sweep.json", folder), SWEEP_SCHEMA, false), *o;
+  size_t i;
+  if (ctx->n_errors) return false;
+  if (!sweep) return add_run(ctx, runs, folder);
+  bool ok = true;
+  json_array_foreach(json_object_get(sweep, "runs"), i, o) {
+    const char *name = json_string_value(json_object_get(o, "folder"));
+    if (!name || strchr(name, '/') || *name == '.') ok = diag(ctx, E0103, &(Loc){arena_printf(ctx->own, "%s/sweep.json", folder), -1, -1, NULL, NULL}, "run %zu has no folder's name", i);
+    if (!ok) break;
+    const char *run = arena_printf(ctx->own, "%s/%s", folder, name);
+    if (access(arena_printf(ctx->own, "%s/result.json", run), F_OK)) continue;
+    if (!(ok = add_run(ctx, runs, run))) break;
+  }
+  json_decref(sweep);
+  return ok;
+}
+
+/* Groups */
+
+static const json_t *phase_of(const RunInfo *r, const char *name) {
+  const json_t *phases = json_object_get(r->result, "phases");
+  for (size_t i = 0; i < json_array_size(phases); i++) {
+    const char *is = json_string_value(json_object_get(json_array_get(phases, i), "name"));
+    if (is && !strcmp(is, name)) return json_array_get(phases, i);
+  }
+  return NULL;
+}
+
+static bool in_group(const Runs *runs, int of, int i) { return !strcmp(runs->p[of].recipe, runs->p[i].recipe); }
+
+static bool is_first(const Runs *runs, int i) {
+  for (int k = 0; k < i; k++) if (in_group(runs, k, i)) return false;
+  return true;
+}
+
+static Stat stat_of(const Runs *runs, int group, const char *phase, const char *key) {
+  Stat s = {0};
+  for (int i = group; i < runs->n; i++) {
+    const json_t *p = in_group(runs, group, i) ? phase_of(&runs->p[i], phase) : NULL, *v = p ? json_object_get(p, key) : NULL;
+    if (!json_is_number(v)) continue;
+    s.sum += json_number_value(v);
+    s.n++;
+  }
+  s.mean = s.n ? s.sum / s.n : NAN;
+  for (int i = group; i < runs->n; i++) {
+    const json_t *p = in_group(runs, group, i) ? phase_of(&runs->p[i], phase) : NULL, *v = p ? json_object_get(p, key) : NULL;
+    if (json_is_number(v)) s.squares += (json_number_value(v) - s.mean) * (json_number_value(v) - s.mean);
+  }
+  s.deviation = s.n > 1 ? sqrt(s.squares / (s.n - 1)) : NAN;
+  return s;
+}
+
+/* The folder of one run; of several the first's, with the value of seed as a star. */
+static const char *label_of(Ctx *ctx, const Runs *runs, int group, int n) {
+  const char *folder = runs->p[group].folder, *slash = strrchr(folder, '/'), *seed = strstr(slash ? slash : folder, "seed=");
+  if (n == 1) return folder;
+  if (!seed) return arena_printf(ctx->own, "%s and %d more", folder, n - 1);
+  return arena_printf(ctx->own, "%.*s*%s", (int)(seed + 5 - folder), folder, seed + strcspn(seed, ","));
+}
+
+/* As JSON */
+
+static json_t *stat_json(Stat s) {
+  json_t *o = json_pack("{s:f s:i}", "mean", s.mean, "runs", s.n);
+  if (s.n > 1) json_object_set_new(o, "deviation", json_real(s.deviation));
+  return o;
+}
+
+static json_t *group_json(const Runs *runs, int group) {
+  json_t *folders = json_array(), *seeds = json_array(), *phases = json_array(), *p;
+  size_t i;
+  for (int k = group; k < runs->n; k++) {
+    if (!in_group(runs, group, k)) continue;
+    json_array_append_new(folders, json_pack("{s:s s:s}", "folder", runs->p[k].folder, "state", result_state(runs->p[k].result)));
+    json_array_append_new(seeds, json_integer(runs->p[k].seed));
+  }
+  json_array_foreach(json_object_get(runs->p[group].result, "phases"), i, p) {
+    const char *name = json_string_value(json_object_get(p, "name"));
+    if (!name) continue;
+    json_t *o = json_pack("{s:s}", "name", name);
+    for (int c = 0; c < COLUMNS; c++) {
+      Stat s = stat_of(runs, group, name, columns[c].key);
+      if (s.n) json_object_set_new(o, columns[c].key, stat_json(s));
+    }
+    json_array_append_new(phases, o);
+  }
+  return json_pack("{s:o s:o s:o}", "runs", folders, "seeds", seeds, "phases", phases);
+}
+
+/* As a table */
+
+typedef struct Row { const char *cell[CELLS]; } Row;
+typedef struct Rows { Row *p; int n, cap; } Rows;
+
+/* What files say, printable. */
+static const char *printable(Ctx *ctx, const char *text) {
+  char *t = arena_strdup(ctx->own, text);
+  for (char *p = t; *p; p++) if ((unsigned char)*p < 32 || *p == 127) *p = '?';
+  return t;
+}
+
+static const char *number(Ctx *ctx, Stat s, double times, int decimals) {
+  if (!s.n) return "";
+  if (s.n > 1 && s.deviation > 0) return arena_printf(ctx->own, "%.*f \xc2\xb1 %.*f", decimals, times * s.mean, decimals, times * s.deviation);
+  return arena_printf(ctx->own, "%.*f", decimals, times * s.mean);
+}
+
+static void group_rows(Ctx *ctx, const Runs *runs, int group, Rows *rows) {
+  int n = 0, ended = 0;
+  bool diverged = false;
+  json_t *p;
+  size_t i;
+  for (int k = group; k < runs->n; k++) {
+    if (!in_group(runs, group, k)) continue;
+    const char *state = result_state(runs->p[k].result);
+    n++, ended += !strcmp(state, "finished"), diverged = diverged || !strcmp(state, "diverged");
+  }
+  const char *state = ended == n ? "finished" : n == 1 ? result_state(runs->p[group].result) : arena_printf(ctx->own, "%d of %d finished%s", ended, n, diverged ? ", some diverged" : "");
+  const json_t *phases = json_object_get(runs->p[group].result, "phases");
+  json_array_foreach(phases, i, p) {
+    const char *name = json_string_value(json_object_get(p, "name"));
+    if (!name) continue;
+    Row r = {{i ? "" : printable(ctx, label_of(ctx, runs, group, n)), printable(ctx, name)}};
+    r.cell[2] = arena_printf(ctx->own, "%d", stat_of(runs, group, name, "weight_bytes").n);
+    for (int c = 0; c < COLUMNS; c++) r.cell[3 + c] = number(ctx, stat_of(runs, group, name, columns[c].key), columns[c].times, columns[c].decimals);
+    r.cell[3 + COLUMNS] = i ? "" : state;
+    vec_push(ctx->own, rows, r);
+  }
+  if (json_array_size(phases)) return;
+  Row r = {{printable(ctx, label_of(ctx, runs, group, n)), "", "0"}};
+  for (int c = 3; c < CELLS; c++) r.cell[c] = c == CELLS - 1 ? state : "";
+  vec_push(ctx->own, rows, r);
+}
+
+static int width(const char *s) {
+  int n = 0;
+  for (; *s; s++) n += (*s & 0xc0) != 0x80;
+  return n;
+}
+
+static void pad(Str *s, int n) { while (n-- > 0) str_put(s, " "); }
+
+static void put_table(Str *s, const Rows *rows, bool markdown) {
+  int wide[CELLS] = {0};
+  for (int i = 0; i < rows->n; i++) for (int c = 0; c < CELLS; c++) if (width(rows->p[i].cell[c]) > wide[c]) wide[c] = width(rows->p[i].cell[c]);
+  for (int i = 0; i < rows->n; i++) {
+    if (markdown) str_put(s, "|");
+    for (int c = 0; c < CELLS; c++) {
+      const char *cell = rows->p[i].cell[c];
+      bool left = c < 2 || c == CELLS - 1;
+      if (markdown) {
+        str_put(s, " ");
+        for (const char *p = cell; *p; p++) str_printf(s, *p == '|' ? "\\%c" : "%c", *p);
+        str_put(s, " |");
+        continue;
+      }
+      if (!left) pad(s, wide[c] - width(cell));
+      str_put(s, cell);
+      if (left && c < CELLS - 1) pad(s, wide[c] - width(cell));
+      str_put(s, c < CELLS - 1 ? "  " : "");
+    }
+    while (!markdown && s->n && s->p[s->n - 1] == ' ') s->p[--s->n] = 0;
+    str_put(s, "\n");
+    if (markdown && !i) {
+      str_put(s, "|");
+      for (int c = 0; c < CELLS; c++) str_put(s, c < 2 || c == CELLS - 1 ? " --- |" : " ---: |");
+      str_put(s, "\n");
+    }
+  }
+}
+
+static bool write_report(Cmd *c, const Runs *runs) {
+  Str s = {.ctx = c->ctx};
+  if (cmd_has(c, FLAG_json)) {
+    json_t *groups = json_array(), *top;
+    for (int i = 0; i < runs->n; i++) if (is_first(runs, i)) json_array_append_new(groups, group_json(runs, i));
+    top = json_pack("{s:s s:o}", "schema", "popshift.runs/1", "groups", groups);
+    char *text = json_dumps(top, JSON_PRESERVE_ORDER | JSON_INDENT(1) | JSON_REAL_PRECISION(9));
+    json_decref(top);
+    if (!text) ctx_fatal(c->ctx);
+    str_put(&s, text), str_put(&s, "\n");
+    free(text);
+  } else {
+    Rows rows = {0};
+    Row head = {{"run", "phase", "runs"}};
+    for (int k = 0; k < COLUMNS; k++) head.cell[3 + k] = columns[k].title;
+    head.cell[3 + COLUMNS] = "state";
+    vec_push(c->ctx->own, &rows, head);
+    for (int i = 0; i < runs->n; i++) if (is_first(runs, i)) group_rows(c->ctx, runs, i, &rows);
+    put_table(&s, &rows, cmd_has(c, FLAG_markdown));
+  }
+  const char *out = cmd_get(c, FLAG_out);
+  bool ok = file_write(c->ctx, out ? out : "-", s.p, s.n);
+  str_free(&s);
+  return ok;
+}
+
+int verb_report(Cmd *c) {
+  Runs runs = {0};
+  if (!c->n_args) { diag(c->ctx, E0701, NULL, "report takes folders of runs or sweeps"); return EXIT_USAGE; }
+  if (cmd_has(c, FLAG_json) && cmd_has(c, FLAG_markdown)) { diag(c->ctx, E0701, NULL, "--json or --markdown, not both"); return EXIT_USAGE; }
+  bool ok = true;
+  for (int i = 0; i < c->n_args && ok; i++) ok = add_folder(c->ctx, &runs, c->args[i]);
+  ok = ok && write_report(c, &runs);
+  for (int i = 0; i < runs.n; i++) json_decref(runs.p[i].result);
+  return ok ? EXIT_OK : diag_exit(c->ctx);
+}
