@@ -55,6 +55,7 @@ net mlp ", hidden: 16, variant: bireal"
 net resnet8 ", width: 0.2, activation: none, variant: bireal"
 net lenet5 ", width: 0.2, variant: groupnet, bases: 2"
 [ "$HOSTILE" = 1 ] && return 0
+engine=eval # compiled in seconds only above
 net lenet5 ", width: 0.2, norm: false"
 net vgg_small ", width: 0.05"
 net vgg_small ", width: 0.05, hidden: 0, norm: false"
