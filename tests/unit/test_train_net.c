@@ -192,6 +192,7 @@ START_TEST(mixed) {
   Str s = {.ctx = ctx};
   str_printf(&s, "popshift.graph 1\ngraph @g(%%x: f32[1,1,16,16]) -> (%%y: f32[1,16]) {\n  %s\n  return %%y\n}\n", bad[_i].body);
   Graph *g = graph_parse(ctx, "t", s.p, s.n);
+  str_free(&s);
   if (!g) diag_print(ctx, stderr, false);
   ck_assert_ptr_nonnull(g);
   Recipe *r = recipe(ctx, "{onnx: m.onnx}", "[]");
