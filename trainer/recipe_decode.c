@@ -25,6 +25,14 @@ static bool read_betas(Decoder *d, const Doc *n, void *to, const Field *f) {
 
 /* net, data */
 
+/* A number, or a word (pre, false): which of them the network says. */
+static bool read_option(Decoder *d, const Doc *n, NetOption *option) {
+  double v;
+  if (!is_shape(d, n, SHAPE_SCALAR)) return false;
+  if (!n->quoted && parse_f64(n->text, strlen(n->text), &v)) return number(d, n, n->text, strlen(n->text), -1e9, 1e9, &option->value);
+  return read_text(d, n, &option->text, &(Field){0});
+}
+
 static bool read_net(Decoder *d, const Doc *n, void *to, const Field *f) {
   RecipeNet *net = to;
   (void)f;
@@ -40,13 +48,13 @@ static bool read_net(Decoder *d, const Doc *n, void *to, const Field *f) {
   for (int i = 0; i < n->item.n; i++) {
     const DocItem *item = &n->item.p[i];
     const Field *k = known;
-    NetOption option = {item->key, 0, item->line};
+    NetOption option = {item->key, NULL, 0, item->line};
     while (k < known + 3 && strcmp(k->key, item->key)) k++;
     size_t was = enter(d, item->key, 0);
     if (k < known + 3) ok = k->read(d, item->v, (char *)net + k->at, k) && ok;
     else if (net->n_option == RECIPE_OPTIONS) ok = diag(d->ctx, E0703, at(d, item->v), "%s: more than %d options", path(d), RECIPE_OPTIONS);
     else {
-      ok = read_f64(d, item->v, &option.value, &(Field){.lo = -1e9, .hi = 1e9}) && ok;
+      ok = read_option(d, item->v, &option) && ok;
       net->option[net->n_option++] = option;
     }
     leave(d, was);
@@ -108,7 +116,7 @@ static const char *option_spec(const char *options, const char *key) {
   return NULL;
 }
 
-static bool read_option(Decoder *d, const Doc *n, const char *key, const char *spec, QuantRow *row) {
+static bool read_row_option(Decoder *d, const Doc *n, const char *key, const char *spec, QuantRow *row) {
   char *text = arena_strndup(d->ctx->own, spec, strcspn(spec, " ")), *dots = strstr(text, "..");
   QuantOption *o = &row->option[row->n_option];
   if (row->n_option == RECIPE_OPTIONS) return diag(d->ctx, E0703, at(d, n), "%s: more than %d options", path(d), RECIPE_OPTIONS);
@@ -146,7 +154,7 @@ static bool read_row(Decoder *d, const Doc *n, QuantRow *row) {
     const char *spec = option_spec(of[0]->options, item->key);
     if (!spec) spec = option_spec(of[1]->options, item->key);
     size_t was = enter(d, item->key, 0);
-    if (spec) ok = read_option(d, item->v, item->key, spec, row) && ok;
+    if (spec) ok = read_row_option(d, item->v, item->key, spec, row) && ok;
     else rest.item.p[rest.item.n++] = *item;
     leave(d, was);
   }
