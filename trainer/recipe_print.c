@@ -128,7 +128,7 @@ void recipe_print(Str *s, const Recipe *r) {
   put_numbers(s, "  std: [", r->data.std, r->data.n_std);
   str_printf(s, "  augment: {crop: %d, flip: %s}\n", r->data.crop, r->data.flip ? "true" : "false");
   if (r->data.samples) str_printf(s, "  samples: %" PRId64 "\n", r->data.samples);
-  str_printf(s, "batch: %" PRId64 "\nshards: %" PRId64 "\nseed: %" PRIu64 "\n", r->batch, r->shards, r->seed);
+  str_printf(s, "batch: %" PRId64 "\nshards: %" PRId64 "\nseed: %" PRIu64 "\nsign_epochs: %" PRId64 "\n", r->batch, r->shards, r->seed, r->sign_epochs);
   if (r->init) put_field(s, "init: ", r->init), str_put(s, "\n");
   if (r->quant.n) str_put(s, "quant:\n");
   put_rows(s, "  ", &r->quant);

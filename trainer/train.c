@@ -53,6 +53,7 @@ static bool make_net(Trainer *t) {
   bool ok = t->net != NULL;
   for (int i = 0; ok && i < r->n_phase; i++)
     if (r->phase[i].quant && new_rows(r, i)) ok = net_can_quantize(t->net, r, &r->phase[i]);
+  if (ok) t->sign = NEWN(t->arena, int8_t, signs_count(t->net) + 1);
   return ok;
 }
 
@@ -171,7 +172,12 @@ static bool end_epoch(Trainer *t, Show *s) {
   LogRow row = {.is_epoch = true, .phase = ph->name, .phase_index = t->phase, .epoch = p.epoch, .iteration = t->iteration, .loss = p.loss, .accuracy = p.accuracy,
                 .test_loss = NAN, .test_accuracy = accuracy, .lr = schedule_lr(&ph->lr, (t->epoch + 1) * t->per_epoch - 1, t->per_epoch, (double)ph->epochs),
                 .images_per_second = p.images_per_second, .seconds = t->seconds};
-  if (!trainlog_write(s->log, &row)) return false;
+  Metrics m = {.arena = arena_new(t->ctx)};
+  bool ok = metrics_collect(t, &m);
+  row.metric = m.p, row.n_metric = m.n;
+  ok = ok && trainlog_write(s->log, &row);
+  arena_free(m.arena);
+  if (!ok) return false;
   t->epoch++, t->step = 0;
   s->saved = clock_seconds();
   return state_save(t);
@@ -205,7 +211,7 @@ static bool begin_phase(Trainer *t) {
     net_quantize(t->net, t->r, &ph->rows);
     if (!calibrate(t)) return false;
   }
-  return phase_build(t) && state_save(t);
+  return phase_build(t) && signs_take(t) && state_save(t);
 }
 
 static bool run_phases(Trainer *t, Show *s, bool resumed) {

@@ -26,6 +26,20 @@ static bool wrong_log(Ctx *ctx, ErrCode code, const char *path, int line, const 
 
 /* Reading */
 
+static bool metrics_of(Ctx *ctx, json_t *o, LogRow *row) {
+  const char *name;
+  json_t *v;
+  if (!o) return true;
+  if (!json_is_object(o)) return false;
+  Metric *m = NEWN(ctx->own, Metric, json_object_size(o) + 1);
+  json_object_foreach(o, name, v) {
+    if (!json_is_number(v)) return false;
+    m[row->n_metric++] = (Metric){arena_strdup(ctx->own, name), json_number_value(v)};
+  }
+  row->metric = m;
+  return true;
+}
+
 static bool row_of(Ctx *ctx, const json_t *o, LogRow *row) {
   const char *s = json_string_value(json_object_get(o, "schema")), *kind = json_string_value(json_object_get(o, "kind"));
   const char *phase = json_string_value(json_object_get(o, "phase"));
@@ -40,7 +54,7 @@ static bool row_of(Ctx *ctx, const json_t *o, LogRow *row) {
     if (v && !json_is_number(v)) return false;
     *(double *)((char *)row + numbers[k].at) = v ? json_number_value(v) : NAN;
   }
-  return true;
+  return metrics_of(ctx, json_object_get(o, "metrics"), row);
 }
 
 /* The line at text[*at], which moves behind it. 1: read; 0: at the end, or cut short there; -1: an error was told. */
@@ -109,6 +123,9 @@ bool trainlog_write(TrainLog *l, const LogRow *row) {
     double v = *(const double *)((const char *)row + numbers[k].at);
     if (isfinite(v)) json_object_set_new(o, numbers[k].key, json_real(v));
   }
+  json_t *metrics = row->n_metric && o ? json_object() : NULL;
+  for (int k = 0; k < row->n_metric && metrics; k++) if (isfinite(row->metric[k].value)) json_object_set_new(metrics, row->metric[k].name, json_real(row->metric[k].value));
+  if (metrics) json_object_set_new(o, "metrics", metrics);
   char *text = o ? json_dumps(o, JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(9)) : NULL;
   json_decref(o);
   if (!text) ctx_fatal(l->ctx);

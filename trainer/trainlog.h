@@ -4,8 +4,14 @@
 
 #include "ir/base.h"
 
+/* A number by name, FAMILY.WHAT: wsvr.conv1, bits.fc1. The page of curves draws a family in one panel. */
+typedef struct Metric { const char *name; double value; } Metric;
+typedef struct Metrics { Metric *p; int n, cap; Arena *arena; } Metrics;
+void metric_add(Metrics *, const char *family, const char *of, double value); /* names are copied to the arena */
+
 /* One line: {"schema": "popshift.trainlog/1", "kind": "epoch", "phase": "float", "phase_index": 0, "epoch": 3, ...}. Numbers
- * that are not finite are left out of the line, and NaN where a line that is read has none; nine digits are kept. */
+ * that are not finite are left out of the line, and NaN where a line that is read has none; nine digits are kept.
+ * "metrics": {"wsvr.conv1": 0.1, ...} where there are any. */
 typedef struct LogRow {
   bool is_epoch;                 /* else a step */
   const char *phase;
@@ -16,6 +22,7 @@ typedef struct LogRow {
   double test_loss, test_accuracy;
   double lr;
   double images_per_second, seconds;
+  const Metric *metric; int n_metric;
 } LogRow;
 
 typedef struct TrainLog TrainLog;

@@ -24,7 +24,7 @@ static void teardown(void) {
 }
 
 static LogRow row(bool is_epoch, int64_t iteration) {
-  return (LogRow){is_epoch, iteration > 5 ? "caf\xc3\xa9 \"2\"" : "float", iteration > 5, iteration / 2, iteration, 0.5 / (double)iteration, 0.25, NAN, is_epoch ? 0.75 : NAN, 0.1, INFINITY, 12.5};
+  return (LogRow){is_epoch, iteration > 5 ? "caf\xc3\xa9 \"2\"" : "float", iteration > 5, iteration / 2, iteration, 0.5 / (double)iteration, 0.25, NAN, is_epoch ? 0.75 : NAN, 0.1, INFINITY, 12.5, NULL, 0};
 }
 
 static void write_rows(int64_t from, int64_t to, int64_t resume) {
@@ -66,6 +66,27 @@ START_TEST(round_trip) {
 }
 END_TEST
 
+START_TEST(metrics) {
+  Metrics m = {.arena = c->own};
+  metric_add(&m, "wsvr", "conv1", 0.125);
+  metric_add(&m, "wsvr", "a \"b\"", 3);
+  metric_add(&m, "sqnr", "fc", NAN);
+  LogRow w = row(true, 2), *r;
+  w.metric = m.p, w.n_metric = m.n;
+  TrainLog *l = trainlog_open(c, path, -1);
+  ck_assert(trainlog_write(l, &w));
+  trainlog_close(l);
+  char *text;
+  size_t bytes;
+  int n;
+  ck_assert(file_read(c, path, &text, &bytes));
+  ck_assert_ptr_nonnull(strstr(text, "\"metrics\": {\"wsvr.conv1\": 0.125, \"wsvr.a \\\"b\\\"\": 3.0}}\n"));
+  free(text);
+  ck_assert(trainlog_read(c, path, &r, &n) && n == 1 && r->n_metric == 2);
+  ck_assert(!strcmp(r->metric[0].name, "wsvr.conv1") && r->metric[0].value == 0.125 && !strcmp(r->metric[1].name, "wsvr.a \"b\"") && r->metric[1].value == 3);
+}
+END_TEST
+
 START_TEST(resumes) {
   write_rows(1, 10, -1);
   write_rows(5, 8, 4);
@@ -95,7 +116,9 @@ START_TEST(refuses) {
     {"{\"schema\": \"popshift.trainlog/1\", \"kind\": \"stop\", \"phase\": \"f\", \"phase_index\": 0, \"epoch\": 0, \"iteration\": 1}\n", 1},
     {"{\"schema\": \"popshift.trainlog/1\", \"kind\": \"step\", \"phase\": \"f\", \"phase_index\": -1, \"epoch\": 0, \"iteration\": 1}\n", 1},
     {"{\"schema\": \"popshift.trainlog/1\", \"kind\": \"step\", \"phase\": \"f\", \"phase_index\": 0, \"epoch\": 0, \"iteration\": 1}\n{\"a\"\n", 2},
-    {"{\"schema\": \"popshift.trainlog/1\", \"kind\": \"step\", \"phase\": \"f\", \"phase_index\": 0, \"epoch\": 0, \"iteration\": 1, \"loss\": \"x\"}\n", 1}};
+    {"{\"schema\": \"popshift.trainlog/1\", \"kind\": \"step\", \"phase\": \"f\", \"phase_index\": 0, \"epoch\": 0, \"iteration\": 1, \"loss\": \"x\"}\n", 1},
+    {"{\"schema\": \"popshift.trainlog/1\", \"kind\": \"step\", \"phase\": \"f\", \"phase_index\": 0, \"epoch\": 0, \"iteration\": 1, \"metrics\": [1]}\n", 1},
+    {"{\"schema\": \"popshift.trainlog/1\", \"kind\": \"step\", \"phase\": \"f\", \"phase_index\": 0, \"epoch\": 0, \"iteration\": 1, \"metrics\": {\"a\": \"b\"}}\n", 1}};
   LogRow *r;
   int n;
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -164,6 +187,7 @@ int main(void) {
   TCase *t = tcase_create("log");
   tcase_add_checked_fixture(t, setup, teardown);
   tcase_add_test(t, round_trip);
+  tcase_add_test(t, metrics);
   tcase_add_test(t, resumes);
   tcase_add_test(t, refuses);
   tcase_add_test(t, progress);
