@@ -396,6 +396,21 @@ START_TEST(inq_parts) {
 }
 END_TEST
 
+/* Quantizers of more parameters than a network has room for at first. */
+START_TEST(many_parameters) {
+  Ctx *ctx = ctx_new();
+  Recipe *r = recipe(ctx, "weight: denseshift/4");
+  Net *net = layer(ctx, r, false, 2);
+  Type t = type_make(F32, 1, (int64_t[]){2});
+  while (net->n_p < 60) net_param(net, net_unique(net, "v"), PARAM_VECTOR, &t);
+  for (int k = 1; k < 60; k++) graph_arg(net->g, net->p[k].name, &t);
+  net_quantize(net, r, &r->quant);
+  ck_assert(net->n_p == 67 && net->site->n == 7);
+  for (int i = 0; i < 7; i++) ck_assert(site_param(net, net->site, i)->n == C * N && site_param(net, net->site, i)->decay_mul == 1);
+  ctx_free(ctx);
+}
+END_TEST
+
 int main(void) {
   Suite *s = suite_create("train_quantizers");
   TCase *c = tcase_create("quantizers");
@@ -406,6 +421,7 @@ int main(void) {
   tcase_add_test(c, s3_latents);
   tcase_add_test(c, deepshift_range);
   tcase_add_test(c, inq_parts);
+  tcase_add_test(c, many_parameters);
   suite_add_tcase(s, c);
   SRunner *r = srunner_create(s);
   srunner_run_all(r, CK_ENV);
