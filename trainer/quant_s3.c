@@ -9,7 +9,7 @@
  * straight through; the extremes are constants to derivatives.
  * Normal latents of deviation sigma, or where that is 0 or absent sqrt(2/(positions of the kernel * output channels)), DenseShift's
  * 1e-3. latents: dense has w_sparse = |N|, w_t = -|N|, so all weights begin as +-1; plain has N everywhere; kept is dense, but the sign's
- * latents are the weights as they are. There is no scale, which batch normalization would undo; scale: layer trains one. */
+ * latents are the weights as they are; DenseShift's begin plain. There is no scale, which batch normalization would undo; scale: layer trains one. */
 #include "trainer/quantizer.h"
 #include "trainer/uniq.h"
 
@@ -93,8 +93,8 @@ static Node *staircase_weight(Put *p) {
 }
 
 /* New latents. `sparse`: the first parameter is w_sparse; `planes`: the others are w_t, else one is the staircase's. */
-static void init_latents(const Net *net, const Site *s, double sigma, bool sparse_first, bool planes) {
-  int kind = (int)row_option(s->row, "latents", LATENT_DENSE), n = s->n - (row_option(s->row, "scale", 0) != 0);
+static void init_latents(const Net *net, const Site *s, double sigma, int latents, bool sparse_first, bool planes) {
+  int kind = (int)row_option(s->row, "latents", latents), n = s->n - (row_option(s->row, "scale", 0) != 0);
   const Param *sign = &net->p[s->w];
   double square = 0;
   for (int64_t i = 0; i < sign->n; i++) square += (double)sign->value[i] * (double)sign->value[i];
@@ -114,9 +114,9 @@ static double sigma_of(const Site *s, double otherwise) {
   return sigma > 0 ? sigma : otherwise;
 }
 
-static void s3_init(const Net *net, const Site *s) { init_latents(net, s, sigma_of(s, sqrt(2 / (double)s->fan_out)), true, true); }
-static void staircase_init(const Net *net, const Site *s) { init_latents(net, s, sigma_of(s, sqrt(2 / (double)s->fan_out)), true, false); }
-static void denseshift_init(const Net *net, const Site *s) { init_latents(net, s, sigma_of(s, 1e-3), false, true); }
+static void s3_init(const Net *net, const Site *s) { init_latents(net, s, sigma_of(s, sqrt(2 / (double)s->fan_out)), LATENT_DENSE, true, true); }
+static void staircase_init(const Net *net, const Site *s) { init_latents(net, s, sigma_of(s, sqrt(2 / (double)s->fan_out)), LATENT_DENSE, true, false); }
+static void denseshift_init(const Net *net, const Site *s) { init_latents(net, s, sigma_of(s, 1e-3), LATENT_PLAIN, false, true); }
 
 /* Eq. 7: what the prior has still to push above 0. */
 static void s3_metrics(const Net *net, const Site *s, Metrics *m) {

@@ -337,6 +337,14 @@ START_TEST(s3_latents) {
   Net *was = layer(ctx, recipe(ctx, "weight: none"), false, 1);
   ck_assert(!memcmp(kept->p[0].value, was->p[0].value, C * N * sizeof(float)) && memcmp(dense->p[0].value, was->p[0].value, C * N * sizeof(float)));
   for (int k = 0; k < 3; k++) ck_assert(site_param(dense, s, k)->decay_mul == 1 && (site_param(dense, s, k)->prior > 0) == (k == 0));
+  Net *shift = quantized(ctx, "weight: denseshift/3", 1);
+  bool above = false, below = false;
+  for (int i = 0; i < C * N; i++) {
+    float v = site_param(shift, shift->site, 2)->value[i];
+    above = above || v > 0, below = below || v < 0;
+    ck_assert(fabsf(v) < 0.006f && fabsf(shift->p[0].value[i]) < 0.006f);
+  }
+  ck_assert(above && below && shift->site->n == 3);
   Net *linear = quantized(ctx, "weight: s3/2, prior: 0.5, prior_decay: linear", 1), *none = quantized(ctx, "weight: s3/2, prior: 0", 1);
   ck_assert(site_param(linear, linear->site, 0)->prior == 0.5f && site_param(linear, linear->site, 0)->prior_decay == PRIOR_LINEAR);
   ck_assert(site_param(none, none->site, 0)->prior == 0);
