@@ -9,7 +9,8 @@
  * straight through; the extremes are constants to derivatives.
  * Normal latents of deviation sigma, or where that is 0 or absent sqrt(2/(positions of the kernel * output channels)), DenseShift's
  * 1e-3. latents: dense has w_sparse = |N|, w_t = -|N|, so all weights begin as +-1; plain has N everywhere; kept is dense, but the sign's
- * latents are the weights as they are; DenseShift's begin plain. There is no scale, which batch normalization would undo; scale: layer trains one. */
+ * latents are the weights as they are; DenseShift's begin plain. There is no scale, which batch normalization would undo; scale: layer trains one
+ * (grain: kernel one per output channel). */
 #include "trainer/quantizer.h"
 #include "trainer/uniq.h"
 
@@ -106,7 +107,8 @@ static void init_latents(const Net *net, const Site *s, double sigma, int latent
     if (kind != LATENT_PLAIN && (above || planes))
       for (int64_t i = 0; i < q->n; i++) q->value[i] = above ? fabsf(q->value[i]) : -fabsf(q->value[i]);
   }
-  if (n < s->n) step_set(site_param(net, s, n), 0, sqrt(square / (double)sign->n)); /* +-1 is then as large as the weights were */
+  for (int64_t i = 0; n < s->n && i < site_param(net, s, n)->n; i++)
+    step_set(site_param(net, s, n), i, sqrt(square / (double)sign->n)); /* +-1 is then as large as the weights were */
 }
 
 static double sigma_of(const Site *s, double otherwise) {

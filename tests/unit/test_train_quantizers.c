@@ -345,6 +345,12 @@ START_TEST(s3_latents) {
     ck_assert(fabsf(v) < 0.006f && fabsf(shift->p[0].value[i]) < 0.006f);
   }
   ck_assert(above && below && shift->site->n == 3);
+  Net *scaled = quantized(ctx, "weight: s3/2, scale: layer, grain: kernel", 1);
+  double square = 0;
+  for (int i = 0; i < C * N; i++) square += pow((double)was->p[0].value[i], 2) / (C * N);
+  const Param *scale = site_param(scaled, scaled->site, 1);
+  ck_assert(scaled->site->n == 2 && scale->n == N && scale->decay_mul == 0);
+  for (int i = 0; i < N; i++) ck_assert_double_eq_tol((double)scale->value[i], sqrt(square), 1e-6);
   Net *linear = quantized(ctx, "weight: s3/2, prior: 0.5, prior_decay: linear", 1), *none = quantized(ctx, "weight: s3/2, prior: 0", 1);
   ck_assert(site_param(linear, linear->site, 0)->prior == 0.5f && site_param(linear, linear->site, 0)->prior_decay == PRIOR_LINEAR);
   ck_assert(site_param(none, none->site, 0)->prior == 0);
