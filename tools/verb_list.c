@@ -65,7 +65,7 @@ static void list_quantizers(Ctx *c, json_t *rows) {
     const QuantizerInfo *q = &quantizer_info[i];
     const char *of = q->weight && q->act ? "weights and activations" : q->weight ? "weights" : "activations";
     row(rows, json_pack("{s:s s:i s:i s:b s:b s:s s:s}", "name", q->name, "least_bits", q->lo, "most_bits", q->hi, "weights", q->weight, "activations", q->act, "options", q->options, "what", q->what),
-        arena_printf(c->own, "%-8s %d..%d bits, %s: %s%s%s", q->name, q->lo, q->hi, of, q->what, *q->options ? "; options " : "", q->options));
+        arena_printf(c->own, "%-12s %d..%d bits, %s: %s%s%s", q->name, q->lo, q->hi, of, q->what, *q->options ? "; options " : "", q->options));
   }
 }
 static void list_nets(Ctx *c, json_t *rows) {

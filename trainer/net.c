@@ -215,6 +215,16 @@ static Node *act_stats(Graph *g, Node *x) {
   return node_concat(g, ACT_STATS, of, 0);
 }
 
+Graph *net_weight_graph(const Net *net) {
+  Arena *scratch = arena_new(net->ctx);
+  Node **map = NEWN(scratch, Node *, net->g->n_nodes + 1);
+  Graph *g = bind_graph(net, &(Bind){dim_c(1), BN_KEEP, false}, map, scratch);
+  for (int i = 0; i < net->n_site; i++)
+    if (net->site[i].weight) graph_out(g, arena_printf(g->arena, "weights of %s", net->site[i].layer), map[net->site[i].y]);
+  arena_free(scratch);
+  return g;
+}
+
 Graph *net_calibration_graph(const Net *net, int64_t batch) {
   Arena *scratch = arena_new(net->ctx);
   Node **map = NEWN(scratch, Node *, net->g->n_nodes + 1);

@@ -14,6 +14,7 @@ typedef enum ParamRole {
   PARAM_STAT           /* running mean or variance of a bn */
 } ParamRole;
 
+typedef enum PriorDecay { PRIOR_CONSTANT, PRIOR_LINEAR, PRIOR_COSINE } PriorDecay;
 typedef struct Param {
   const char *name;    /* unique */
   ParamRole role;
@@ -23,6 +24,8 @@ typedef struct Param {
   float grad_mul;      /* gradients are multiplied by it */
   float decay_mul;     /* so is weight decay: 1, of quantizers' 0 */
   float least;         /* where above 0, they stay at or above it */
+  float prior;         /* where the value is below 0, this times the phase's prior_factor is taken from the gradient: S3's Eq. 7 */
+  PriorDecay prior_decay;
 } Param;
 
 static inline bool param_is_trained(const Param *p) { return p->role <= PARAM_QUANT; }
@@ -75,6 +78,8 @@ typedef struct TrainGraph {
 bool net_train_graph(const Net *, int64_t batch, int64_t total, Arena *, TrainGraph *);
 /* Calibration: output i has the ActStats of the i-th quantizer of inputs, f32[ACT_STATS]. */
 Graph *net_calibration_graph(const Net *, int64_t batch);
+/* Output i: the weights that the layer of the i-th quantizer of weights computes with. Images do not matter. */
+Graph *net_weight_graph(const Net *);
 
 /* quantize.c: quantizers as the rows say, in place of those that are there. */
 void net_quantize(Net *, const Recipe *, const QuantRows *);

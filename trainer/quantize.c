@@ -66,11 +66,17 @@ static bool non_negative(const Node *n, int depth) {
 
 Node *put_param(Put *p, const char *what, ParamRole role, const Type *t, float fill) {
   const char *name = net_unique(p->net, arena_printf(p->net->arena, "%s.%s", p->site->layer, what));
-  int i = net_param(p->net, name, role, t); /* which may move them */
+  int i = net_param(p->net, name, role, t); /* may move them all */
   Param *q = &p->net->p[i];
   for (int64_t k = 0; k < q->n; k++) q->value[k] = fill;
   p->site->n++;
   return graph_arg(p->g, name, t);
+}
+
+Node *put_latent(Put *p, const char *what) {
+  Node *x = put_param(p, what, PARAM_QUANT, &p->x->t, 0);
+  put_last(p)->decay_mul = 1;
+  return x;
 }
 
 Param *put_last(const Put *p) { return &p->net->p[p->net->n_p - 1]; }
@@ -97,6 +103,25 @@ Node *stop_gradient(Graph *g, Node *x) {
   Tensor *zero = tensor_new(g->ctx, &x->t);
   if (!zero) ctx_fatal(g->ctx);
   return straight(g, x, node_const(g, zero));
+}
+
+Node *halvings(Graph *g, Node *k, int bits) {
+  Node *y = NULL, *one = node_const_f(g, F32, 1);
+  for (int b = bits - 1; b >= 0; b--) { /* by binary digits, the highest first */
+    double step = (double)(1 << b);
+    Node *has = node_map2(g, S_LE, node_const_f(g, F32, step), k), *part = node_map3(g, S_SELECT, has, node_const_f(g, F32, ldexp(1, -(1 << b))), one);
+    y = y ? node_map2(g, S_MUL, y, part) : part;
+    if (b) k = node_map2(g, S_SUB, k, node_map3(g, S_SELECT, has, node_const_f(g, F32, step), node_const_f(g, F32, 0)));
+  }
+  return y ? y : one;
+}
+
+void fill_normal(const Net *net, const Site *s, int p, double deviation) {
+  rng_fill_normal((Rng){s->seed, RNG_QUANT}, (uint64_t)p, net->p[p].n, (float)deviation, net->p[p].value);
+}
+
+void fill_uniform(const Net *net, const Site *s, int p, double from, double to) {
+  rng_fill_uniform((Rng){s->seed, RNG_QUANT}, (uint64_t)p, net->p[p].n, (float)from, (float)to, net->p[p].value);
 }
 
 /* Which of its steps element i of the weights has. */
@@ -147,6 +172,17 @@ static Type step_type(const Node *n, int k, Grain grain, int64_t *elements) {
   return t;
 }
 
+/* Output channels of operand k times the positions of its kernel (dimensions from the third on). */
+static int64_t fan_out(const Node *n, int k) {
+  const Type *w = &n->in[k]->t;
+  int64_t per, fan = 1;
+  step_type(n, k, GRAIN_KERNEL, &per);
+  for (int d = 0; d < w->rank; d++) fan *= w->d[d].n;
+  fan /= per;
+  for (int d = 2; d < w->rank; d++) fan *= w->d[d].n;
+  return fan;
+}
+
 /* The quantizer of weights (node x stands for them) or of the layer's input, of a network with room for one more. */
 static Node *put(Put *p, const QuantRow *row, bool weight, Node *x) {
   QuantSpec spec = weight ? row->weight : row->act;
@@ -154,7 +190,7 @@ static Node *put(Put *p, const QuantRow *row, bool weight, Node *x) {
   if (spec.q == QUANT_NONE) return x;
   Site *s = p->site = &p->net->site[p->net->n_site++];
   *s = (Site){.layer = layer_name(p->net, p->layer, p->k), .row = row, .bits = spec.bits, .weight = weight, .w = p->layer->in[p->k]->a.index - 1,
-              .x = (int)x->id, .elements = 1, .batch = (double)p->r->batch, .first = p->net->n_p};
+              .x = (int)x->id, .elements = 1, .batch = (double)p->r->batch, .fan_out = weight ? fan_out(p->layer, p->k) : 0, .seed = p->r->seed, .first = p->net->n_p};
   p->x = x;
   if (weight) p->steps = step_type(p->layer, p->k, row->grain, &s->elements);
   else {
@@ -162,7 +198,9 @@ static Node *put(Put *p, const QuantRow *row, bool weight, Node *x) {
     p->steps = type_make(F32, 1, (int64_t[]){1});
     s->up = non_negative(other, 64);
   }
-  return weight ? quantizer_ops[spec.q]->weight(p) : quantizer_ops[spec.q]->act(p);
+  Node *y = weight ? quantizer_ops[spec.q]->weight(p) : quantizer_ops[spec.q]->act(p);
+  s->y = (int)y->id;
+  return y;
 }
 
 void net_quantize(Net *net, const Recipe *r, const QuantRows *rows) {
@@ -174,6 +212,7 @@ void net_quantize(Net *net, const Recipe *r, const QuantRows *rows) {
   Put p = {.net = net, .g = g, .r = r};
   int layers = layer_count(old, net), layer = 0;
   net->n_p = net->n_plain;
+  for (int i = 0; i < net->n_site; i++) if (net->site[i].weight) net->p[net->site[i].w].decay_mul = 1; /* a quantizer may have changed it */
   net->n_site = 0;
   net->site = NEWN(net->arena, Site, 2 * layers + 1);
   graph_sym(g, old->syms[0]);

@@ -9,6 +9,8 @@
 #define POPSHIFT_TRAINER_QUANTIZER_H
 
 #include "trainer/net.h"
+#include "trainer/rng.h"
+#include "trainer/trainlog.h"
 
 /* One quantizer in a network. It keeps its numbers in parameters [first, first + n) of the net. */
 struct Site {
@@ -18,9 +20,11 @@ struct Site {
   bool weight;             /* of weights, else of the layer's input */
   bool up;                 /* of inputs: the graph shows that they are never negative */
   int w;                   /* the layer's weights, a parameter of the net */
-  int x;                   /* id of x in the net's graph */
+  int x, y;                /* ids in the net's graph: of x, and of what the layer reads in its place */
   int64_t elements;        /* of x for which one step size stands; of inputs all, per sample */
   double batch;            /* samples of one training step */
+  int64_t fan_out;         /* of weights: output channels times positions of the kernel */
+  uint64_t seed;           /* the recipe's */
   int first, n;
 };
 
@@ -56,6 +60,7 @@ typedef struct QuantizerOps {
   void (*init_act)(const Net *, const Site *, const ActStats *, int n); /* from the n >= 1 batches so far, called after each */
   void (*after)(const After *);                                    /* NULL: the optimizer is all */
   double (*width)(const Net *, const Site *);                      /* bits that a weight takes on average; NULL: site->bits */
+  void (*metrics)(const Net *, const Site *, Metrics *);           /* what it logs of an epoch, by metric_add; NULL: nothing */
 } QuantizerOps;
 extern const QuantizerOps *const quantizer_ops[QUANTIZER_COUNT];
 static inline const QuantizerOps *site_ops(const Site *s) { return quantizer_ops[s->weight ? s->row->weight.q : s->row->act.q]; }
@@ -64,6 +69,8 @@ static inline const QuantizerOps *site_ops(const Site *s) { return quantizer_ops
  * own code (PARAM_TABLE). put_last is the parameter itself, to change what the optimizer does with it. */
 Node *put_param(Put *, const char *what, ParamRole, const Type *, float fill);
 Param *put_last(const Put *);
+/* Latent variables LAYER.WHAT, one for each weight, trained: weight decay acts on them. */
+Node *put_latent(Put *, const char *what);
 void step_set(Param *, int64_t i, double v);                        /* at least 1e-8, and never below a thousandth of it in training */
 void quant_uniq_init_act(const Net *, const Site *, const ActStats *, int n); /* UniQ's first step of an input */
 Param *site_param(const Net *, const Site *, int i);               /* the i-th that was put */
@@ -76,6 +83,11 @@ Levels act_levels(const Site *);                                   /* of inputs 
 int64_t levels_above(int bits, Levels);                            /* codes above 0: 2^b - 1, else 2^(b-1) - 1 */
 Node *straight(Graph *, Node *y, Node *surrogate);
 Node *stop_gradient(Graph *, Node *);                              /* a constant to derivatives */
+/* 2^-k of whole numbers k in 0 .. 2^bits - 1, as f32; without derivative. */
+Node *halvings(Graph *, Node *k, int bits);
+/* Random numbers of the recipe's seed for parameter p of the net (an index): rng_fill_normal and _uniform, unlike any other's. */
+void fill_normal(const Net *, const Site *, int p, double deviation);
+void fill_uniform(const Net *, const Site *, int p, double from, double to);
 
 /* Moments of the weights that each of the steps serves, in the arena: means of w, |w|, w^2, the sample deviation, the greatest |w|. */
 typedef struct Moments { double n, mean, abs, square, deviation, max; } Moments;

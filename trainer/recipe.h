@@ -89,6 +89,7 @@ typedef struct Recipe {
   RecipeData data;
   int64_t batch, shards;         /* shards divides batch */
   uint64_t seed;                 /* at most 2^53 */
+  int64_t sign_epochs;           /* between snapshots of the weights' signs in a phase */
   const char *init;              /* a run's folder or checkpoint whose parameters training begins with; NULL: none; relative to dir */
   QuantRows quant;
   Phase phase[RECIPE_PHASES];

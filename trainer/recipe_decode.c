@@ -330,10 +330,12 @@ bool recipe_decode(Recipe *r) {
   r->batch = 128;
   r->shards = 8;
   r->seed = 1;
+  r->sign_epochs = 10;
   bool ok = read_map(&d, r->root, r, FIELDS(
     {"popshift", read_version, 0, 0, 0, true}, {"net", read_net, offsetof(Recipe, net), 0, 0, true}, {"data", recipe_read_data, offsetof(Recipe, data), 0, 0, true},
     {"batch", read_i64, offsetof(Recipe, batch), 1, 65536, false}, {"shards", read_i64, offsetof(Recipe, shards), 1, 256, false},
-    {"seed", read_seed, offsetof(Recipe, seed), 0, 0x1p53, false}, {"init", read_text, offsetof(Recipe, init), 0, 0, false}, {"quant", read_quant, offsetof(Recipe, quant), 0, 0, false}, {"phases", read_phases, 0, 0, 0, true}));
+    {"seed", read_seed, offsetof(Recipe, seed), 0, 0x1p53, false}, {"init", read_text, offsetof(Recipe, init), 0, 0, false},
+    {"sign_epochs", read_i64, offsetof(Recipe, sign_epochs), 1, 100000, false}, {"quant", read_quant, offsetof(Recipe, quant), 0, 0, false}, {"phases", read_phases, 0, 0, 0, true}));
   if (ok && r->batch % r->shards)
     ok = diag(d.ctx, E0703, at(&d, r->root), "shards: %" PRId64 " do not divide the batch of %" PRId64, r->shards, r->batch);
   for (int i = 0; i < r->n_phase; i++) if (!r->phase[i].own_rows) r->phase[i].rows = r->quant;

@@ -151,7 +151,7 @@ void recipe_print(Str *s, const Recipe *r) {
   if (r->data.cutout) str_printf(s, ", cutout: %d", r->data.cutout);
   str_put(s, "}\n");
   if (r->data.samples) str_printf(s, "  samples: %" PRId64 "\n", r->data.samples);
-  str_printf(s, "batch: %" PRId64 "\nshards: %" PRId64 "\nseed: %" PRIu64 "\n", r->batch, r->shards, r->seed);
+  str_printf(s, "batch: %" PRId64 "\nshards: %" PRId64 "\nseed: %" PRIu64 "\nsign_epochs: %" PRId64 "\n", r->batch, r->shards, r->seed, r->sign_epochs);
   if (r->init) put_field(s, "init: ", r->init), str_put(s, "\n");
   if (r->quant.n) str_put(s, "quant:\n");
   put_rows(s, "  ", &r->quant);

@@ -79,6 +79,7 @@ static bool make_net(Trainer *t) {
   bool ok = true;
   for (int i = 0; ok && i < r->n_phase; i++)
     if (r->phase[i].quant && new_rows(r, i)) ok = net_can_quantize(t->net, r, &r->phase[i]);
+  if (ok) t->sign = NEWN(t->arena, int8_t, signs_count(t->net) + 1);
   return ok;
 }
 
@@ -224,9 +225,9 @@ static bool end_epoch(Trainer *t, Show *s) {
                 .test_loss = NAN, .test_accuracy = accuracy, .lr = schedule_lr(&ph->lr, (t->epoch + 1) * t->per_epoch - 1, t->per_epoch, (double)ph->epochs),
                 .images_per_second = p.images_per_second, .seconds = t->seconds};
   Metrics m = {.arena = arena_new(t->ctx)};
-  metrics_collect(t, &m);
+  bool ok = metrics_collect(t, &m);
   row.metric = m.p, row.n_metric = m.n;
-  bool ok = trainlog_write(s->log, &row);
+  ok = ok && trainlog_write(s->log, &row);
   arena_free(m.arena);
   if (!ok) return false;
   t->epoch++, t->step = 0;
@@ -265,7 +266,7 @@ static bool begin_phase(Trainer *t) {
     net_quantize(t->net, t->r, &ph->rows);
     if (!calibrate(t)) return false;
   }
-  return phase_build(t) && state_save(t);
+  return phase_build(t) && signs_take(t) && state_save(t);
 }
 
 static bool run_phases(Trainer *t, Show *s, bool resumed) {

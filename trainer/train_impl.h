@@ -52,6 +52,7 @@ typedef struct Trainer {
   int64_t epoch, step;     /* in the phase, in the epoch: done */
   int64_t iteration;       /* over all phases */
   double loss; int64_t correct, seen; /* of the epoch so far */
+  int8_t *sign;            /* [signs_count] of the weights of all layers, -1, 0, 1: the last snapshot */
   int32_t *order;          /* the epoch's permutation */
   double seconds; int64_t images; /* of the phase as run now */
 } Trainer;
@@ -68,8 +69,12 @@ bool train_batch(Trainer *);                         /* one step from t->step; a
 bool evaluate(Trainer *, const Graph *, const Dataset *, bool u8, int32_t *predictions, double *accuracy);
 bool calibrate(Trainer *);                           /* step sizes of a net just quantized */
 
+Exec *params_run(Trainer *, const Graph *);          /* a graph of the net's arguments that no image matters to, run; NULL with a diagnostic */
+
 /* metrics.c */
-void metrics_collect(const Trainer *, Metrics *);    /* what is logged with the epoch that ends */
+int64_t signs_count(const Net *);
+bool signs_take(Trainer *);                          /* a snapshot of the weights as they are */
+bool metrics_collect(Trainer *, Metrics *);          /* what is logged with the epoch that ends; takes a snapshot when it is time */
 
 /* facts.c */
 bool net_facts(Trainer *, const char *of_model);     /* class_fact and input_fact of the net; of_model: the latter, where the model itself says it */

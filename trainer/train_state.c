@@ -21,6 +21,7 @@ bool state_save(Trainer *t) {
   ckpt_put_i64(c, "iteration", t->iteration), ckpt_put_i64(c, "quantized", net_quantized(t->net));
   ckpt_put_i64(c, "correct", t->correct), ckpt_put_i64(c, "seen", t->seen);
   ckpt_put(c, "loss", CKPT_F64, 1, &t->loss);
+  ckpt_put(c, "signs", CKPT_U8, signs_count(t->net), t->sign);
   for (int p = 0; p < t->net->n_p; p++) {
     const Param *q = &t->net->p[p];
     ckpt_put(c, entry(scratch, "value", q), CKPT_F32, q->n, q->value);
@@ -95,6 +96,9 @@ bool state_load(Trainer *t, bool *found) {
   Ckpt *c = ckpt_read(t->ctx, path);
   if (!c) return false;
   bool ok = same_recipe(t, c, path) && get_place(t, c);
+  const int8_t *sign = ok ? ckpt_get(c, "signs", CKPT_U8, signs_count(t->net)) : NULL;
+  if (sign) memcpy(t->sign, sign, (size_t)signs_count(t->net));
+  ok = sign != NULL;
   Arena *scratch = arena_new(t->ctx);
   for (int p = 0; ok && p < t->net->n_p; p++) {
     Param *q = &t->net->p[p];

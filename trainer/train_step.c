@@ -1,6 +1,7 @@
 /* Steps: shards in parallel, then the sum of their gradients in one tree and the optimizer, in parallel over elements. */
 #include "trainer/train_impl.h"
 
+#include "ir/math.h"
 #include "trainer/quantizer.h"
 
 #include <math.h>
@@ -44,6 +45,19 @@ static void show_plan(const Trainer *t, const Exec *e) {
 
 static void bind_params(const Trainer *t, Exec *e) {
   for (int p = 0; p < t->net->n_p; p++) exec_bind(e, 1 + p, t->net->p[p].value);
+}
+
+Exec *params_run(Trainer *t, const Graph *g) {
+  Worker *w = t->worker;
+  Exec *e = NULL;
+  if (plan(w, &e, g)) {
+    bind_params(t, e);
+    if (exec_run(e)) return e;
+    w->failed = true;
+  }
+  exec_free(e);
+  workers_ok(t);
+  return NULL;
 }
 
 /* Parameters, one after another: values stay in the net; gradients of a shard, and optimizer state, lie at the same offsets. */
@@ -126,7 +140,7 @@ static void shards_task(void *arg, size_t begin, size_t end) {
   for (size_t s = begin; s < end && !w->failed; s++) run_shard(t, w, (int64_t)s);
 }
 
-typedef struct Update { Trainer *t; OptimStep step; } Update;
+typedef struct Update { Trainer *t; OptimStep step; double done; } Update; /* done: part of the phase before the step, 0 .. 1 */
 enum { STRIP = 2048 }; /* elements summed over shards while they are in the first cache */
 
 /* Sums of shards, in the tree ((0+1)+(2+3))+.., into shard 0. */
@@ -147,6 +161,11 @@ static void update_statistics(Trainer *t, int p, int64_t begin, int64_t end) {
   for (int64_t i = begin; i < end; i++) v[i] = (float)(0.9 * (double)v[i] + 0.1 * scale * (double)sum[i]);
 }
 
+/* What is left of a prior after this part of the phase. */
+static double prior_factor(PriorDecay decay, double done) {
+  return decay == PRIOR_LINEAR ? 1 - done : decay == PRIOR_COSINE ? (1 + math_eval(S_COS, 0x1.921fb54442d18p+1 * done, 0)) / 2 : 1;
+}
+
 static void update_range(const Update *u, int p, int64_t begin, int64_t end) {
   Trainer *t = u->t;
   Param *q = &t->net->p[p];
@@ -159,6 +178,10 @@ static void update_range(const Update *u, int p, int64_t begin, int64_t end) {
   }
   if (t->tg.out_grad[p] < 0) return;
   tree_sum(t, false, at + begin, at + end);
+  if (q->prior > 0) {
+    float *restrict grad = t->shard[0].grad + at, alpha = (float)((double)q->prior * prior_factor(q->prior_decay, u->done));
+    for (int64_t i = begin; i < end; i++) grad[i] -= q->value[i] < 0 ? alpha : 0;
+  }
   optim_step(&u->step, &t->group[p], t->shard[0].grad + at, begin, end);
   if (q->least > 0) for (int64_t i = begin; i < end; i++) if (!(q->value[i] >= q->least)) q->value[i] = q->least;
 }
@@ -180,7 +203,7 @@ bool train_batch(Trainer *t) {
   int64_t i = t->epoch * t->per_epoch + t->step;
   rt_pool_for(t->pool, (size_t)t->r->shards, shards_task, t);
   if (!workers_ok(t)) return false;
-  Update u = {t, optim_begin(&ph->optim, schedule_lr(&ph->lr, i, t->per_epoch, (double)ph->epochs), i + 1)};
+  Update u = {t, optim_begin(&ph->optim, schedule_lr(&ph->lr, i, t->per_epoch, (double)ph->epochs), i + 1), (double)i / (double)(ph->epochs * t->per_epoch)};
   rt_pool_for(t->pool, (size_t)t->n_values, update_task, &u);
   for (int k = 0; k < t->net->n_site; k++) {
     const QuantizerOps *ops = site_ops(&t->net->site[k]);

@@ -8,7 +8,6 @@
 typedef struct Metric { const char *name; double value; } Metric;
 typedef struct Metrics { Metric *p; int n, cap; Arena *arena; } Metrics;
 void metric_add(Metrics *, const char *family, const char *of, double value); /* names are copied to the arena */
-const char *metric_layer(Metrics *, const char *weights); /* the layer's name: its weights' without .weight */
 
 /* One line: {"schema": "popshift.trainlog/1", "kind": "epoch", "phase": "float", "phase_index": 0, "epoch": 3, ...}. Numbers
  * that are not finite are left out of the line, and NaN where a line that is read has none; nine digits are kept.

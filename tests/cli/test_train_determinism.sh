@@ -1,5 +1,5 @@
 # The same final weights on any number of threads, and after kill -9 or Ctrl-C at several moments and --resume on another number of
-# threads. Data: images of 8x8 with noise, whose class is a bright band of two rows, made here.
+# threads.
 "$POPSHIFT" list nets >out 2>err || skip "the trainer is not built in"
 
 . "$TESTS/toy_data.sh"

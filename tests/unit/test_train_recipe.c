@@ -158,7 +158,7 @@ static const struct { const char *text; int line; const char *says, *hint; } wro
   {"popshift: recipe/1\nnet: {builtin: a, width: [1]}\n" DATA PHASE, 2, "net.width: must be a single value, not a list", NULL},
   {"popshift: recipe/1\nnet: {builtin: a, norm: ''}\n" DATA PHASE, 2, "net.norm: must not be empty", NULL},
   {"popshift: recipe/1\nnet: lenet5\n" DATA PHASE, 2, "net: must be a map, not a single value", NULL},
-  {HEAD DATA PHASE "quant:\n  - {match: a, weight: unik/2}\n", 6, "quant.0.weight: must be none, uniq, lsq, lsqplus, dorefa, pact or twn, not 'unik'", "'uniq'"},
+  {HEAD DATA PHASE "quant:\n  - {match: a, weight: unik/2}\n", 6, "quant.0.weight: must be none, uniq, lsq", "'uniq'"},
   {HEAD DATA PHASE "quant:\n  - {match: a, weight: uniq}\n", 6, "quant.0.weight: must be uniq/BITS, not 'uniq'", NULL},
   {HEAD DATA PHASE "quant:\n  - {match: a, weight: uniq/9}\n", 6, "quant.0.weight: uniq has 1 .. 8 bits, not 9", NULL},
   {HEAD DATA PHASE "quant:\n  - {match: a, act: none/9}\n", 6, "quant.0.act: none has no bits", NULL},
