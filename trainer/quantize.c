@@ -1,6 +1,7 @@
 /* Quantizers as graph rewriting: every contract of parameters, in order the network's layers, gets the quantizer of its weights and
  * one of its own on its input, as the first matching row says (quantizer.h). */
 
+#include "trainer/net_impl.h"
 #include "trainer/quantizer.h"
 
 #include <math.h>
@@ -66,10 +67,16 @@ static bool non_negative(const Node *n, int depth) {
 
 Node *put_param(Put *p, const char *what, ParamRole role, const Type *t, float fill) {
   const char *name = net_unique(p->net, arena_printf(p->net->arena, "%s.%s", p->site->layer, what));
-  Param *q = &p->net->p[net_param(p->net, name, role, t)];
+  int id = net_param(p->net, name, role, t); /* which may move the parameters */
+  Param *q = &p->net->p[id];
   for (int64_t k = 0; k < q->n; k++) q->value[k] = fill;
   p->site->n++;
   return graph_arg(p->g, name, t);
+}
+
+void put_stat(Put *p, const char *what, Node *n) {
+  put_param(p, what, PARAM_TABLE, &n->t, 0);
+  vec_push(p->net->arena, &p->net->stat, ((Stat){p->net->n_p - 1, (int)n->id}));
 }
 
 Param *put_last(const Put *p) { return &p->net->p[p->net->n_p - 1]; }
@@ -98,8 +105,7 @@ Node *stop_gradient(Graph *g, Node *x) {
   return straight(g, x, node_const(g, zero));
 }
 
-/* Which of its steps element i of the weights has. */
-static int64_t step_index(const Param *w, const Param *step, int64_t i) {
+int64_t weight_step(const Param *w, const Param *step, int64_t i) {
   int64_t at = 0, scale = 1;
   if (step->n == 1) return 0;
   for (int d = w->t.rank - 1; d >= 0; i /= w->t.d[d--].n) {
@@ -113,7 +119,7 @@ Moments *weight_moments(Arena *a, const Net *net, const Site *s, const Param *st
   const Param *w = &net->p[s->w];
   Moments *moments = NEWN(a, Moments, steps->n);
   for (int64_t i = 0; i < w->n; i++) {
-    Moments *m = &moments[step_index(w, steps, i)];
+    Moments *m = &moments[weight_step(w, steps, i)];
     double v = (double)w->value[i];
     m->n++, m->mean += v, m->abs += fabs(v), m->square += v * v, m->max = fmax(m->max, fabs(v));
   }
@@ -153,27 +159,31 @@ static Node *put(Put *p, const QuantRow *row, bool weight, Node *x) {
   if (spec.q == QUANT_NONE) return x;
   Site *s = p->site = &p->net->site[p->net->n_site++];
   *s = (Site){.layer = layer_name(p->net, p->layer, p->k), .row = row, .bits = spec.bits, .weight = weight, .w = p->layer->in[p->k]->a.index - 1,
-              .x = (int)x->id, .elements = 1, .batch = (double)p->r->batch, .first = p->net->n_p};
+              .x = (int)x->id, .at = (int)p->layer->id, .elements = 1, .batch = (double)p->r->batch, .first = p->net->n_p};
   p->x = x;
-  if (weight) p->steps = step_type(p->layer, p->k, row->grain, &s->elements);
+  if (weight) p->channels = step_type(p->layer, p->k, GRAIN_KERNEL, &s->elements), p->steps = step_type(p->layer, p->k, row->grain, &s->elements);
   else {
     for (int i = 0; i < other->t.rank; i++) if (!other->t.d[i].sym) s->elements *= other->t.d[i].n;
     p->steps = type_make(F32, 1, (int64_t[]){1});
     s->up = non_negative(other, 64);
   }
-  return weight ? quantizer_ops[spec.q]->weight(p) : quantizer_ops[spec.q]->act(p);
+  Node *y = weight ? quantizer_ops[spec.q]->weight(p) : quantizer_ops[spec.q]->act(p);
+  s->y = (int)y->id;
+  return y;
 }
 
 void net_quantize(Net *net, const Recipe *r, const QuantRows *rows) {
-  if (!net->plain) net->plain = net->g, net->n_plain = net->n_p;
+  if (!net->plain) net->plain = net->g, net->n_plain = net->n_p - net->n_aux;
   else graph_free(net->g);
   Graph *old = net->plain, *g = net->g = graph_new(net->ctx, old->name, NULL);
   Arena *scratch = arena_new(net->ctx);
   Node **map = NEWN(scratch, Node *, old->n_nodes + 1);
   Put p = {.net = net, .g = g, .r = r};
   int layers = layer_count(old, net), layer = 0;
+  Param *aux = NEWN(scratch, Param, net->n_aux + 1);
+  memcpy(aux, net->p + net->n_p - net->n_aux, sizeof *aux * (size_t)net->n_aux);
   net->n_p = net->n_plain;
-  net->n_site = 0;
+  net->n_site = net->stat.n = 0;
   net->site = NEWN(net->arena, Site, 2 * layers + 1);
   graph_sym(g, old->syms[0]);
   for (int i = 0; i < old->n_args; i++) map[old->args[i]->id] = graph_arg(g, old->arg_names[i], &old->args[i]->t);
@@ -190,6 +200,8 @@ void net_quantize(Net *net, const Recipe *r, const QuantRows *rows) {
     map[i] = node_clone(g, n, in);
   }
   for (int i = 0; i < old->n_outs; i++) graph_out(g, old->outs[i].name, map[old->outs[i].v->id]);
+  for (int i = 0; i < net->tap.n; i++) net->tap.p[i].node = (int)map[net->tap.p[i].plain]->id;
+  for (int i = 0; i < net->n_aux; i++) *net_param_room(net) = aux[i], net->n_p++;
   arena_free(scratch);
 }
 
