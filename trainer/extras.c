@@ -147,9 +147,10 @@ static void supervision(Step *s, const Supervision *u) {
   }
 }
 
-static Node *softmax(Graph *g, Node *y) {
-  Node *e = node_map1(g, S_EXP, node_map2(g, S_SUB, y, node_reduce_axes(g, S_MAX, y, 2, true)));
-  return node_map2(g, S_DIV, e, node_reduce_axes(g, S_ADD, e, 2, true));
+static Node *softmax(Graph *g, Node *y, Node **log) {
+  Node *below = node_map2(g, S_SUB, y, node_reduce_axes(g, S_MAX, y, 2, true)), *e = node_map1(g, S_EXP, below), *sum = node_reduce_axes(g, S_ADD, e, 2, true);
+  *log = node_map2(g, S_SUB, below, node_map1(g, S_LOG, sum));
+  return node_map2(g, S_DIV, e, sum);
 }
 
 /* dy of weight T^2 KL(softmax(z/T) || softmax(y/T)): weight T (softmax(y/T) - softmax(z/T)); z are the teacher's, with its running statistics. */
@@ -166,9 +167,10 @@ static void distill(Step *s, const Distill *d, Node *y) {
     else map[i] = bind_node(g, n, in, &b);
   }
   g->at = LOC_NONE, g->at.name = "distill";
-  Node *p = softmax(g, node_map2(g, S_DIV, map[teacher->g->outs[0].v->id], t)), *q = softmax(g, node_map2(g, S_DIV, y, t));
-  vec_push(s->scratch, &s->y, y);
-  vec_push(s->scratch, &s->dy, node_map2(g, S_MUL, node_map2(g, S_SUB, q, p), node_const_f(g, F32, d->weight * d->temperature / (double)s->total)));
+  Node *log_p, *log_q, *p = softmax(g, node_map2(g, S_DIV, map[teacher->g->outs[0].v->id], t), &log_p), *q = softmax(g, node_map2(g, S_DIV, y, t), &log_q);
+  Node *kl = node_reduce_axes(g, S_ADD, node_map2(g, S_MUL, p, node_map2(g, S_SUB, log_p, log_q)), 2, true);
+  Node *dy = node_map2(g, S_MUL, node_map2(g, S_SUB, q, p), node_const_f(g, F32, d->weight * d->temperature / (double)s->total));
+  step_add(s, kl, d->weight * d->temperature * d->temperature, y, dy);
 }
 
 void extras_build(Step *s) {

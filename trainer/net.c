@@ -152,16 +152,22 @@ Graph *net_bind(const Net *net, int64_t batch, bool spell_bn) {
 
 /* The step */
 
+void step_add(Step *s, Node *loss, double weight, Node *y, Node *dy) {
+  if (weight != 1) loss = node_map2(s->g, S_MUL, loss, node_const_f(s->g, F32, weight));
+  s->objective = s->objective ? node_map2(s->g, S_ADD, s->objective, loss) : loss;
+  vec_push(s->scratch, &s->y, y);
+  vec_push(s->scratch, &s->dy, dy);
+}
+
 /* With e = exp(y - top): loss = log(sum e) - sum target (y - top), dy = (e / sum e - target) weight / total. */
-Node *step_cross_entropy(Step *s, Node *y, double weight) {
+void step_cross_entropy(Step *s, Node *y, double weight) {
   Graph *g = s->g;
   g->at = LOC_NONE;
   g->at.name = "loss";
   Node *top = node_reduce_axes(g, S_MAX, y, 2, true), *below = node_map2(g, S_SUB, y, top), *e = node_map1(g, S_EXP, below);
   Node *sum = node_reduce_axes(g, S_ADD, e, 2, true), *mine = node_reduce_axes(g, S_ADD, node_map2(g, S_MUL, below, s->target), 2, true);
-  vec_push(s->scratch, &s->y, y);
-  vec_push(s->scratch, &s->dy, node_map2(g, S_DIV, node_map2(g, S_SUB, node_map2(g, S_DIV, e, sum), s->target), node_const_f(g, F32, (double)s->total / weight)));
-  return node_map2(g, S_SUB, node_map1(g, S_LOG, sum), mine);
+  Node *dy = node_map2(g, S_DIV, node_map2(g, S_SUB, node_map2(g, S_DIV, e, sum), s->target), node_const_f(g, F32, (double)s->total / weight));
+  step_add(s, node_map2(g, S_SUB, node_map1(g, S_LOG, sum), mine), weight, y, dy);
 }
 
 /* The one-hot labels, smoothed where the recipe says so; the loss; and whether the first greatest logit is the label's. */
@@ -179,7 +185,8 @@ static void add_loss(Step *s, TrainGraph *t, Node *y, Node *label) {
   Type pick = type_make(I64, 2, (int64_t[]){y->t.d[0].n, 1});
   Node *best = node_new(g, OP_ARGREDUCE, &pick, 1, &y, &(Attr){.scalar = S_MAX, .axis = 1}, NULL);
   t->out_loss = g->n_outs;
-  graph_out(g, "loss", step_cross_entropy(s, y, 1));
+  step_cross_entropy(s, y, 1);
+  graph_out(g, "loss", s->objective);
   t->out_correct = g->n_outs;
   graph_out(g, "correct", node_cast(g, node_map2(g, S_EQ, best, label), F32));
 }
@@ -231,7 +238,11 @@ static void build_step(Step *s, TrainGraph *t, int64_t batch) {
     vec_push(s->scratch, &s->bn, bn);
   }
   add_loss(s, t, s->map[net->g->outs[0].v->id], label);
+  t->out_objective = t->out_loss;
   if (net->extras) extras_build(s);
+  if (s->y.n == 1) return;
+  t->out_objective = g->n_outs;
+  graph_out(g, "objective", s->objective);
 }
 
 static Step step_of(Net *net, int64_t batch, int64_t total, Arena *scratch) {

@@ -81,7 +81,8 @@ Graph *net_bind(const Net *, int64_t batch, bool spell_bn);
 typedef struct TrainGraph {
   Graph *g;
   int out_loss, out_correct; /* f32[batch,1]: cross-entropy of each sample; 1 where the first greatest logit is the label's */
-  int *out_grad;             /* by parameter: output with its gradient of the loss summed over samples / total; -1: none */
+  int out_objective;         /* f32[batch,1]: with the losses of extras; out_loss where there are none */
+  int *out_grad;             /* by parameter: output with its gradient of the objective summed over samples / total; -1: none */
   int *out_mean, *out_var;   /* by parameter: of PARAM_STAT means and variances, the batch's; else -1 */
   int *out_sum;              /* by parameter: of put_stat, the shard's sums; else -1 */
   int arg_precision, n_precision; /* first of the arguments of Net.ssp, and how many */

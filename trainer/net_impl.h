@@ -25,13 +25,15 @@ typedef struct Step {
   Node *target;          /* f32[batch,classes], rows of sum 1 */
   int64_t total;         /* samples over all shards */
   VEC(Node *) y, dy;     /* what the loss is differentiated by, and its gradients */
+  Node *objective;       /* the sum of losses of each sample, f32[batch,1] */
   VEC(BatchNorm) bn;
   Node **rounded;        /* by fragment's weights, inputs: bool[1]; NULL without Net.ssp */
   Arena *scratch;
 } Step;
 
-/* The mean of -sum target * log softmax(y) over the batch, times weight, joins the loss; gives it for each sample, f32[batch,1], not weighted. */
-Node *step_cross_entropy(Step *, Node *y, double weight);
+/* weight * loss, f32[batch,1], joins the objective, with its gradient by y. */
+void step_add(Step *, Node *loss, double weight, Node *y, Node *dy);
+void step_cross_entropy(Step *, Node *y, double weight); /* loss: -sum target * log softmax(y) */
 /* extras.c: what Net.extras says joins the loss. Node i of the net's graph, where a quantizer's result, may be left unrounded. */
 void extras_build(Step *);
 Node *extras_precision(const Step *, int i, Node *y, Node *const *map);
