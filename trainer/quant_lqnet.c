@@ -6,8 +6,12 @@
  * v begins as s 2^i with s = 0.6745 d / 2^(b-1), d the channel's deviation, and of inputs 0.6745 * 2 d / (2^b-1), d the deviation before a ReLU
  * (1 in the paper, whose inputs are normalized). Of equal levels, and where all of v_i would be negative, v stays at 1e-8 or more.
  *
+ * Levels of inputs are rounded to multiples of the least power of two that the top level has at most 255 of, so that a frozen layer's input is
+ * unsigned codes of 8 bits at unequal distances, and its sums are of integers. Weights are `bases` (docs/ARCHITECTURE.md).
+ *
  * The normal equations need no codes, only how many x lie in each level and their sum. Levels are a table in ascending order, so that
- * the graph only compares; the codes of ascending levels follow from v. Parameters: v [b, channels], levels [2^b, channels]. */
+ * the graph only compares; the codes of ascending levels follow from v. Parameters: v [b, channels], levels [2^b, channels]; of
+ * inputs the unit of their levels, and what is summed. */
 #include "trainer/quantizer.h"
 
 #include <math.h>
@@ -28,6 +32,13 @@ static void levels_of(const Site *s, const double *v, Level *l) {
   }
 }
 
+/* 2^e, the least that top is at most 255 of. */
+static double unit_of(double top) {
+  int e;
+  double m = frexp(top / 255, &e); /* top / 255 = m 2^e, m of [0.5, 1) */
+  return top > 0 ? ldexp(1, e - (m == 0.5)) : 1;
+}
+
 /* Channel c's basis to its parameters, with the levels. */
 static void basis_set(const Net *net, const Site *s, int64_t c, const double *v) {
   Param *basis = site_param(net, s, 0), *levels = site_param(net, s, 1);
@@ -36,7 +47,9 @@ static void basis_set(const Net *net, const Site *s, int64_t c, const double *v)
   Level l[MOST_LEVELS];
   for (int i = 0; i < s->bits; i++) basis->value[i * channels + c] = (float)(v[i] > 1e-8 ? v[i] : 1e-8), kept[i] = (double)basis->value[i * channels + c];
   levels_of(s, kept, l);
-  for (int k = 0; k < 1 << s->bits; k++) levels->value[k * channels + c] = l[k].value;
+  double unit = unit_of((double)l[(1 << s->bits) - 1].value);
+  if (!s->weight) site_param(net, s, 2)->value[0] = (float)unit;
+  for (int k = 0; k < 1 << s->bits; k++) levels->value[k * channels + c] = s->weight ? l[k].value : (float)(unit * floor((double)l[k].value / unit + 0.5));
 }
 
 /* Cholesky's: a x = r, n <= MOST_BITS, a positive definite; x over r. */
@@ -113,6 +126,7 @@ static Node *lqnet_act(Put *p) {
   int n = 1 << p->site->bits;
   Node *above[MOST_LEVELS], *top, *part[2 * MOST_LEVELS], *none = node_const_f(g, F32, 0);
   Node *y = nearest_level(p, "act", &one, above, &top);
+  y = fake_quant(g, y, put_param(p, "act_unit", PARAM_TABLE, &one, 1), 8, LEVELS_UP); /* changes nothing, and says that there are codes */
   y = straight(g, y, node_map2(g, S_MIN, top, node_map2(g, S_MAX, p->x, none)));
   for (int k = 0; k < n; k++) { /* over the batch: x above each midpoint, and their sums; the first of all x */
     Node *count = k ? node_cast(g, above[k - 1], F32) : NULL, *x = k ? node_map3(g, S_SELECT, above[k - 1], p->x, none) : p->x;
@@ -155,7 +169,7 @@ static void lqnet_init_act(const Net *net, const Site *s, const ActStats *batch,
 
 static void after_act(const After *a) {
   const Site *s = a->site;
-  const float *sums = site_param(a->net, s, 2)->value;
+  const float *sums = site_param(a->net, s, 3)->value;
   int n = 1 << s->bits;
   double count[MOST_LEVELS], sum[MOST_LEVELS], all = (double)s->elements * s->batch;
   for (int k = 0; k < n; k++) {

@@ -64,16 +64,25 @@ static Point twn(const Case *c, int i) {
   return (Point){fabs(c->x[i]) > d ? (c->x[i] > 0 ? a : -a) / kept : 0, 1, {0}};
 }
 
-/* The nearest of all sums of the basis; x lies at [inputs][N], channels are N. */
+/* A multiple of the least power of two that the top level has at most 255 of. */
+static double on_grid(double level, double top) {
+  double unit = 0x1p-40;
+  while (top / unit > 255) unit *= 2;
+  return floor(level / unit + 0.5) * unit;
+}
+
+/* The nearest of all sums of the basis, those of inputs on their grid; x lies at [inputs][N], channels are N. */
 static Point lqnet(const Case *c, int i) {
   const Param *basis = site_param(c->net, c->s, 0);
   double best = 0, top = 0, x = c->x[i];
+  for (int k = 0; k < c->bits && !c->weight; k++) top += (double)basis->value[k];
   for (int e = 0; e < 1 << c->bits; e++) {
     double level = 0;
     for (int k = 0; k < c->bits; k++) level += (e >> k & 1 ? 1 : c->weight ? -1 : 0) * (double)basis->value[c->weight ? k * N + i % N : k];
+    if (!c->weight) level = on_grid(level, top);
     if (!e || fabs(level - x) < fabs(best - x)) best = level;
-    top = fmax(top, level);
   }
+  top = on_grid(top, top);
   return (Point){best, c->weight || (x > 0 && x < top), {0}};
 }
 
@@ -238,7 +247,7 @@ START_TEST(lqnet_steps) {
         }
         if (!weight) { /* what the step's graph sums */
           const float *level = site_param(net, s, 1)->value;
-          float *sums = site_param(net, s, 2)->value;
+          float *sums = site_param(net, s, 3)->value;
           memset(sums, 0, 8 * sizeof *sums);
           for (int i = 0; i < n; i++)
             for (int k = 0; k < 4; k++)
@@ -269,7 +278,7 @@ START_TEST(lqnet_sums) {
   Site *s = net->site;
   site_ops(s)->init_act(net, s, &(ActStats){0.3, 0.25, 0.4, 0, 1}, 1);
   ck_assert(net_train_graph(net, 8, 8, a, &t));
-  int p = s->first + 2;
+  int p = s->first + 3;
   ck_assert(t.out_sum[p] >= 0 && t.out_grad[p] < 0 && net->p[p].n == 8);
   Tensor *args[8], *out[16] = {NULL};
   for (int i = 0; i < t.g->n_args; i++) args[i] = tensor_new(ctx, &t.g->args[i]->t);
