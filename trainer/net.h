@@ -58,7 +58,9 @@ Net *net_builtin(Ctx *, const Recipe *, int c, int h, int w);
 /* A batch whose size gives it away: a model that is imported with it may compute with its batch (shapes, reshapes), and the
  * dimensions that come from it are known again. A prime that no layer has. */
 enum { NET_BATCH = 7919 };
-/* From a float graph of one image input, f32 or u8 [N,C,H,W] with N a symbol or NET_BATCH, and one output of logits: constants that a contract, an addition or a
+/* A graph whose inputs are for one image, as one for a symbol N of them. Consumes it. NULL with E0302 at the node that mixes images. */
+Graph *net_free_batch(Ctx *, Graph *);
+/* From a float graph of one image input, f32 or u8 [N,C,H,W] with N a symbol, NET_BATCH or 1, and one output of logits: constants that a contract, an addition or a
  * bn reads become parameters. Consumes g. NULL with E0702 where it is not of that form. */
 Net *net_of_graph(Ctx *, Graph *g, const Recipe *, int c, int h, int w);
 void net_free(Net *);

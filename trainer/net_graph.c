@@ -23,7 +23,7 @@ static bool check_ports(const Net *net, const Graph *g, int c, int h, int w) {
   const Type *t = &g->args[0]->t;
   if (t->rank != 4 || (!elem_eq(t->e, F32) && !elem_eq(t->e, U8))) return wrong(net, g, "its input is not f32[N,C,H,W] or u8[N,C,H,W]");
   if (t->d[1].n != c || t->d[2].n != h || t->d[3].n != w) return wrong(net, g, "the data's images do not have its input's size");
-  if (!t->d[0].sym && t->d[0].n != NET_BATCH) return wrong(net, g, "the batch is fixed; export it with a symbolic first dimension");
+  if (!t->d[0].sym && t->d[0].n != NET_BATCH && t->d[0].n != 1) return wrong(net, g, "the batch is fixed; export it with a symbolic first dimension");
   if (g->n_outs != 1 || g->outs[0].v->t.rank != 2 || !elem_eq(g->outs[0].v->t.e, F32)) return wrong(net, g, "its output is not f32[N,classes]");
   if (g->outs[0].v->t.d[1].n != net->classes) return wrong(net, g, "its classes are not the data's");
   return true;
@@ -74,6 +74,8 @@ static Node *with_free_batch(Net *net, const Node *n, Node *const *in) {
 Net *net_of_graph(Ctx *ctx, Graph *old, const Recipe *r, int c, int h, int w) {
   Net *net = net_new(ctx, old->name, (int)r->net.classes);
   bool ok = check_ports(net, old, c, h, w);
+  if (ok && !old->args[0]->t.d[0].sym && old->args[0]->t.d[0].n == 1) ok = (old = net_free_batch(ctx, old)) != NULL;
+  if (!old) { net_free(net); return NULL; }
   Arena *scratch = arena_new(ctx);
   bool bytes = ok && elem_eq(old->args[0]->t.e, U8);
   Node **map = NEWN(scratch, Node *, old->n_nodes + 1), **weight = NEWN(scratch, Node *, old->n_nodes + 1), *x = ok ? net_images(net, r, c, h, w) : NULL;
