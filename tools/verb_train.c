@@ -56,7 +56,7 @@ static void put_number(json_t *o, const char *key, double v) { if (isfinite(v)) 
 static void weight_bytes(const Net *net, int64_t *as_float, int64_t *packed) {
   double bits = 0;
   *as_float = 0;
-  for (int p = 0; p < (net_quantized(net) ? net->n_plain : net->n_p); p++) {
+  for (int p = 0; p < net_n_plain(net); p++) {
     bits += (double)net->p[p].n * net_weight_bits(net, p);
     *as_float += 4 * net->p[p].n;
   }

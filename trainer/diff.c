@@ -437,24 +437,30 @@ static bool carries(const Node *n) {
   return elem_is_float(n->t.e) || n->op == OP_QUANT || moves;
 }
 
-bool graph_vjp(Graph *g, Node *y, Node *dy, Node *const *wrt, int n, Node **grads) {
-  assert(type_eq(&y->t, &dy->t) && elem_is_float(y->t.e));
+bool graph_vjp_sum(Graph *g, int n_y, Node *const *y, Node *const *dy, Node *const *wrt, int n, Node **grads) {
+  uint32_t top = 0;
+  for (int k = 0; k < n_y; k++) {
+    assert(type_eq(&y[k]->t, &dy[k]->t) && elem_is_float(y[k]->t.e));
+    if (y[k]->id > top) top = y[k]->id;
+  }
   Arena *scratch = arena_new(g->ctx);
-  Vjp v = {.g = g, .grad = NEWN(scratch, Node *, y->id + 1), .wanted = NEWN(scratch, bool, g->n_nodes + 1)};
+  Vjp v = {.g = g, .grad = NEWN(scratch, Node *, top + 1), .wanted = NEWN(scratch, bool, g->n_nodes + 1)};
   Loc at = g->at;
   bool ok = true;
-  for (int i = 0; i < n; i++) if (wrt[i]->id <= y->id) v.wanted[wrt[i]->id] = true;
-  for (uint32_t i = 0; i <= y->id; i++)
+  for (int i = 0; i < n; i++) if (wrt[i]->id <= top) v.wanted[wrt[i]->id] = true;
+  for (uint32_t i = 0; i <= top; i++)
     for (int k = g->nodes[i]->op == OP_STRAIGHT; k < g->nodes[i]->n_in; k++) v.wanted[i] = v.wanted[i] || (v.wanted[g->nodes[i]->in[k]->id] && carries(g->nodes[i]));
-  if (v.wanted[y->id]) v.grad[y->id] = dy;
-  for (int64_t i = y->id; i >= 0; i--) {
+  for (int k = 0; k < n_y; k++) accumulate(&v, y[k], dy[k]);
+  for (int64_t i = top; i >= 0; i--) {
     const Node *node = g->nodes[i];
     if (!v.grad[i] || node->op == OP_ARG || node->op == OP_CONST) continue;
     g->at = node->loc;
     ok = (rules[node->op] ? rules[node->op](&v, node, v.grad[i]) : no_derivative(&v, node, "")) && ok;
   }
   g->at = at;
-  for (int i = 0; i < n; i++) grads[i] = wrt[i]->id <= y->id ? v.grad[wrt[i]->id] : NULL;
+  for (int i = 0; i < n; i++) grads[i] = wrt[i]->id <= top ? v.grad[wrt[i]->id] : NULL;
   arena_free(scratch);
   return ok;
 }
+
+bool graph_vjp(Graph *g, Node *y, Node *dy, Node *const *wrt, int n, Node **grads) { return graph_vjp_sum(g, 1, &y, &dy, wrt, n, grads); }

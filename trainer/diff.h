@@ -11,6 +11,9 @@
  * False with E0301 at each node on the way that has no derivative. */
 bool graph_vjp(Graph *g, Node *y, Node *dy, Node *const *wrt, int n, Node **grads);
 
+/* The same of n_y nodes, the sum of their products; a node may be there twice. */
+bool graph_vjp_sum(Graph *g, int n_y, Node *const *y, Node *const *dy, Node *const *wrt, int n, Node **grads);
+
 /* x summed over what broadcasting repeated, to type t's shape. */
 Node *sum_to(Graph *g, Node *x, const Type *t);
 

@@ -1,10 +1,10 @@
 /* From a network in training to a graph for inference: parameters become constants, fake-quantized weights the codes that they stand
  * for, the image argument raw bytes (floats, where the data are). What the graph computes is what the trainer's forward pass with running statistics computes. */
-#include "trainer/net.h"
+#include "trainer/net_impl.h"
 
 #include <string.h>
 
-static Node *value_const(Graph *g, const Param *p) {
+Node *param_const(Graph *g, const Param *p) {
   Tensor *t = tensor_new(g->ctx, &p->t);
   if (!t) ctx_fatal(g->ctx);
   memcpy(t->data, p->value, (size_t)p->n * sizeof(float));
@@ -43,7 +43,7 @@ Graph *net_freeze(const Net *net, const char *name, int64_t batch) {
     const Param *p = i ? &net->p[i - 1] : NULL;
     if (p) g->at.name = p->name;
     if (!p && !net->real) t.e = U8;
-    map[old->args[i]->id] = p ? value_const(g, p) : node_cast(g, graph_arg(g, old->arg_names[i], &t), F32);
+    map[old->args[i]->id] = p ? param_const(g, p) : node_cast(g, graph_arg(g, old->arg_names[i], &t), F32);
     g->at = LOC_NONE;
   }
   for (int i = 0; ok && i < old->n_nodes; i++) {

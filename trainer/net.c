@@ -1,7 +1,8 @@
 /* Networks in training: their parameters, graphs bound to a batch, and the graph of one step. */
-#include "trainer/net.h"
+#include "trainer/net_impl.h"
 
 #include "trainer/diff.h"
+#include "trainer/extras.h"
 #include "trainer/quantizer.h"
 
 #include <assert.h>
@@ -20,6 +21,7 @@ void net_free(Net *net) {
   if (!net) return;
   graph_free(net->g);
   graph_free(net->plain);
+  net_free(net->teacher);
   arena_free(net->arena);
 }
 
@@ -33,19 +35,30 @@ const char *net_unique(Net *net, const char *base) {
   }
 }
 
-int net_param(Net *net, const char *name, ParamRole role, const Type *t) {
+Param *net_param_room(Net *net) {
   if (net->n_p == net->cap_p) {
     int cap = net->cap_p ? 2 * net->cap_p : 64;
     net->p = arena_grow(net->arena, net->p, sizeof *net->p * (size_t)net->cap_p, sizeof *net->p * (size_t)cap);
     net->cap_p = cap;
   }
-  Param *p = &net->p[net->n_p];
+  return &net->p[net->n_p];
+}
+
+int net_param(Net *net, const char *name, ParamRole role, const Type *t) {
+  Param *p = net_param_room(net);
   *p = (Param){.name = arena_strdup(net->arena, name), .role = role, .t = *t, .grad_mul = 1, .decay_mul = role == PARAM_QUANT ? 0 : 1};
   bool known = type_count(t, &p->n);
   assert(known && elem_eq(t->e, F32));
   (void)known;
   p->value = arena_aligned(net->arena, (size_t)p->n * sizeof(float));
   return net->n_p++;
+}
+
+void net_tap(Net *net, const Node *x, bool block) {
+  Tap t = {(int)x->id, (int)x->id, block};
+  if (x->t.rank != 4) return;
+  if (net->tap.n && net->tap.p[net->tap.n - 1].node == t.node) net->tap.p[net->tap.n - 1].block |= block;
+  else vec_push(net->arena, &net->tap, t);
 }
 
 static Node *per_channel(Graph *g, const double *v, int n, int c) {
@@ -80,13 +93,9 @@ Node *net_images(Net *net, const Recipe *r, int c, int h, int w) {
 
 /* Binding */
 
-typedef enum BindBn { BN_KEEP, BN_SPELL, BN_BATCH } BindBn;
-typedef struct Bind { Dim n; BindBn bn; bool surrogates; } Bind; /* bn stays, becomes maps, or bn_train; straight stays or is its value */
-
 static Dim bound(const Bind *b, Dim d) { return d.sym ? b->n : d; }
 
-/* A node over new operands with the batch in place of the symbol. */
-static Node *bind_node(Graph *g, const Node *old, Node *const *in, const Bind *b) {
+Node *bind_node(Graph *g, const Node *old, Node *const *in, const Bind *b) {
   Type t = old->t;
   Attr a = old->a;
   Iters it;
@@ -102,8 +111,8 @@ static Node *bind_node(Graph *g, const Node *old, Node *const *in, const Bind *b
   return node_new(g, (Op)old->op, &t, old->n_in, in, &a, &old->loc);
 }
 
-/* Nodes of the net in a new graph; map: by old id. */
-static Graph *bind_graph(const Net *net, const Bind *b, Node **map, Arena *scratch) {
+/* The net's arguments in a new graph; map: by old id. */
+static Graph *bind_args(const Net *net, const Bind *b, Node **map) {
   Graph *g = graph_new(net->ctx, net->g->name, NULL);
   if (b->n.sym) graph_sym(g, net->g->syms[0]);
   for (int i = 0; i < net->g->n_args; i++) {
@@ -111,13 +120,24 @@ static Graph *bind_graph(const Net *net, const Bind *b, Node **map, Arena *scrat
     for (int k = 0; k < t.rank; k++) t.d[k] = bound(b, t.d[k]);
     map[net->g->args[i]->id] = graph_arg(g, net->g->arg_names[i], &t);
   }
+  return g;
+}
+
+/* And its nodes; of a step's graph (else NULL) quantizers may be left out. */
+static void bind_nodes(Graph *g, const Net *net, const Bind *b, Node **map, Arena *scratch, const Step *step) {
   for (int i = 0; i < net->g->n_nodes; i++) {
     const Node *n = net->g->nodes[i];
     if (n->op == OP_ARG) continue;
     Node **in = NEWN(scratch, Node *, n->n_in + 1);
     for (int k = 0; k < n->n_in; k++) in[k] = map[n->in[k]->id];
     map[i] = bind_node(g, n, in, b);
+    if (step) map[i] = extras_precision(step, i, map[i], map);
   }
+}
+
+static Graph *bind_graph(const Net *net, const Bind *b, Node **map, Arena *scratch) {
+  Graph *g = bind_args(net, b, map);
+  bind_nodes(g, net, b, map, scratch, NULL);
   return g;
 }
 
@@ -132,40 +152,62 @@ Graph *net_bind(const Net *net, int64_t batch, bool spell_bn) {
 
 /* The step */
 
-/* Cross-entropy of softmax, and its gradient by the logits: loss = top + log(sum exp(y - top)) - y[label], dy = (softmax - onehot)/total. */
-static void add_loss(TrainGraph *t, Node *y, Node *label, int64_t total, Node **seed) {
+void step_add(Step *s, Node *loss, double weight, Node *y, Node *dy) {
+  if (weight != 1) loss = node_map2(s->g, S_MUL, loss, node_const_f(s->g, F32, weight));
+  s->objective = s->objective ? node_map2(s->g, S_ADD, s->objective, loss) : loss;
+  vec_push(s->scratch, &s->y, y);
+  vec_push(s->scratch, &s->dy, dy);
+}
+
+/* With e = exp(y - top): loss = log(sum e) - sum target (y - top), dy = (e / sum e - target) weight / total. */
+void step_cross_entropy(Step *s, Node *y, double weight) {
+  Graph *g = s->g;
+  g->at = LOC_NONE;
+  g->at.name = "loss";
+  Node *top = node_reduce_axes(g, S_MAX, y, 2, true), *below = node_map2(g, S_SUB, y, top), *e = node_map1(g, S_EXP, below);
+  Node *sum = node_reduce_axes(g, S_ADD, e, 2, true), *mine = node_reduce_axes(g, S_ADD, node_map2(g, S_MUL, below, s->target), 2, true);
+  Node *dy = node_map2(g, S_DIV, node_map2(g, S_SUB, node_map2(g, S_DIV, e, sum), s->target), node_const_f(g, F32, (double)s->total / weight));
+  step_add(s, node_map2(g, S_SUB, node_map1(g, S_LOG, sum), mine), weight, y, dy);
+}
+
+/* The one-hot labels, smoothed where the recipe says so; the loss; and whether the first greatest logit is the label's. */
+static void add_loss(Step *s, TrainGraph *t, Node *y, Node *label) {
   Graph *g = t->g;
   Type k = type_make(I64, 2, (int64_t[]){1, y->t.d[1].n});
   Tensor *iota = tensor_new(g->ctx, &k);
+  double smooth = s->net->extras ? s->net->extras->label_smoothing : 0;
   if (!iota) ctx_fatal(g->ctx);
   for (int64_t i = 0; i < iota->n; i++) tensor_set_i(iota, i, i);
   g->at = LOC_NONE;
   g->at.name = "loss";
-  Node *hot = node_cast(g, node_map2(g, S_EQ, node_const(g, iota), label), F32);
-  Node *top = node_reduce_axes(g, S_MAX, y, 2, true), *below = node_map2(g, S_SUB, y, top), *e = node_map1(g, S_EXP, below);
-  Node *sum = node_reduce_axes(g, S_ADD, e, 2, true), *mine = node_reduce_axes(g, S_ADD, node_map2(g, S_MUL, below, hot), 2, true);
+  s->target = node_cast(g, node_map2(g, S_EQ, node_const(g, iota), label), F32);
+  if (smooth > 0) s->target = node_map2(g, S_ADD, node_map2(g, S_MUL, s->target, node_const_f(g, F32, 1 - smooth)), node_const_f(g, F32, smooth / (double)k.d[1].n));
   Type pick = type_make(I64, 2, (int64_t[]){y->t.d[0].n, 1});
   Node *best = node_new(g, OP_ARGREDUCE, &pick, 1, &y, &(Attr){.scalar = S_MAX, .axis = 1}, NULL);
   t->out_loss = g->n_outs;
-  graph_out(g, "loss", node_map2(g, S_SUB, node_map1(g, S_LOG, sum), mine));
+  step_cross_entropy(s, y, 1);
+  graph_out(g, "loss", s->objective);
   t->out_correct = g->n_outs;
   graph_out(g, "correct", node_cast(g, node_map2(g, S_EQ, best, label), F32));
-  *seed = node_map2(g, S_DIV, node_map2(g, S_SUB, node_map2(g, S_DIV, e, sum), hot), node_const_f(g, F32, (double)total));
 }
 
-/* Statistics of every bn_train, as outputs of the parameters that hold them. */
-static void add_statistics(const Net *net, TrainGraph *t, Node *const *map) {
-  for (int i = 0; i < net->g->n_nodes; i++) {
-    const Node *n = net->g->nodes[i];
-    if (n->op != OP_BN) continue;
-    Node *x = map[i];
+/* Statistics of every bn_train, and sums for quantizers, as outputs of the parameters that hold them. */
+static void add_statistics(const Step *s, TrainGraph *t) {
+  const Net *net = s->net;
+  for (int i = 0; i < s->bn.n; i++) {
+    Node *x = s->bn.p[i].bn;
     for (int flag = 1; flag < 3; flag++) {
-      int p = n->in[2 + flag]->op == OP_ARG ? n->in[2 + flag]->a.index - 1 : -1;
+      int p = flag == 1 ? s->bn.p[i].mean : s->bn.p[i].var;
       if (p < 0) continue;
       (flag == 1 ? t->out_mean : t->out_var)[p] = t->g->n_outs;
-      Node *s = node_new(t->g, OP_BN_TRAIN, &n->in[2 + flag]->t, 3, x->in, &(Attr){.fill = n->a.fill, .flag = flag}, NULL);
-      graph_out(t->g, arena_printf(t->g->arena, "batch %s", net->p[p].name), s);
+      Node *v = node_new(t->g, OP_BN_TRAIN, &net->p[p].t, 3, x->in, &(Attr){.fill = x->a.fill, .flag = flag}, NULL);
+      graph_out(t->g, arena_printf(t->g->arena, "batch %s", net->p[p].name), v);
     }
+  }
+  for (int i = 0; i < net->stat.n; i++) {
+    int p = net->stat.p[i].p;
+    t->out_sum[p] = t->g->n_outs;
+    graph_out(t->g, arena_printf(t->g->arena, "sums for %s", net->p[p].name), s->map[net->stat.p[i].node]);
   }
 }
 
@@ -174,20 +216,65 @@ static Node *take_value(Rewrite *rw, const Node *old, Node *const *in) {
   return old->op == OP_STRAIGHT ? in[0] : NULL;
 }
 
+/* Arguments, the forward pass and the losses. */
+static void build_step(Step *s, TrainGraph *t, int64_t batch) {
+  Net *net = s->net;
+  Graph *g = t->g = s->g = bind_args(net, &s->bind, s->map);
+  Type one = type_make(F32, 1, (int64_t[]){1}), lt = type_make(I64, 2, (int64_t[]){batch, 1});
+  for (int i = s->make ? net->n_p : net->n_p - net->n_aux; i < net->n_p; i++) graph_arg(g, net->p[i].name, &net->p[i].t);
+  t->arg_precision = g->n_args;
+  if (net->ssp) t->n_precision = 2 * net_fragments(net, net->ssp->layers, NEWN(s->scratch, int, net->n_site + 1));
+  if (t->n_precision) s->rounded = NEWN(s->scratch, Node *, t->n_precision);
+  for (int k = 0; k < t->n_precision; k++) s->rounded[k] = graph_arg(g, arena_printf(g->arena, "rounded %d", k), &one);
+  Node *label = graph_arg(g, "label", &lt);
+  for (int k = 0; k < t->n_precision; k++) s->rounded[k] = node_map2(g, S_LT, node_const_f(g, F32, 0.5), s->rounded[k]);
+  bind_nodes(g, net, &s->bind, s->map, s->scratch, s);
+  for (int i = 0; i < net->g->n_nodes; i++) {
+    const Node *n = net->g->nodes[i];
+    BatchNorm bn = {s->map[i], -1, -1};
+    if (n->op != OP_BN) continue;
+    if (n->in[3]->op == OP_ARG) bn.mean = n->in[3]->a.index - 1;
+    if (n->in[4]->op == OP_ARG) bn.var = n->in[4]->a.index - 1;
+    vec_push(s->scratch, &s->bn, bn);
+  }
+  add_loss(s, t, s->map[net->g->outs[0].v->id], label);
+  t->out_objective = t->out_loss;
+  if (net->extras) extras_build(s);
+  if (s->y.n == 1) return;
+  t->out_objective = g->n_outs;
+  graph_out(g, "objective", s->objective);
+}
+
+static Step step_of(Net *net, int64_t batch, int64_t total, Arena *scratch) {
+  return (Step){.net = net, .next = net->n_p - net->n_aux, .bind = {dim_c(batch), BN_BATCH, true}, .map = NEWN(scratch, Node *, net->g->n_nodes + 1),
+                .total = total, .scratch = scratch};
+}
+
+void net_make_extras(Net *net) {
+  Arena *scratch = arena_new(net->ctx);
+  TrainGraph t = {0};
+  Step s = step_of(net, 1, 1, scratch);
+  s.make = true;
+  build_step(&s, &t, 1);
+  graph_free(t.g);
+  arena_free(scratch);
+}
+
 bool net_train_graph(const Net *net, int64_t batch, int64_t total, Arena *arena, TrainGraph *t) {
   Arena *scratch = arena_new(net->ctx);
-  Node **map = NEWN(scratch, Node *, net->g->n_nodes + 1), *seed;
-  *t = (TrainGraph){.g = bind_graph(net, &(Bind){dim_c(batch), BN_BATCH, true}, map, scratch)};
-  t->out_grad = NEWN(arena, int, net->n_p + 1), t->out_mean = NEWN(arena, int, net->n_p + 1), t->out_var = NEWN(arena, int, net->n_p + 1);
-  for (int i = 0; i < net->n_p; i++) t->out_grad[i] = t->out_mean[i] = t->out_var[i] = -1;
-  Type lt = type_make(I64, 2, (int64_t[]){batch, 1});
-  Node *y = map[net->g->outs[0].v->id];
-  add_loss(t, y, graph_arg(t->g, "label", &lt), total, &seed);
-  add_statistics(net, t, map);
+  Step s = step_of((Net *)(uintptr_t)net, batch, total, scratch); /* which it changes only where it makes parameters */
+  *t = (TrainGraph){0};
+  build_step(&s, t, batch);
+  int **outs[] = {&t->out_grad, &t->out_mean, &t->out_var, &t->out_sum};
+  for (int k = 0; k < 4; k++) {
+    *outs[k] = NEWN(arena, int, net->n_p + 1);
+    for (int i = 0; i < net->n_p; i++) (*outs[k])[i] = -1;
+  }
+  add_statistics(&s, t);
   Node **wrt = NEWN(scratch, Node *, net->n_p + 1), **grad = NEWN(scratch, Node *, net->n_p + 1);
   int n = 0;
   for (int i = 0; i < net->n_p; i++) if (param_is_trained(&net->p[i])) wrt[n++] = t->g->args[1 + i];
-  bool ok = graph_vjp(t->g, y, seed, wrt, n, grad);
+  bool ok = graph_vjp_sum(t->g, s.y.n, s.y.p, s.dy.p, wrt, n, grad);
   for (int i = 0, k = 0; ok && i < net->n_p; i++) {
     if (!param_is_trained(&net->p[i])) continue;
     Node *d = grad[k++];

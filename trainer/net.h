@@ -31,7 +31,14 @@ typedef struct Param {
 static inline bool param_is_trained(const Param *p) { return p->role <= PARAM_QUANT; }
 typedef struct Site Site; /* quantizer.h */
 
-/* g: argument 0 is the raw images f32[N,C,H,W] with N a symbol, argument 1+i is parameter i; output 0 the logits f32[N,classes]. */
+/* Where a block, or a layer of one, of a built-in network ends, before its activation: node ids in the graph without quantizers and in g.
+ * In the layers' order; the first is the stem. */
+typedef struct Tap { int plain, node; bool block; } Tap;
+/* What training sums over a batch for a quantizer (put_stat): parameter, and id in g of the node with a shard's part. */
+typedef struct Stat { int p, node; } Stat;
+
+/* g: argument 0 is the raw images f32[N,C,H,W] with N a symbol, argument 1+i is parameter i; output 0 the logits f32[N,classes].
+ * The last n_aux parameters are those of extras.h, which g does not have. */
 typedef struct Net {
   Ctx *ctx;
   Arena *arena;
@@ -43,6 +50,12 @@ typedef struct Net {
   Site *site; int n_site; /* in the layers' order; weights before inputs */
   bool real;           /* the images are floats: frozen networks take such, not bytes */
   const char *class_fact, *input_fact; /* what frozen networks say of themselves (ir/graph.h: Fact), or NULL */
+  VEC(Stat) stat;
+  VEC(Tap) tap;
+  int n_aux;
+  const Recipe *extras;/* whose losses a step has besides the cross-entropy; NULL: none */
+  struct Net *teacher; /* its own */
+  const Ssp *ssp;      /* of the phase; NULL: everything is rounded */
 } Net;
 
 /* data: channels, height, width of an image. Weights are He-normal by the recipe's seed. NULL with E0703 at the recipe's line. */
@@ -65,15 +78,21 @@ const char *net_unique(Net *, const char *base);
 /* Adds a parameter of f32, zeroed. Its argument is made by who builds the graph. */
 int net_param(Net *, const char *name, ParamRole, const Type *);
 
+/* Adds a tap at x, a value of images [N,C,H,W]; others are passed over. */
+void net_tap(Net *, const Node *x, bool block);
+
 /* The graph with N = batch (0: the symbol stays); bn as it is, or spelled out in maps. */
 Graph *net_bind(const Net *, int64_t batch, bool spell_bn);
 
-/* One step's graph: arguments x, parameters, then labels i64[batch,1] as the last. */
+/* One step's graph: arguments x, parameters, then of Net.ssp f32[1] for each fragment's weights and inputs (extras.h), labels i64[batch,1] last. */
 typedef struct TrainGraph {
   Graph *g;
   int out_loss, out_correct; /* f32[batch,1]: cross-entropy of each sample; 1 where the first greatest logit is the label's */
-  int *out_grad;             /* by parameter: output with its gradient of the loss summed over samples / total; -1: none */
+  int out_objective;         /* f32[batch,1]: with the losses of extras; out_loss where there are none */
+  int *out_grad;             /* by parameter: output with its gradient of the objective summed over samples / total; -1: none */
   int *out_mean, *out_var;   /* by parameter: of PARAM_STAT means and variances, the batch's; else -1 */
+  int *out_sum;              /* by parameter: of put_stat, the shard's sums; else -1 */
+  int arg_precision, n_precision; /* first of the arguments of Net.ssp, and how many */
 } TrainGraph;
 bool net_train_graph(const Net *, int64_t batch, int64_t total, Arena *, TrainGraph *);
 /* Calibration: output i has the ActStats of the i-th quantizer of inputs, f32[ACT_STATS]. */
@@ -90,6 +109,7 @@ double net_weight_bits(const Net *, int p); /* that an element of parameter p ta
 Graph *net_freeze(const Net *, const char *name, int64_t batch);
 
 static inline bool net_quantized(const Net *net) { return net->plain != NULL; }
+static inline int net_n_plain(const Net *net) { return net->plain ? net->n_plain : net->n_p - net->n_aux; } /* parameters of the network without quantizers */
 
 typedef struct NetInfo { const char *name, *options, *what; } NetInfo;
 extern const NetInfo net_info[];

@@ -189,6 +189,7 @@ Node *nb_block(Build *b, Node *x, const Block *k) {
     Layer l = {.conv = conv, .bn = pre ? NULL : bn, .c = *c, .from = same ? x : h};
     l.skip = each && (!k->narrow || (c->k > 1 && c->out == x->t.d[1].n));
     x = nb_layer(b, h, &l);
+    if (i + 1 < k->n) net_tap(b->net, x, false);
     stride *= c->stride;
     if (!pre && i + 1 < k->n) x = nb_act(b, x);
   }
@@ -197,6 +198,7 @@ Node *nb_block(Build *b, Node *x, const Block *k) {
     Node *skip = changes ? projection(b, pre ? first : in, &x->t, nb_name(b, "%s.skip", k->at), stride) : in;
     x = nb_add(b, x, skip, k->at);
   }
+  net_tap(b->net, x, true);
   if (!pre && !k->mobile) b->g->at.name = k->at, x = nb_act(b, x);
   return x;
 }

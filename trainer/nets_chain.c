@@ -28,11 +28,15 @@ Node *net_lenet5(Build *b, Node *x, int classes) {
     const char *conv = nb_name(b, "conv%d", i + 1), *bn = b->norm ? nb_name(b, "bn%d", i + 1) : NULL;
     Conv c = {nb_wide(b, channels[i]), 5, 1, 0, 0};
     if (i && b->variant >= VARIANT_BIREAL) {
-      x = nb_act(b, nb_layer(b, x, &(Layer){.conv = conv, .bn = bn, .c = c, .pool = true, .skip = true, .from = x}));
+      x = nb_layer(b, x, &(Layer){.conv = conv, .bn = bn, .c = c, .pool = true, .skip = true, .from = x});
+      net_tap(b->net, x, true);
+      x = nb_act(b, x);
       continue;
     }
     x = nb_conv(b, x, conv, &c, !bn);
-    if (bn) x = nb_max_pool(b, nb_act(b, nb_bn(b, x, bn)), 2, 2, 0);
+    if (bn) x = nb_bn(b, x, bn);
+    net_tap(b->net, x, true);
+    if (bn) x = nb_max_pool(b, nb_act(b, x), 2, 2, 0);
     else x = nb_act(b, nb_max_pool(b, x, 2, 2, 0)); /* ALQ's order: a quarter of the activations */
   }
   x = hidden_layers(b, nb_flat(b, x), 1, 2, nb_wide(b, 500));
@@ -48,6 +52,7 @@ Node *net_vgg_small(Build *b, Node *x, int classes) {
     Layer l = {.conv = conv, .bn = bn, .c = {nb_wide(b, INT64_C(128) << i / 2), 3, 1, 1, 0}, .pool = i % 2, .skip = i && b->variant >= VARIANT_BIREAL, .from = x};
     if (i) x = nb_layer(b, x, &l);
     else x = nb_conv(b, x, conv, &l.c, !bn), x = bn ? nb_bn(b, x, bn) : x;
+    net_tap(b->net, x, !i || i % 2);
     x = nb_act(b, x);
   }
   x = nb_flat(b, x);

@@ -11,8 +11,12 @@ typedef struct Shape { int stages, blocks[4]; int64_t channels; bool bottleneck;
 static Node *stem(Build *b, Node *x, int64_t channels, bool large) {
   x = nb_conv(b, x, "conv1", large ? &(Conv){nb_wide(b, channels), 7, 2, 3, 0} : &(Conv){nb_wide(b, channels), 3, 1, 1, 0}, false);
   if (large || b->act != ACT_PRE) x = nb_bn(b, x, "bn1");
+  if (!large) net_tap(b->net, x, true);
   if (large || b->act != ACT_PRE) x = nb_act(b, x);
-  return large ? nb_max_pool(b, x, 3, 2, 1) : x;
+  if (!large) return x;
+  x = nb_max_pool(b, x, 3, 2, 1);
+  net_tap(b->net, x, true);
+  return x;
 }
 
 static Node *resnet(Build *b, Node *x, const Shape *s, bool large, int classes) {
@@ -62,6 +66,7 @@ Node *net_mobilenet_v2(Build *b, Node *x, int classes) {
   if (x->t.d[2].n < least || x->t.d[3].n < least) return NULL;
   b->six = true;
   x = nb_act(b, nb_bn(b, nb_conv(b, x, "conv1", &(Conv){eights(b, 32), 3, small ? 1 : 2, 1, 0}, false), "bn1"));
+  net_tap(b->net, x, true);
   for (int s = 0; s < 7; s++)
     for (int i = 0; i < stage[s].blocks; i++) {
       int64_t in = x->t.d[1].n, wide = in * stage[s].expand, out = eights(b, stage[s].channels), stride = i || (small && s == 1) ? 1 : stage[s].stride;

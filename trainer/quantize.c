@@ -1,6 +1,7 @@
 /* Quantizers as graph rewriting: every contract of parameters, in order the network's layers, gets the quantizer of its weights and
  * one of its own on its input, as the first matching row says (quantizer.h). */
 
+#include "trainer/net_impl.h"
 #include "trainer/quantizer.h"
 
 #include <math.h>
@@ -79,6 +80,11 @@ Node *put_latent(Put *p, const char *what) {
   return x;
 }
 
+void put_stat(Put *p, const char *what, Node *n) {
+  put_param(p, what, PARAM_TABLE, &n->t, 0);
+  vec_push(p->net->arena, &p->net->stat, ((Stat){p->net->n_p - 1, (int)n->id}));
+}
+
 Param *put_last(const Put *p) { return &p->net->p[p->net->n_p - 1]; }
 Param *site_param(const Net *net, const Site *s, int i) { return &net->p[s->first + i]; }
 
@@ -124,8 +130,7 @@ void fill_uniform(const Net *net, const Site *s, int p, double from, double to) 
   rng_fill_uniform((Rng){s->seed, RNG_QUANT}, (uint64_t)p, net->p[p].n, (float)from, (float)to, net->p[p].value);
 }
 
-/* Which of its steps element i of the weights has. */
-static int64_t step_index(const Param *w, const Param *step, int64_t i) {
+int64_t weight_step(const Param *w, const Param *step, int64_t i) {
   int64_t at = 0, scale = 1;
   if (step->n == 1) return 0;
   for (int d = w->t.rank - 1; d >= 0; i /= w->t.d[d--].n) {
@@ -139,7 +144,7 @@ Moments *weight_moments(Arena *a, const Net *net, const Site *s, const Param *st
   const Param *w = &net->p[s->w];
   Moments *moments = NEWN(a, Moments, steps->n);
   for (int64_t i = 0; i < w->n; i++) {
-    Moments *m = &moments[step_index(w, steps, i)];
+    Moments *m = &moments[weight_step(w, steps, i)];
     double v = (double)w->value[i];
     m->n++, m->mean += v, m->abs += fabs(v), m->square += v * v, m->max = fmax(m->max, fabs(v));
   }
@@ -190,9 +195,10 @@ static Node *put(Put *p, const QuantRow *row, bool weight, Node *x) {
   if (spec.q == QUANT_NONE) return x;
   Site *s = p->site = &p->net->site[p->net->n_site++];
   *s = (Site){.layer = layer_name(p->net, p->layer, p->k), .row = row, .bits = spec.bits, .weight = weight, .w = p->layer->in[p->k]->a.index - 1,
-              .x = (int)x->id, .elements = 1, .batch = (double)p->r->batch, .fan_out = weight ? fan_out(p->layer, p->k) : 0, .seed = p->r->seed, .first = p->net->n_p};
+              .x = (int)x->id, .at = (int)p->layer->id, .elements = 1, .batch = (double)p->r->batch, .fan_out = weight ? fan_out(p->layer, p->k) : 0,
+              .seed = p->r->seed, .first = p->net->n_p};
   p->x = x;
-  if (weight) p->steps = step_type(p->layer, p->k, row->grain, &s->elements);
+  if (weight) p->channels = step_type(p->layer, p->k, GRAIN_KERNEL, &s->elements), p->steps = step_type(p->layer, p->k, row->grain, &s->elements);
   else {
     for (int i = 0; i < other->t.rank; i++) if (!other->t.d[i].sym) s->elements *= other->t.d[i].n;
     p->steps = type_make(F32, 1, (int64_t[]){1});
@@ -204,16 +210,18 @@ static Node *put(Put *p, const QuantRow *row, bool weight, Node *x) {
 }
 
 void net_quantize(Net *net, const Recipe *r, const QuantRows *rows) {
-  if (!net->plain) net->plain = net->g, net->n_plain = net->n_p;
+  if (!net->plain) net->plain = net->g, net->n_plain = net->n_p - net->n_aux;
   else graph_free(net->g);
   Graph *old = net->plain, *g = net->g = graph_new(net->ctx, old->name, NULL);
   Arena *scratch = arena_new(net->ctx);
   Node **map = NEWN(scratch, Node *, old->n_nodes + 1);
   Put p = {.net = net, .g = g, .r = r};
   int layers = layer_count(old, net), layer = 0;
+  Param *aux = NEWN(scratch, Param, net->n_aux + 1);
+  memcpy(aux, net->p + net->n_p - net->n_aux, sizeof *aux * (size_t)net->n_aux);
   net->n_p = net->n_plain;
   for (int i = 0; i < net->n_site; i++) if (net->site[i].weight) net->p[net->site[i].w].decay_mul = 1; /* a quantizer may have changed it */
-  net->n_site = 0;
+  net->n_site = net->stat.n = 0;
   net->site = NEWN(net->arena, Site, 2 * layers + 1);
   graph_sym(g, old->syms[0]);
   for (int i = 0; i < old->n_args; i++) map[old->args[i]->id] = graph_arg(g, old->arg_names[i], &old->args[i]->t);
@@ -230,6 +238,8 @@ void net_quantize(Net *net, const Recipe *r, const QuantRows *rows) {
     map[i] = node_clone(g, n, in);
   }
   for (int i = 0; i < old->n_outs; i++) graph_out(g, old->outs[i].name, map[old->outs[i].v->id]);
+  for (int i = 0; i < net->tap.n; i++) net->tap.p[i].node = (int)map[net->tap.p[i].plain]->id;
+  for (int i = 0; i < net->n_aux; i++) *net_param_room(net) = aux[i], net->n_p++;
   arena_free(scratch);
 }
 

@@ -20,7 +20,8 @@ struct Site {
   bool weight;             /* of weights, else of the layer's input */
   bool up;                 /* of inputs: the graph shows that they are never negative */
   int w;                   /* the layer's weights, a parameter of the net */
-  int x, y;                /* ids in the net's graph: of x, and of what the layer reads in its place */
+  int x, y;                /* ids of x, and of what the layer reads in its place, in the net's graph */
+  int at;                  /* id of the layer in the graph without quantizers */
   int64_t elements;        /* of x for which one step size stands; of inputs all, per sample */
   double batch;            /* samples of one training step */
   int64_t fan_out;         /* of weights: output channels times positions of the kernel */
@@ -37,6 +38,7 @@ typedef struct Put {
   const Node *layer;       /* the contract, in the graph without quantizers */
   int k;                   /* which of its operands */
   Node *x;
+  Type channels;           /* of weights: one number for each output channel */
   Type steps;              /* one number for the layer, or for each output channel, as the row's grain says; broadcasts against x */
 } Put;
 
@@ -71,6 +73,9 @@ Node *put_param(Put *, const char *what, ParamRole, const Type *, float fill);
 Param *put_last(const Put *);
 /* Latent variables LAYER.WHAT, one for each weight, trained: weight decay acts on them. */
 Node *put_latent(Put *, const char *what);
+/* A table like put_param's that has the sum of a node's value over the batch (over its shards) of a step when `after` is called. The node
+ * is one of training alone: it costs nothing where it is not needed. */
+void put_stat(Put *, const char *what, Node *);
 void step_set(Param *, int64_t i, double v);                        /* at least 1e-8, and never below a thousandth of it in training */
 void quant_uniq_init_act(const Net *, const Site *, const ActStats *, int n); /* UniQ's first step of an input */
 Param *site_param(const Net *, const Site *, int i);               /* the i-th that was put */
@@ -91,6 +96,7 @@ void fill_uniform(const Net *, const Site *, int p, double from, double to);
 
 /* Moments of the weights that each of the steps serves, in the arena: means of w, |w|, w^2, the sample deviation, the greatest |w|. */
 typedef struct Moments { double n, mean, abs, square, deviation, max; } Moments;
+int64_t weight_step(const Param *w, const Param *steps, int64_t i); /* which of its steps element i of the weights has */
 Moments *weight_moments(Arena *, const Net *, const Site *, const Param *steps);
 
 #endif

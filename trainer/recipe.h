@@ -70,6 +70,17 @@ typedef struct QuantRow {
 } QuantRow;
 typedef struct QuantRows { QuantRow *row; int n; } QuantRows;
 
+/* Stochastic structured precision (B. Zhuang et al., Alg. 2): in iteration i of the phase each fragment's weights, and its inputs, are
+ * left unrounded with probability start * max(0, 1 - i / (until * the phase's iterations)), independently. */
+typedef struct Ssp { double start, until; bool layers; } Ssp; /* start 0: none; a fragment is a block, or a layer */
+
+/* What only training has (extras.h). Taps: where blocks end, where layers of blocks end, or where blocks end that shrink the image. */
+typedef enum TapAt { TAP_BLOCK, TAP_LAYER, TAP_DOWN } TapAt;
+typedef enum AuxMode { AUX_NONE, AUX_ONE_PASS, AUX_TWO_PASS } AuxMode;
+typedef struct Auxiliary { AuxMode mode; TapAt at; double weight; } Auxiliary;
+typedef struct Supervision { TapAt at; double weight; } Supervision;                      /* weight 0: none */
+typedef struct Distill { const char *teacher; double temperature, weight; } Distill;      /* teacher NULL: none; relative to dir */
+
 typedef struct Phase {
   const char *name;
   bool quant;
@@ -78,6 +89,7 @@ typedef struct Phase {
   Optim optim;
   Schedule lr;
   int64_t epochs;
+  Ssp ssp;                       /* of quantized phases */
   int64_t calibrate;             /* batches that set step sizes before a quantized phase */
   int line;
 } Phase;
@@ -91,6 +103,10 @@ typedef struct Recipe {
   uint64_t seed;                 /* at most 2^53 */
   int64_t sign_epochs;           /* between snapshots of the weights' signs in a phase */
   const char *init;              /* a run's folder or checkpoint whose parameters training begins with; NULL: none; relative to dir */
+  double label_smoothing;        /* e: targets are (1-e) onehot + e/classes */
+  Auxiliary auxiliary;
+  Supervision supervision;
+  Distill distill;
   QuantRows quant;
   Phase phase[RECIPE_PHASES];
   int n_phase;

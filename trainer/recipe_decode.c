@@ -26,7 +26,7 @@ static bool read_betas(Decoder *d, const Doc *n, void *to, const Field *f) {
 /* net, data */
 
 /* A number, or a word (pre, false): which of them the network says. */
-static bool read_option(Decoder *d, const Doc *n, NetOption *option) {
+static bool read_net_option(Decoder *d, const Doc *n, NetOption *option) {
   double v;
   if (!is_shape(d, n, SHAPE_SCALAR)) return false;
   if (!n->quoted && parse_f64(n->text, strlen(n->text), &v)) return number(d, n, n->text, strlen(n->text), -1e9, 1e9, &option->value);
@@ -54,7 +54,7 @@ static bool read_net(Decoder *d, const Doc *n, void *to, const Field *f) {
     if (k < known + 3) ok = k->read(d, item->v, (char *)net + k->at, k) && ok;
     else if (net->n_option == RECIPE_OPTIONS) ok = diag(d->ctx, E0703, at(d, item->v), "%s: more than %d options", path(d), RECIPE_OPTIONS);
     else {
-      ok = read_option(d, item->v, &option) && ok;
+      ok = read_net_option(d, item->v, &option) && ok;
       net->option[net->n_option++] = option;
     }
     leave(d, was);
@@ -181,6 +181,63 @@ static bool read_quant(Decoder *d, const Doc *n, void *to, const Field *f) {
   return read_rows(d, n, to);
 }
 
+/* extras */
+
+static bool choice(Decoder *d, const Doc *n, const char *const *names, int count, int *which) {
+  return is_shape(d, n, SHAPE_SCALAR) && one_of(d, n, n->text, names, count, which);
+}
+
+static bool read_tap(Decoder *d, const Doc *n, void *to, const Field *f) {
+  static const char *const names[] = {[TAP_BLOCK] = "block", [TAP_LAYER] = "layer", [TAP_DOWN] = "down"};
+  int which = 0;
+  if (!choice(d, n, names, (int)f->hi, &which)) return false;
+  *(TapAt *)to = (TapAt)which;
+  return true;
+}
+
+static bool read_aux_mode(Decoder *d, const Doc *n, void *to, const Field *f) {
+  static const char *const names[] = {[AUX_NONE] = "none", [AUX_ONE_PASS] = "one-pass", [AUX_TWO_PASS] = "two-pass"};
+  int which = 0;
+  (void)f;
+  if (!choice(d, n, names, 3, &which)) return false;
+  *(AuxMode *)to = (AuxMode)which;
+  return true;
+}
+
+static bool read_auxiliary(Decoder *d, const Doc *n, void *to, const Field *f) {
+  (void)f;
+  return read_map(d, n, to, FIELDS({"mode", read_aux_mode, offsetof(Auxiliary, mode), 0, 0, true}, {"weight", read_f64, offsetof(Auxiliary, weight), 0, 1e3, false},
+                                   {"at", read_tap, offsetof(Auxiliary, at), 0, 2, false}));
+}
+
+static bool read_supervision(Decoder *d, const Doc *n, void *to, const Field *f) {
+  (void)f;
+  return read_map(d, n, to, FIELDS({"weight", read_f64, offsetof(Supervision, weight), 0, 1e3, true}, {"at", read_tap, offsetof(Supervision, at), 0, 3, false}));
+}
+
+static bool read_distill(Decoder *d, const Doc *n, void *to, const Field *f) {
+  (void)f;
+  return read_map(d, n, to, FIELDS({"teacher", read_text, offsetof(Distill, teacher), 0, 0, true}, {"temperature", read_f64, offsetof(Distill, temperature), 1e-3, 1e3, false},
+                                   {"weight", read_f64, offsetof(Distill, weight), 0, 1e3, false}));
+}
+
+static bool read_fragment(Decoder *d, const Doc *n, void *to, const Field *f) {
+  static const char *const names[] = {"block", "layer"};
+  int which = 0;
+  (void)f;
+  if (!choice(d, n, names, 2, &which)) return false;
+  *(bool *)to = which;
+  return true;
+}
+
+static bool read_ssp(Decoder *d, const Doc *n, void *to, const Field *f) {
+  Ssp *s = to;
+  (void)f;
+  s->start = 0.5;
+  return read_map(d, n, s, FIELDS({"start", read_f64, offsetof(Ssp, start), 0, 1, false}, {"until", read_f64, offsetof(Ssp, until), 1e-9, 1, false},
+                                  {"fragment", read_fragment, offsetof(Ssp, layers), 0, 0, false}));
+}
+
 /* phases */
 
 /* NAME(number, ...): its numbers to v, at most LR_STEPS + 2. */
@@ -265,6 +322,7 @@ static bool check_phase(Decoder *d, const Doc *n, const Phase *p) {
   if (p->lr.warm_epochs > (double)p->epochs)
     ok = diag(d->ctx, E0703, at(d, n), "%s.warmup.epochs: %g, but the phase has %" PRId64, path(d), p->lr.warm_epochs, p->epochs);
   if (!p->quant && doc_find(n, "calibrate")) ok = diag(d->ctx, E0703, at(d, doc_find(n, "calibrate")), "%s.calibrate: only of a phase with quant: true", path(d));
+  if (!p->quant && doc_find(n, "ssp")) ok = diag(d->ctx, E0703, at(d, doc_find(n, "ssp")), "%s.ssp: only of a quantized phase", path(d));
   return ok;
 }
 
@@ -283,7 +341,8 @@ static bool read_phase(Decoder *d, const Doc *n, Phase *p) {
         {"warmup", read_warmup, offsetof(Phase, lr), 0, 0, false}, {"momentum", read_f64, offsetof(Phase, optim.momentum), 0, 0.99999, false},
         {"nesterov", read_bool, offsetof(Phase, optim.nesterov), 0, 0, false}, {"betas", read_betas, offsetof(Phase, optim), 0, 0.999999, false},
         {"epsilon", read_f64, offsetof(Phase, optim.epsilon), 1e-30, 1, false}, {"weight_decay", read_f64, offsetof(Phase, optim.weight_decay), 0, 1, false},
-        {"epochs", read_i64, offsetof(Phase, epochs), 0, 100000, true}, {"calibrate", read_i64, offsetof(Phase, calibrate), 1, 1000000, false})))
+        {"epochs", read_i64, offsetof(Phase, epochs), 0, 100000, true}, {"calibrate", read_i64, offsetof(Phase, calibrate), 1, 1000000, false},
+        {"ssp", read_ssp, offsetof(Phase, ssp), 0, 0, false})))
     return false;
   return check_phase(d, n, p);
 }
@@ -315,7 +374,7 @@ static bool read_phases(Decoder *d, const Doc *n, void *to, const Field *f) {
     const Doc *v = n->item.p[i].v;
     size_t was = enter(d, NULL, i);
     Phase *p = &r->phase[r->n_phase++];
-    *p = (Phase){.optim = {.momentum = 0.9, .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8}, .calibrate = 20, .line = v->line};
+    *p = (Phase){.optim = {.momentum = 0.9, .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8}, .ssp = {.until = 20.0 / 35}, .calibrate = 20, .line = v->line};
     ok = read_phase(d, v, p) && ok;
     if (!p->name) p->name = arena_printf(d->ctx->own, "phase%d", i + 1);
     leave(d, was);
@@ -331,10 +390,15 @@ bool recipe_decode(Recipe *r) {
   r->shards = 8;
   r->seed = 1;
   r->sign_epochs = 10;
+  r->auxiliary.weight = 1;
+  r->supervision.at = TAP_DOWN;
+  r->distill.temperature = r->distill.weight = 1;
   bool ok = read_map(&d, r->root, r, FIELDS(
     {"popshift", read_version, 0, 0, 0, true}, {"net", read_net, offsetof(Recipe, net), 0, 0, true}, {"data", recipe_read_data, offsetof(Recipe, data), 0, 0, true},
     {"batch", read_i64, offsetof(Recipe, batch), 1, 65536, false}, {"shards", read_i64, offsetof(Recipe, shards), 1, 256, false},
     {"seed", read_seed, offsetof(Recipe, seed), 0, 0x1p53, false}, {"init", read_text, offsetof(Recipe, init), 0, 0, false},
+    {"label_smoothing", read_f64, offsetof(Recipe, label_smoothing), 0, 1, false}, {"auxiliary", read_auxiliary, offsetof(Recipe, auxiliary), 0, 0, false},
+    {"supervision", read_supervision, offsetof(Recipe, supervision), 0, 0, false}, {"distill", read_distill, offsetof(Recipe, distill), 0, 0, false},
     {"sign_epochs", read_i64, offsetof(Recipe, sign_epochs), 1, 100000, false}, {"quant", read_quant, offsetof(Recipe, quant), 0, 0, false}, {"phases", read_phases, 0, 0, 0, true}));
   if (ok && r->batch % r->shards)
     ok = diag(d.ctx, E0703, at(&d, r->root), "shards: %" PRId64 " do not divide the batch of %" PRId64, r->shards, r->batch);

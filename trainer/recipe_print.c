@@ -129,6 +129,29 @@ static void put_phase(Str *s, const Phase *p) {
   put_number(s, "\n    weight_decay: ", o->weight_decay);
   str_printf(s, "\n    epochs: %" PRId64 "\n", p->epochs);
   if (p->quant) str_printf(s, "    calibrate: %" PRId64 "\n", p->calibrate);
+  if (p->ssp.start == 0) return;
+  put_number(s, "    ssp: {start: ", p->ssp.start);
+  put_number(s, ", until: ", p->ssp.until);
+  str_printf(s, ", fragment: %s}\n", p->ssp.layers ? "layer" : "block");
+}
+
+/* Only what is on. */
+static void put_extras(Str *s, const Recipe *r) {
+  static const char *const at[] = {[TAP_BLOCK] = "block", [TAP_LAYER] = "layer", [TAP_DOWN] = "down"};
+  if (r->label_smoothing != 0) put_number(s, "label_smoothing: ", r->label_smoothing), str_put(s, "\n");
+  if (r->auxiliary.mode) {
+    put_number(s, r->auxiliary.mode == AUX_ONE_PASS ? "auxiliary: {mode: one-pass, weight: " : "auxiliary: {mode: two-pass, weight: ", r->auxiliary.weight);
+    str_printf(s, ", at: %s}\n", at[r->auxiliary.at]);
+  }
+  if (r->supervision.weight != 0) {
+    put_number(s, "supervision: {weight: ", r->supervision.weight);
+    str_printf(s, ", at: %s}\n", at[r->supervision.at]);
+  }
+  if (!r->distill.teacher) return;
+  put_field(s, "distill: {teacher: ", r->distill.teacher);
+  put_number(s, ", temperature: ", r->distill.temperature);
+  put_number(s, ", weight: ", r->distill.weight);
+  str_put(s, "}\n");
 }
 
 void recipe_print(Str *s, const Recipe *r) {
@@ -153,6 +176,7 @@ void recipe_print(Str *s, const Recipe *r) {
   if (r->data.samples) str_printf(s, "  samples: %" PRId64 "\n", r->data.samples);
   str_printf(s, "batch: %" PRId64 "\nshards: %" PRId64 "\nseed: %" PRIu64 "\nsign_epochs: %" PRId64 "\n", r->batch, r->shards, r->seed, r->sign_epochs);
   if (r->init) put_field(s, "init: ", r->init), str_put(s, "\n");
+  put_extras(s, r);
   if (r->quant.n) str_put(s, "quant:\n");
   put_rows(s, "  ", &r->quant);
   str_put(s, "phases:\n");

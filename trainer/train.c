@@ -3,6 +3,7 @@
 
 #include "passes/pass.h"
 #include "trainer/curves.h"
+#include "trainer/extras.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -55,6 +56,22 @@ static bool load_data(Trainer *t) {
 /* Phase i is the first with quantizers, or has rows of its own. */
 static bool new_rows(const Recipe *r, int i) { return r->phase[i].quant && (r->phase[i].own_rows || !i || !r->phase[i - 1].quant); }
 
+/* The recipe's teacher: a file, or of a run the network after its last phase in float. */
+static Net *load_teacher(Trainer *t, const Recipe *with) {
+  const Dataset *d = t->train;
+  const char *path = recipe_path(t->r, NULL, with->distill.teacher);
+  struct stat s;
+  if (!stat(path, &s) && S_ISDIR(s.st_mode)) {
+    const Recipe *run = recipe_read(t->ctx, arena_printf(t->arena, "%s/recipe.yaml", path));
+    int last = 0;
+    if (!run) return NULL;
+    for (int i = 0; i < run->n_phase; i++) if (!run->phase[i].quant) last = i;
+    path = arena_printf(t->arena, "%s/%s.onnx", path, run->phase[last].name);
+  }
+  Graph *g = t->o->load ? t->o->load(t->o->user, path) : NULL;
+  return g ? net_of_graph(t->ctx, g, with, d->c, d->h, d->w) : NULL;
+}
+
 static bool make_net(Trainer *t) {
   const Recipe *r = t->r;
   const Dataset *d = t->train;
@@ -76,7 +93,8 @@ static bool make_net(Trainer *t) {
   if (!t->net) return false;
   t->net->real = d->real;
   if (!net_facts(t, input)) return false;
-  bool ok = true;
+  Net *teacher = r->distill.teacher ? load_teacher(t, with) : NULL;
+  bool ok = (teacher || !r->distill.teacher) && net_add_extras(t->net, r, teacher);
   for (int i = 0; ok && i < r->n_phase; i++)
     if (r->phase[i].quant && new_rows(r, i)) ok = net_can_quantize(t->net, r, &r->phase[i]);
   if (ok) t->sign = NEWN(t->arena, int8_t, signs_count(t->net) + 1);

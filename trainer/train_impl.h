@@ -45,6 +45,7 @@ typedef struct Trainer {
   bool last_train;         /* images are wanted channels last */
   int64_t n_values;        /* floats of all parameters, one after another */
   int64_t *offset;         /* [n_p + 1] of a parameter in them */
+  float *precision;        /* of the step: what is rounded (extras.h) */
   double *stat_count;      /* by parameter: elements behind a batch statistic */
   ParamGroup *group;
   /* where the run is */

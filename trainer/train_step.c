@@ -2,6 +2,7 @@
 #include "trainer/train_impl.h"
 
 #include "ir/math.h"
+#include "trainer/extras.h"
 #include "trainer/quantizer.h"
 
 #include <math.h>
@@ -43,15 +44,16 @@ static void show_plan(const Trainer *t, const Exec *e) {
   str_free(&s);
 }
 
-static void bind_params(const Trainer *t, Exec *e) {
-  for (int p = 0; p < t->net->n_p; p++) exec_bind(e, 1 + p, t->net->p[p].value);
+/* n: the net's own, or all of them. */
+static void bind_params(const Trainer *t, Exec *e, int n) {
+  for (int p = 0; p < n; p++) exec_bind(e, 1 + p, t->net->p[p].value);
 }
 
 Exec *params_run(Trainer *t, const Graph *g) {
   Worker *w = t->worker;
   Exec *e = NULL;
   if (plan(w, &e, g)) {
-    bind_params(t, e);
+    bind_params(t, e, t->net->n_p - t->net->n_aux);
     if (exec_run(e)) return e;
     w->failed = true;
   }
@@ -86,14 +88,18 @@ static void lay_out(Trainer *t) {
 bool phase_build(Trainer *t) {
   phase_free(t);
   t->phase_arena = arena_new(t->ctx);
+  const Phase *ph = &t->r->phase[t->phase];
+  t->net->ssp = ph->ssp.start > 0 ? &ph->ssp : NULL;
   if (!net_train_graph(t->net, t->shard_size, t->r->batch, t->phase_arena, &t->tg)) { t->tg.g = NULL; return false; }
+  t->precision = NEWN(t->phase_arena, float, t->tg.n_precision + 1);
   t->test_graph = net_bind(t->net, t->shard_size, true);
   for (int i = 0; i < t->threads; i++) {
     Worker *w = &t->worker[i];
     if (!plan(w, &w->train, t->tg.g) || !plan(w, &w->test, t->test_graph)) return workers_ok(t);
-    bind_params(t, w->train), bind_params(t, w->test);
+    bind_params(t, w->train, t->net->n_p), bind_params(t, w->test, t->net->n_p - t->net->n_aux);
     exec_bind(w->train, 0, w->x), exec_bind(w->test, 0, w->x);
-    exec_bind(w->train, t->net->n_p + 1, w->label64);
+    for (int k = 0; k < t->tg.n_precision; k++) exec_bind(w->train, t->tg.arg_precision + k, &t->precision[k]);
+    exec_bind(w->train, t->tg.g->n_args - 1, w->label64);
   }
   t->last_train = exec_channels_last(t->worker->train, 0);
   show_plan(t, t->worker->train);
@@ -127,7 +133,7 @@ static void run_shard(Trainer *t, Worker *w, int64_t s) {
   sh->loss = 0, sh->correct = 0;
   for (int64_t i = 0; i < t->shard_size; i++) sh->loss += (double)loss[i], sh->correct += correct[i] != 0;
   for (int p = 0; p < t->net->n_p; p++) {
-    int g = t->tg.out_grad[p], m = t->tg.out_mean[p] >= 0 ? t->tg.out_mean[p] : t->tg.out_var[p];
+    int g = t->tg.out_grad[p], m = t->tg.out_mean[p] >= 0 ? t->tg.out_mean[p] : t->tg.out_var[p] >= 0 ? t->tg.out_var[p] : t->tg.out_sum[p];
     size_t bytes = (size_t)t->net->p[p].n * sizeof(float);
     if (g >= 0) memcpy(sh->grad + t->offset[p], exec_out(w->train, g), bytes);
     if (m >= 0) memcpy(sh->stat + t->offset[p], exec_out(w->train, m), bytes);
@@ -176,6 +182,10 @@ static void update_range(const Update *u, int p, int64_t begin, int64_t end) {
     update_statistics(t, p, begin, end);
     return;
   }
+  if (t->tg.out_sum[p] >= 0) {
+    tree_sum(t, true, at + begin, at + end);
+    memcpy(q->value + begin, t->shard[0].stat + at + begin, (size_t)(end - begin) * sizeof(float));
+  }
   if (t->tg.out_grad[p] < 0) return;
   tree_sum(t, false, at + begin, at + end);
   if (q->prior > 0) {
@@ -201,6 +211,7 @@ static void update_task(void *arg, size_t begin, size_t end) {
 bool train_batch(Trainer *t) {
   const Phase *ph = &t->r->phase[t->phase];
   int64_t i = t->epoch * t->per_epoch + t->step;
+  if (t->tg.n_precision) ssp_draw(&ph->ssp, t->r->seed, t->iteration, (double)i / (double)(ph->epochs * t->per_epoch), t->tg.n_precision, t->precision);
   rt_pool_for(t->pool, (size_t)t->r->shards, shards_task, t);
   if (!workers_ok(t)) return false;
   Update u = {t, optim_begin(&ph->optim, schedule_lr(&ph->lr, i, t->per_epoch, (double)ph->epochs), i + 1), (double)i / (double)(ph->epochs * t->per_epoch)};
@@ -322,7 +333,7 @@ bool calibrate(Trainer *t) {
   int64_t batches = t->r->phase[t->phase].calibrate * t->r->shards, all = t->train->n / t->shard_size;
   if (batches > all) batches = all; /* each image once */
   for (int i = 0; i < net->n_site; i++) if (net->site[i].weight && site_ops(&net->site[i])->init_weight) site_ops(&net->site[i])->init_weight(net, &net->site[i]);
-  if (ok) bind_params(t, e), exec_bind(e, 0, w->x), tr.layout = exec_channels_last(e, 0) ? LAYOUT_NHWC : LAYOUT_NCHW;
+  if (ok) bind_params(t, e, net->n_p - net->n_aux), exec_bind(e, 0, w->x), tr.layout = exec_channels_last(e, 0) ? LAYOUT_NHWC : LAYOUT_NCHW;
   rng_permutation(t->shuffle, UINT64_C(1) << 40, t->train->n, t->order);
   ok = ok && calibrate_acts(t, e, &tr, batches, scratch);
   exec_free(e);

@@ -16,7 +16,7 @@ enum { N = 4, C = 3 }; /* a layer of C inputs and N outputs */
 /* What a formula says of x[i] of n: y, dy/dx, dy/dparameter (of one number, or of element i). p: the quantizer's parameters. */
 enum { PARAMS = 10 };
 typedef struct Point { double y, dx, dp[PARAMS]; } Point;
-typedef struct Case { int bits; bool weight, up; const double *x; int n; double p[PARAMS][C * N]; } Case;
+typedef struct Case { int bits; bool weight, up; const double *x; int n; const Net *net; const Site *s; double p[PARAMS][64]; } Case;
 typedef Point Formula(const Case *, int i);
 
 static double clip(double v, double lo, double hi) { return v < lo ? lo : v > hi ? hi : v; }
@@ -122,10 +122,40 @@ static Point inq(const Case *c, int i) {
   return (Point){frozen ? c->p[1][i] : c->x[i], !frozen, {0}};
 }
 
+/* A multiple of the least power of two that the top level has at most 255 of. */
+static double on_grid(double level, double top) {
+  double unit = 0x1p-40;
+  while (top / unit > 255) unit *= 2;
+  return floor(level / unit + 0.5) * unit;
+}
+
+/* The nearest of all sums of the basis, those of inputs on their grid; x lies at [inputs][N], channels are N. */
+static Point lqnet(const Case *c, int i) {
+  const Param *basis = site_param(c->net, c->s, 0);
+  double best = 0, top = 0, x = c->x[i];
+  for (int k = 0; k < c->bits && !c->weight; k++) top += (double)basis->value[k];
+  for (int e = 0; e < 1 << c->bits; e++) {
+    double level = 0;
+    for (int k = 0; k < c->bits; k++) level += (e >> k & 1 ? 1 : c->weight ? -1 : 0) * (double)basis->value[c->weight ? k * N + i % N : k];
+    if (!c->weight) level = on_grid(level, top);
+    if (!e || fabs(level - x) < fabs(best - x)) best = level;
+  }
+  top = on_grid(top, top);
+  return (Point){best, c->weight || (x > 0 && x < top), {0}};
+}
+
+static Point bireal(const Case *c, int i) {
+  double x = c->x[i], mean = 0;
+  if (!c->weight) return (Point){x > 0 ? 1 : -1, fabs(x) < 1 ? 2 - 2 * fabs(x) : 0, {0}};
+  for (int k = i % N; k < c->n; k += N) mean += fabs(c->x[k]) * N / c->n;
+  return (Point){x > 0 ? mean : -mean, fabs(x) < 1, {0}};
+}
+
 static Formula *const formulas[QUANTIZER_COUNT] = {
   [QUANT_UNIQ] = uniq, [QUANT_LSQ] = lsq, [QUANT_LSQPLUS] = lsqplus, [QUANT_DOREFA] = dorefa, [QUANT_PACT] = pact, [QUANT_TWN] = twn,
   [QUANT_S3] = s3, [QUANT_DENSESHIFT] = denseshift, [QUANT_STAIRCASE] = staircase, [QUANT_DEEPSHIFT_Q] = deepshift_q, [QUANT_DEEPSHIFT_PS] = deepshift_ps,
   [QUANT_INQ] = inq,
+  [QUANT_LQNET] = lqnet, [QUANT_BIREAL] = bireal,
 };
 
 static Recipe *recipe(Ctx *ctx, const char *row) {
@@ -203,7 +233,7 @@ static void check_row(Quantizer q, int bits, bool weight, bool up, uint32_t seed
   float in[32];
   rng_fill_normal((Rng){seed + 1, RNG_INIT}, 0, 32, 0.8f, in);
   for (int i = 0; i < n; i++) x[i] = weight ? (double)net->p[0].value[i] : up ? fmax(0, (double)in[i]) : (double)(in[i] - 0.25f);
-  Case c = {.bits = bits, .weight = weight, .up = up, .x = x, .n = n};
+  Case c = {.bits = bits, .weight = weight, .up = up, .x = x, .n = n, .net = net, .s = s};
   for (int i = 0; i < s->n; i++) for (int64_t k = 0; k < site_param(net, s, i)->n; k++) c.p[i][k] = (double)site_param(net, s, i)->value[k];
 
   Arena *a = arena_new(ctx);
@@ -244,6 +274,102 @@ START_TEST(formulas_hold) {
       if (info->weight) check_row((Quantizer)_i, bits, true, false, seed);
       if (info->act) check_row((Quantizer)_i, bits, false, true, seed), check_row((Quantizer)_i, bits, false, false, seed);
     }
+}
+END_TEST
+
+/* The sum of squares of x minus the nearest levels. */
+static double misfit(const Case *c) {
+  double e = 0;
+  for (int i = 0; i < c->n; i++) { double d = c->x[i] - lqnet(c, i).y; e += d * d; }
+  return e;
+}
+
+/* LQ-Net's step against least squares over the codes by normal equations written out for two bases (weights; inputs have the same solver, and their sums
+ * are compared with those of the operand), and many steps fit better. */
+START_TEST(lqnet_steps) {
+  Ctx *ctx = ctx_new();
+  for (int weight = 0; weight < 2; weight++)
+    for (uint32_t seed = 1; seed < 20; seed++) {
+      Recipe *r = recipe(ctx, weight ? "weight: lqnet/2" : "act: lqnet/2");
+      Net *net = layer(ctx, r, true, seed);
+      net_quantize(net, r, &r->quant);
+      Site *s = net->site;
+      const Param *v = site_param(net, s, 0);
+      double x[32], was = 0;
+      int n = weight ? C * N : 8 * C, channels = weight ? N : 1;
+      float in[32];
+      rng_fill_normal((Rng){seed, RNG_QUANT}, 0, 32, 0.7f, in);
+      for (int i = 0; i < n; i++) x[i] = weight ? (double)net->p[0].value[i] : fmax(0, (double)in[i]);
+      if (weight) site_ops(s)->init_weight(net, s);
+      else site_ops(s)->init_act(net, s, &(ActStats){0.3, 0.25, 0.4, 0, 1}, 1);
+      Case c = {.bits = 2, .weight = weight, .up = true, .x = x, .n = n, .net = net, .s = s};
+      for (int step = 0; step < 60; step++) {
+        double want[2][N];
+        for (int ch = 0; ch < channels; ch++) {
+          double a = 1e-4, b = 0, d = 1e-4, p = 1e-4 * (double)v->value[ch], q = 1e-4 * (double)v->value[channels + ch];
+          for (int i = ch; i < n; i += channels) {
+            double y = lqnet(&c, i).y, e[2] = {0, 0}, least = 1e9;
+            for (int k = 0; k < 4; k++) {
+              double e0 = k & 1 ? 1 : weight ? -1 : 0, e1 = k & 2 ? 1 : weight ? -1 : 0, off = fabs(e0 * (double)v->value[ch] + e1 * (double)v->value[channels + ch] - y);
+              if (off < least) least = off, e[0] = e0, e[1] = e1;
+            }
+            a += e[0] * e[0], b += e[0] * e[1], d += e[1] * e[1], p += e[0] * x[i], q += e[1] * x[i];
+          }
+          double f0 = (d * p - b * q) / (a * d - b * b), f1 = (a * q - b * p) / (a * d - b * b);
+          if (weight) f0 = fabs(f0), f1 = fabs(f1);
+          want[0][ch] = fmax(1e-8, 0.9 * (double)v->value[ch] + 0.1 * f0), want[1][ch] = fmax(1e-8, 0.9 * (double)v->value[channels + ch] + 0.1 * f1);
+        }
+        if (!weight) { /* what the step's graph sums */
+          const float *level = site_param(net, s, 1)->value;
+          float *sums = site_param(net, s, 3)->value;
+          memset(sums, 0, 8 * sizeof *sums);
+          for (int i = 0; i < n; i++)
+            for (int k = 0; k < 4; k++)
+              if (!k || x[i] > (double)((level[k - 1] + level[k]) * 0.5f)) sums[k] += k > 0, sums[4 + k] += (float)x[i];
+          s->batch = 8;
+        }
+        site_ops(s)->after(&(After){net, s, r, r->phase, step, 1});
+        for (int ch = 0; ch < channels; ch++)
+          for (int k = 0; k < 2; k++)
+            ck_assert_msg(fabs((double)v->value[k * channels + ch] - want[k][ch]) < 1e-5, "v%d %g, formula %g", k, (double)v->value[k * channels + ch], want[k][ch]);
+        if (!step) was = misfit(&c);
+      }
+      ck_assert(misfit(&c) < was * 1.001);
+      net_free(net);
+    }
+  ctx_free(ctx);
+}
+END_TEST
+
+/* The sums that the step's graph gives are those of the batch. */
+START_TEST(lqnet_sums) {
+  Ctx *ctx = ctx_new();
+  Recipe *r = recipe(ctx, "act: lqnet/2");
+  Net *net = layer(ctx, r, true, 5);
+  Arena *a = arena_new(ctx);
+  TrainGraph t;
+  net_quantize(net, r, &r->quant);
+  Site *s = net->site;
+  site_ops(s)->init_act(net, s, &(ActStats){0.3, 0.25, 0.4, 0, 1}, 1);
+  ck_assert(net_train_graph(net, 8, 8, a, &t));
+  int p = s->first + 3;
+  ck_assert(t.out_sum[p] >= 0 && t.out_grad[p] < 0 && net->p[p].n == 8);
+  Tensor *args[8], *out[16] = {NULL};
+  for (int i = 0; i < t.g->n_args; i++) args[i] = tensor_new(ctx, &t.g->args[i]->t);
+  for (int i = 0; i < 8 * C; i++) tensor_set_f(args[0], i, i / 8.0 - 0.5);
+  for (int k = 0; k < net->n_p; k++) for (int64_t i = 0; i < net->p[k].n; i++) tensor_set_f(args[1 + k], i, (double)net->p[k].value[i]);
+  ck_assert(graph_eval(ctx, t.g, args, out, NULL, NULL));
+  const float *level = site_param(net, s, 1)->value;
+  for (int k = 0; k < 4; k++) {
+    double count = 0, sum = 0;
+    for (int i = 0; i < 8 * C; i++) {
+      double x = fmax(0, i / 8.0 - 0.5);
+      if (!k || x > (double)((level[k - 1] + level[k]) * 0.5f)) count += k > 0, sum += x;
+    }
+    ck_assert_double_eq(tensor_f(out[t.out_sum[p]], k), count);
+    ck_assert(fabs(tensor_f(out[t.out_sum[p]], 4 + k) - sum) < 1e-5);
+  }
+  ctx_free(ctx);
 }
 END_TEST
 
@@ -430,6 +556,8 @@ int main(void) {
   TCase *c = tcase_create("quantizers");
   tcase_set_timeout(c, 120);
   tcase_add_loop_test(c, formulas_hold, QUANT_NONE + 1, QUANTIZER_COUNT);
+  tcase_add_test(c, lqnet_steps);
+  tcase_add_test(c, lqnet_sums);
   tcase_add_test(c, again);
   tcase_add_loop_test(c, s3_truth_table, 2, 5);
   tcase_add_test(c, s3_latents);

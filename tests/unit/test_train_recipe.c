@@ -82,7 +82,9 @@ START_TEST(row_of_layer) {
 END_TEST
 
 START_TEST(round_trip) {
-  static const char *const texts[] = {full, HEAD DATA PHASE, "popshift: recipe/1\nnet: {onnx: m.onnx}\ndata: {train: data_1.bin, test: [t.bin]}\n" PHASE,
+  static const char *const texts[] = {full, HEAD DATA PHASE,
+    HEAD DATA "label_smoothing: 0.1\nauxiliary: {mode: two-pass, weight: 0.5, at: layer}\nsupervision: {weight: 0.01}\ndistill: {teacher: \"a b\", temperature: 4}\n"
+      "quant: [{match: \"*\", weight: dorefa/2}]\nphases: [{quant: true, lr: constant(0.1), epochs: 2, ssp: {until: 0.25, fragment: layer}}]", "popshift: recipe/1\nnet: {onnx: m.onnx}\ndata: {train: data_1.bin, test: [t.bin]}\n" PHASE,
                                       HEAD "data: {train: [a.bin, b.bin]}\nphases: [{lr: \"cosine(0.1, 0.001)\", epochs: 2, momentum: 0}]"};
   for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
     Ctx *c = ctx_new();
@@ -98,7 +100,12 @@ START_TEST(round_trip) {
     ck_assert_str_eq(a.p, b.p);
     ck_assert_mem_eq(&r->data.scale, &q->data.scale, sizeof r->data - offsetof(RecipeData, scale));
     ck_assert(r->batch == q->batch && r->seed == q->seed && r->data.train.kind == q->data.train.kind);
+    ck_assert(r->label_smoothing == q->label_smoothing && r->auxiliary.mode == q->auxiliary.mode && r->auxiliary.at == q->auxiliary.at);
+    ck_assert(r->auxiliary.weight == q->auxiliary.weight && r->supervision.at == q->supervision.at && r->supervision.weight == q->supervision.weight);
+    ck_assert(r->distill.temperature == q->distill.temperature && !r->distill.teacher == !q->distill.teacher);
+    ck_assert((r->label_smoothing > 0) == (strstr(texts[i], "two-pass") != NULL) && (r->auxiliary.mode == AUX_TWO_PASS) == (r->label_smoothing > 0));
     for (int k = 0; k < r->n_phase; k++) {
+      ck_assert(r->phase[k].ssp.start == q->phase[k].ssp.start && r->phase[k].ssp.until == q->phase[k].ssp.until && r->phase[k].ssp.layers == q->phase[k].ssp.layers);
       ck_assert_str_eq(r->phase[k].name, q->phase[k].name);
       ck_assert_mem_eq(&r->phase[k].lr, &q->phase[k].lr, sizeof r->phase[k].lr);
       ck_assert(r->phase[k].optim.weight_decay == q->phase[k].optim.weight_decay && r->phase[k].optim.momentum == q->phase[k].optim.momentum);
@@ -147,6 +154,13 @@ static const struct { const char *text; int line; const char *says, *hint; } wro
   {HEAD "data: {train: [a, b], augment: {flip: maybe}}\n" PHASE, 3, "data.augment.flip: must be false or true, not 'maybe'", NULL},
   {HEAD "data: {train: [a, b], augment: {crop: 65}}\n" PHASE, 3, "data.augment.crop: 65 is not in 0 .. 64", NULL},
   {HEAD "data: {train: [a, b], augment: {crop: 2.5}}\n" PHASE, 3, "data.augment.crop: '2.5' is not an integer", NULL},
+  {HEAD DATA PHASE "auxiliary: {weight: 1}\n", 5, "auxiliary: key 'mode' is missing", NULL},
+  {HEAD DATA PHASE "auxiliary: {mode: onepass}\n", 5, "auxiliary.mode: must be none, one-pass or two-pass, not 'onepass'", "'one-pass'"},
+  {HEAD DATA PHASE "auxiliary: {mode: none, at: down}\n", 5, "auxiliary.at: must be block or layer, not 'down'", NULL},
+  {HEAD DATA PHASE "supervision: {weight: -1}\n", 5, "supervision.weight: -1 is not in", NULL},
+  {HEAD DATA PHASE "distill: {temperature: 0, teacher: a}\n", 5, "distill.temperature: 0 is not in", NULL},
+  {HEAD DATA PHASE "label_smoothing: 2\n", 5, "label_smoothing: 2 is not in 0 .. 1", NULL},
+  {HEAD DATA "phases:\n  - {lr: constant(1), epochs: 1, ssp: {}}\n", 5, "ssp: only of a quantized phase", NULL},
   {HEAD DATA PHASE "batch: 0\n", 5, "batch: 0 is not in", NULL},
   {HEAD DATA PHASE "batch: 99999999999999999999\n", 5, "batch: '99999999999999999999' is not an integer", NULL},
   {HEAD DATA PHASE "batch: 100\n", 1, "shards: 8 do not divide the batch of 100", NULL},
