@@ -1,0 +1,95 @@
+#!/usr/bin/env bash
+# The experiments of docs/EXPERIMENTS.md: hours on two cores. Started again it goes on where it was; `popshift report OUT/NAME` has the figures.
+#   tests/bench/experiments.sh NAME... --cifar10 DIR --cifar100 DIR --mnist DIR [--out DIR] [--seeds 1,2,3] [--threads N]
+#   tests/bench/experiments.sh --list
+set -euo pipefail
+here=$(cd "$(dirname "$0")/../.." && pwd)
+P=${POPSHIFT:-$here/build/release/popshift} R=$here/trainer/recipes
+out=experiments seeds=1,2,3 cifar10='' cifar100='' mnist='' threads=0 names=()
+
+# run FOLDER RECIPE DATA [--set ..]: a run or sweep, gone on with where it has begun.
+run() {
+  local folder=$out/$1 recipe=$R/$2 data=$3; shift 3
+  [ -n "$data" ] || { echo "experiments: this needs a folder of data: see the head of $0" >&2; exit 2; }
+  mkdir -p "$(dirname "$folder")"
+  local resume=(); [ -e "$folder" ] && resume=(--resume)
+  local t=(); [ "$threads" = 0 ] || t=(--threads "$threads")
+  "$P" train --recipe "$recipe" --data "$data" -o "$folder" "${resume[@]}" "${t[@]}" "$@"
+}
+each_seed() { tr , ' ' <<<"$seeds"; }
+
+uniq_float='phases=[{name: float, lr: cosine(0.1), weight_decay: 5e-4, epochs: 20}]'
+uniq_low='phases=[{name: low, quant: true, lr: cosine(0.02), weight_decay: 1e-4, epochs: 8}]'
+uniq_start='phases=[{name: start, quant: true, lr: constant(0), epochs: 0}]'
+float_ends='quant.0={match: first|last}'
+
+x_uniq() { # bits, first steps, levels: from one float run a seed
+  local s
+  for s in $(each_seed); do
+    run uniq/float/seed=$s uniq-resnet8-cifar10.yaml "$cifar10" --set seed=$s --set "$uniq_float"
+    for phases in "$uniq_start" "$uniq_low"; do
+      local kind=low; [ "$phases" = "$uniq_start" ] && kind=start
+      for bits in 4 3 2 1; do
+        local ends=(); [ $bits = 1 ] && ends=(--set "$float_ends")
+        for init in own lsq; do
+          local first=(--set quant.1.init=$init); [ $bits = 1 ] || first+=(--set quant.0.init=$init)
+          run uniq/$kind-$bits-$init/seed=$s uniq-resnet8-cifar10.yaml "$cifar10" --set seed=$s --init "$out/uniq/float/seed=$s" --set "$phases" \
+            --set quant.1.weight=uniq/$bits --set quant.1.act=uniq/$bits "${ends[@]}" "${first[@]}"
+        done
+      done
+      run uniq/$kind-2-signed/seed=$s uniq-resnet8-cifar10.yaml "$cifar10" --set seed=$s --init "$out/uniq/float/seed=$s" --set "$phases" --set quant.1.levels=signed
+      run uniq/$kind-2-lsq-quantizer/seed=$s uniq-resnet8-cifar10.yaml "$cifar10" --set seed=$s --init "$out/uniq/float/seed=$s" --set "$phases" \
+        --set quant.1.weight=lsq/2 --set quant.1.act=lsq/2
+    done
+  done
+}
+
+x_uniq1() { # one bit: warm-up or none, Adam or SGD, from the two-bit network
+  local s
+  for s in $(each_seed); do
+    for how in 'adam-warm:optimizer: adam, lr: cosine(0.004), warmup: {epochs: 1, lr: 0.001, shape: constant}' 'adam:optimizer: adam, lr: cosine(0.004)' \
+               'sgd-warm:lr: cosine(0.02), warmup: {epochs: 1, lr: 0.005, shape: constant}' 'sgd:lr: cosine(0.02)'; do
+      run uniq1/${how%%:*}/seed=$s uniq-resnet8-cifar10.yaml "$cifar10" --set seed=$s --init "$out/uniq/low-2-own/seed=$s" --set "$float_ends" \
+        --set quant.1.weight=uniq/1 --set quant.1.act=uniq/1 --set "phases=[{name: low, quant: true, ${how#*:}, epochs: 8}]"
+    done
+  done
+}
+
+x_s3() { # ternary and 3 bits against their baselines, the learning rate swept
+  local lr="phases.0.lr=cosine(0.05),cosine(0.1),cosine(0.2)" row
+  for row in s3/2 s3/3 staircase/3; do run s3/${row/\//-} s3-resnet8-cifar10.yaml "$cifar10" --set seed=$seeds --set quant.1.weight=$row --set "$lr" --set phases.0.epochs=12; done
+  for row in twn/2 deepshift_q/5; do
+    run s3/${row/\//-} s3-resnet8-cifar10.yaml "$cifar10" --set seed=$seeds --set "quant.1={match: \"*\", weight: $row}" --set "$lr" --set phases.0.epochs=12
+  done
+  run s3/float s3-resnet8-cifar10.yaml "$cifar10" --set seed=$seeds --set phases.0.quant=false --set "$lr" --set phases.0.epochs=12
+}
+
+x_resnet32() { # UniQ's own set: float, LSQ and UniQ at two bits, one seed
+  run resnet32/float uniq-resnet32-cifar100.yaml "$cifar100" --set "phases=[{name: float, lr: cosine(0.1), weight_decay: 5e-4, epochs: 30}]"
+  local low='phases=[{name: low, quant: true, lr: cosine(0.01), weight_decay: 5e-4, epochs: 15}]'
+  run resnet32/uniq uniq-resnet32-cifar100.yaml "$cifar100" --init "$out/resnet32/float" --set "$low"
+  run resnet32/lsq uniq-resnet32-cifar100.yaml "$cifar100" --init "$out/resnet32/float" --set "$low" --set quant.0.weight=lsq/8 --set quant.0.act=lsq/8 --set quant.1.weight=lsq/2 --set quant.1.act=lsq/2
+}
+
+x_ag() { # plain and residual nets of 20 layers, with and without auxiliary module and stochastic precision
+  local variant
+  for variant in plain residual; do
+    run ag/$variant ag-plain20-cifar10.yaml "$cifar10" --set seed=$seeds --set net.variant=$variant --set auxiliary.mode=none
+    run ag/$variant-ag ag-plain20-cifar10.yaml "$cifar10" --set seed=$seeds --set net.variant=$variant
+    run ag/$variant-ssp ag-plain20-cifar10.yaml "$cifar10" --set seed=$seeds --set net.variant=$variant --set auxiliary.mode=none --set phases.1.ssp.start=0.5
+  done
+}
+
+x_alq() { run alq/lenet5 alq-lenet5-mnist.yaml "$mnist"; }
+
+while [ $# -gt 0 ]; do
+  case $1 in
+    --list) declare -F | sed -n 's/^declare -f x_//p'; exit ;;
+    --out | --seeds | --cifar10 | --cifar100 | --mnist | --threads) printf -v "${1#--}" %s "${2:?}"; shift ;;
+    -*) sed -n 2,4p "$0" >&2; exit 2 ;;
+    *) declare -F "x_$1" >/dev/null || { echo "experiments: no experiment '$1' (--list)" >&2; exit 2; }; names+=("$1") ;;
+  esac
+  shift
+done
+[ ${#names[@]} -gt 0 ] || { sed -n 2,4p "$0" >&2; exit 2; }
+for name in "${names[@]}"; do "x_$name"; done
