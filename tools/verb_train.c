@@ -62,6 +62,18 @@ static void weight_bytes(const Net *net, int64_t *as_float, int64_t *packed) {
   *packed = (int64_t)ceil(bits / 8);
 }
 
+/* Of the weights of layers: how many, bits of their codes alone, and bits with what describes them; floats count 32. */
+typedef struct Codes { double n, bits, all; } Codes;
+
+static Codes weight_codes(const Net *net) {
+  Codes c = {0};
+  for (int p = 0; p < net->n_plain; p++) {
+    double n = (double)net->p[p].n;
+    if (net->p[p].role == PARAM_WEIGHT) c.n += n, c.bits += n * net_code_bits(net, p), c.all += n * net_weight_bits(net, p);
+  }
+  return c;
+}
+
 static bool phase_done(void *user, const PhaseResult *r) {
   Run *run = user;
   int64_t as_float, packed;
@@ -75,12 +87,16 @@ static bool phase_done(void *user, const PhaseResult *r) {
   put_number(o, "images_per_second", r->images_per_second);
   weight_bytes(r->net, &as_float, &packed);
   json_object_set_new(o, "float_bytes", json_integer(as_float)), json_object_set_new(o, "weight_bytes", json_integer(packed));
+  Codes codes = r->quantized ? weight_codes(r->net) : (Codes){0};
+  if (codes.n > 0) put_number(o, "average_bits", codes.bits / codes.n), put_number(o, "code_bytes", ceil(codes.all / 8));
   json_array_append_new(run->phases, o);
   if (!cmd_has(run->c, FLAG_json) && !cmd_has(run->c, FLAG_quiet)) {
     printf("%s: ", r->name);
     if (isfinite(r->test_accuracy)) printf("test accuracy %.2f %%", 100 * r->test_accuracy);
     if (isfinite(r->frozen_accuracy)) printf(", in exact integers %.2f %%", 100 * r->frozen_accuracy);
-    printf(", weights %" PRId64 " bytes, %s/%s.onnx\n", packed, run->out, r->name);
+    printf(", weights %" PRId64 " bytes", packed);
+    if (codes.n > 0) printf(" (layers %.0f: %.3f bits a weight, 1/%.1f of floats)", ceil(codes.all / 8), codes.bits / codes.n, 32 * codes.n / codes.all);
+    printf(", %s/%s.onnx\n", run->out, r->name);
     fflush(stdout);
   }
   return true;

@@ -153,6 +153,14 @@ static void add_loss(TrainGraph *t, Node *y, Node *label, int64_t total, Node **
   *seed = node_map2(g, S_DIV, node_map2(g, S_SUB, node_map2(g, S_DIV, e, sum), hot), node_const_f(g, F32, (double)total));
 }
 
+static void add_gauges(const Net *net, TrainGraph *t, Node *const *map) {
+  for (int i = 0; i < net->n_gauge; i++) {
+    const Gauge *k = &net->gauge[i];
+    t->out_gauge[k->p] = t->g->n_outs;
+    graph_out(t->g, arena_printf(t->g->arena, "shard's %s", net->p[k->p].name), map[k->node]);
+  }
+}
+
 /* Statistics of every bn_train, as outputs of the parameters that hold them. */
 static void add_statistics(const Net *net, TrainGraph *t, Node *const *map) {
   for (int i = 0; i < net->g->n_nodes; i++) {
@@ -174,16 +182,17 @@ static Node *take_value(Rewrite *rw, const Node *old, Node *const *in) {
   return old->op == OP_STRAIGHT ? in[0] : NULL;
 }
 
-bool net_train_graph(const Net *net, int64_t batch, int64_t total, Arena *arena, TrainGraph *t) {
+bool net_train_graph(const Net *net, int64_t batch, int64_t total, bool running, Arena *arena, TrainGraph *t) {
   Arena *scratch = arena_new(net->ctx);
   Node **map = NEWN(scratch, Node *, net->g->n_nodes + 1), *seed;
-  *t = (TrainGraph){.g = bind_graph(net, &(Bind){dim_c(batch), BN_BATCH, true}, map, scratch)};
-  t->out_grad = NEWN(arena, int, net->n_p + 1), t->out_mean = NEWN(arena, int, net->n_p + 1), t->out_var = NEWN(arena, int, net->n_p + 1);
-  for (int i = 0; i < net->n_p; i++) t->out_grad[i] = t->out_mean[i] = t->out_var[i] = -1;
+  *t = (TrainGraph){.g = bind_graph(net, &(Bind){dim_c(batch), running ? BN_SPELL : BN_BATCH, true}, map, scratch)};
+  t->out_grad = NEWN(arena, int, net->n_p + 1), t->out_mean = NEWN(arena, int, net->n_p + 1), t->out_var = NEWN(arena, int, net->n_p + 1), t->out_gauge = NEWN(arena, int, net->n_p + 1);
+  for (int i = 0; i < net->n_p; i++) t->out_grad[i] = t->out_mean[i] = t->out_var[i] = t->out_gauge[i] = -1;
   Type lt = type_make(I64, 2, (int64_t[]){batch, 1});
   Node *y = map[net->g->outs[0].v->id];
   add_loss(t, y, graph_arg(t->g, "label", &lt), total, &seed);
-  add_statistics(net, t, map);
+  if (!running) add_statistics(net, t, map);
+  add_gauges(net, t, map);
   Node **wrt = NEWN(scratch, Node *, net->n_p + 1), **grad = NEWN(scratch, Node *, net->n_p + 1);
   int n = 0;
   for (int i = 0; i < net->n_p; i++) if (param_is_trained(&net->p[i])) wrt[n++] = t->g->args[1 + i];

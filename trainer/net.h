@@ -23,10 +23,12 @@ typedef struct Param {
   float grad_mul;      /* gradients are multiplied by it */
   float decay_mul;     /* so is weight decay: 1, of quantizers' 0 */
   float least;         /* where above 0, they stay at or above it */
+  bool taken;          /* its quantizer steps it, not the optimizer */
 } Param;
 
 static inline bool param_is_trained(const Param *p) { return p->role <= PARAM_QUANT; }
 typedef struct Site Site; /* quantizer.h */
+typedef struct Gauge { int p, node; } Gauge; /* PARAM_TABLE p is the sum over the shards of this node of the net's graph, after every step */
 
 /* g: argument 0 is the raw images f32[N,C,H,W] with N a symbol, argument 1+i is parameter i; output 0 the logits f32[N,classes]. */
 typedef struct Net {
@@ -38,6 +40,7 @@ typedef struct Net {
   Graph *plain;        /* g as it was without quantizers, and how many parameters it had; NULL before there are some */
   int n_plain;
   Site *site; int n_site; /* in the layers' order; weights before inputs */
+  Gauge *gauge; int n_gauge;
 } Net;
 
 /* data: channels, height, width of an image. Weights are He-normal by the recipe's seed. NULL with E0703 at the recipe's line. */
@@ -67,14 +70,17 @@ typedef struct TrainGraph {
   int out_loss, out_correct; /* f32[batch,1]: cross-entropy of each sample; 1 where the first greatest logit is the label's */
   int *out_grad;             /* by parameter: output with its gradient of the loss summed over samples / total; -1: none */
   int *out_mean, *out_var;   /* by parameter: of PARAM_STAT means and variances, the batch's; else -1 */
+  int *out_gauge;            /* by parameter: of PARAM_TABLE what the shard adds; else -1 */
 } TrainGraph;
-bool net_train_graph(const Net *, int64_t batch, int64_t total, Arena *, TrainGraph *);
+/* running: bn by its running statistics, which stay. */
+bool net_train_graph(const Net *, int64_t batch, int64_t total, bool running, Arena *, TrainGraph *);
 /* Calibration: output i has the ActStats of the i-th quantizer of inputs, f32[ACT_STATS]. */
 Graph *net_calibration_graph(const Net *, int64_t batch);
 
 /* quantize.c: quantizers as the rows say, in place of those that are there. */
 void net_quantize(Net *, const Recipe *, const QuantRows *);
 bool net_can_quantize(Net *, const Recipe *, const Phase *); /* some row quantizes some layer; else false with E0703 */
+double net_code_bits(const Net *, int p);   /* of a weight's codes alone: ALQ's average bitwidth; 32 where it is not quantized */
 double net_weight_bits(const Net *, int p); /* that an element of parameter p takes when exported: 32 where it is not quantized */
 
 /* freeze.c: for inference: input u8 images, weights as codes, batch symbolic (batch 0) or fixed. Outputs the logits. */

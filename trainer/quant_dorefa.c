@@ -23,7 +23,7 @@ static Node *dorefa_act(Put *p) {
   return fake_quant(p->g, p->x, node_const_f(p->g, F32, 1 / (double)levels_above(p->site->bits, LEVELS_UP)), p->site->bits, LEVELS_UP);
 }
 
-const QuantizerOps quant_dorefa = {dorefa_weight, dorefa_act, NULL, NULL, NULL, NULL};
+const QuantizerOps quant_dorefa = {.weight = dorefa_weight, .act = dorefa_act};
 
 static Node *pact_act(Put *p) {
   Graph *g = p->g;
@@ -40,4 +40,4 @@ static void pact_init_act(const Net *net, const Site *s, const ActStats *batch, 
   step_set(site_param(net, s, 0), 0, alpha > 0 ? alpha : top);
 }
 
-const QuantizerOps quant_pact = {NULL, pact_act, NULL, pact_init_act, NULL, NULL};
+const QuantizerOps quant_pact = {.act = pact_act, .init_act = pact_init_act};

@@ -37,7 +37,7 @@ static void lsq_init_act(const Net *net, const Site *s, const ActStats *batch, i
   else step_set(site_param(net, s, 0), 0, 2 * batch[0].abs / sqrt((double)levels_above(s->bits, act_levels(s))));
 }
 
-const QuantizerOps quant_lsq = {lsq_weight, lsq_act, lsq_init_weight, lsq_init_act, NULL, NULL};
+const QuantizerOps quant_lsq = {.weight = lsq_weight, .act = lsq_act, .init_weight = lsq_init_weight, .init_act = lsq_init_act};
 
 static Node *lsqplus_act(Put *p) {
   Site *s = p->site;
@@ -65,4 +65,4 @@ static void lsqplus_init_act(const Net *net, const Site *s, const ActStats *batc
   if (!s->up) site_param(net, s, 1)->value[0] = (float)low;
 }
 
-const QuantizerOps quant_lsqplus = {lsq_weight, lsqplus_act, lsqplus_init_weight, lsqplus_init_act, NULL, NULL};
+const QuantizerOps quant_lsqplus = {.weight = lsq_weight, .act = lsqplus_act, .init_weight = lsqplus_init_weight, .init_act = lsqplus_init_act};

@@ -14,4 +14,4 @@ static Node *twn_weight(Put *p) {
   return straight(g, node_map2(g, S_MUL, node_map2(g, S_MUL, t, kept), a), w);
 }
 
-const QuantizerOps quant_twn = {twn_weight, NULL, NULL, NULL, NULL, NULL};
+const QuantizerOps quant_twn = {.weight = twn_weight};

@@ -45,4 +45,4 @@ void quant_uniq_init_act(const Net *net, const Site *s, const ActStats *batch, i
   step_set(site_param(net, s, 0), 0, step);
 }
 
-const QuantizerOps quant_uniq = {uniq_weight, uniq_act, uniq_init_weight, quant_uniq_init_act, NULL, NULL};
+const QuantizerOps quant_uniq = {.weight = uniq_weight, .act = uniq_act, .init_weight = uniq_init_weight, .init_act = quant_uniq_init_act};

@@ -72,6 +72,8 @@ Node *put_param(Put *p, const char *what, ParamRole role, const Type *t, float f
   return graph_arg(p->g, name, t);
 }
 
+void put_gauge(Put *p, Node *value) { p->net->gauge[p->net->n_gauge++] = (Gauge){p->net->n_p - 1, (int)value->id}; }
+
 Param *put_last(const Put *p) { return &p->net->p[p->net->n_p - 1]; }
 Param *site_param(const Net *net, const Site *s, int i) { return &net->p[s->first + i]; }
 
@@ -161,6 +163,7 @@ static Node *put(Put *p, const QuantRow *row, bool weight, Node *x) {
     p->steps = type_make(F32, 1, (int64_t[]){1});
     s->up = non_negative(other, 64);
   }
+  if (weight && quantizer_ops[spec.q]->update) p->net->p[s->w].taken = true;
   return weight ? quantizer_ops[spec.q]->weight(p) : quantizer_ops[spec.q]->act(p);
 }
 
@@ -175,6 +178,9 @@ void net_quantize(Net *net, const Recipe *r, const QuantRows *rows) {
   net->n_p = net->n_plain;
   net->n_site = 0;
   net->site = NEWN(net->arena, Site, 2 * layers + 1);
+  net->gauge = NEWN(net->arena, Gauge, 2 * layers + 1);
+  net->n_gauge = 0;
+  for (int i = 0; i < net->n_plain; i++) net->p[i].taken = false;
   graph_sym(g, old->syms[0]);
   for (int i = 0; i < old->n_args; i++) map[old->args[i]->id] = graph_arg(g, old->arg_names[i], &old->args[i]->t);
   for (int i = 0; i < old->n_nodes; i++) {
@@ -193,6 +199,19 @@ void net_quantize(Net *net, const Recipe *r, const QuantRows *rows) {
   arena_free(scratch);
 }
 
+/* Neither quantizer of the row has an objection; else E0703 at the row. */
+static bool can_put(Net *net, const Recipe *r, const Node *layer, int k, const QuantRow *row) {
+  const QuantSpec *const spec[2] = {&row->weight, &row->act};
+  for (int a = 0; a < 2; a++) {
+    const QuantizerOps *ops = spec[a]->q == QUANT_NONE ? NULL : quantizer_ops[spec[a]->q];
+    const char *why = ops && ops->wrong ? ops->wrong(layer, k, row, !a, non_negative(layer->in[!k], 64)) : NULL;
+    Loc loc = LOC_NONE;
+    loc.file = r->file, loc.line = row->line;
+    if (why) return diag(net->ctx, E0703, &loc, "%s/%d of layer '%s': %s", quantizer_info[spec[a]->q].name, spec[a]->bits, layer_name(net, layer, k), why);
+  }
+  return true;
+}
+
 bool net_can_quantize(Net *net, const Recipe *r, const Phase *ph) {
   const Graph *g = net->plain ? net->plain : net->g;
   int layers = layer_count(g, net), layer = 0;
@@ -203,6 +222,7 @@ bool net_can_quantize(Net *net, const Recipe *r, const Phase *ph) {
     layer++;
     const QuantRow *row = recipe_quant(&ph->rows, layer_name(net, g->nodes[i], k), layer == 1, layer == layers);
     if (row) used[row - ph->rows.row] = true;
+    if (row && !can_put(net, r, g->nodes[i], k, row)) return false;
     any = any || (row && (row->weight.q != QUANT_NONE || row->act.q != QUANT_NONE));
   }
   Loc loc = LOC_NONE;
@@ -213,6 +233,14 @@ bool net_can_quantize(Net *net, const Recipe *r, const Phase *ph) {
   }
   if (any) return true;
   return diag(net->ctx, E0703, &(Loc){.file = r->file, .line = -1, .node = -1}, "a quantized phase, and no row of `quant` that quantizes a layer");
+}
+
+double net_code_bits(const Net *net, int p) {
+  for (int i = 0; i < net->n_site; i++) {
+    const Site *s = &net->site[i];
+    if (s->weight && s->w == p) return site_ops(s)->code_bits ? site_ops(s)->code_bits(net, s) : s->bits;
+  }
+  return 32;
 }
 
 double net_weight_bits(const Net *net, int p) {

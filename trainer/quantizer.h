@@ -22,6 +22,7 @@ struct Site {
   int64_t elements;        /* of x for which one step size stands; of inputs all, per sample */
   double batch;            /* samples of one training step */
   int first, n;
+  const void *own;         /* what its quantizer keeps besides, in the net's arena: fixed when it is put in */
 };
 
 /* While it is put in. */
@@ -49,13 +50,28 @@ typedef struct After {
   int64_t iteration, per_epoch;  /* iteration: in the phase, of this step, from 0 */
 } After;
 
+/* One step in place of the optimizer's, of all weights that the quantizer's sites take. */
+typedef struct Update {
+  Net *net;
+  const Recipe *r;
+  const Phase *phase;
+  int64_t iteration, per_epoch;  /* iteration: in the phase, of this step, from 0 */
+  double lr;
+  const float *const *grad;      /* by parameter: of the mean loss, summed over the batch */
+  void (*each)(void *pool, size_t n, void (*task)(void *arg, size_t begin, size_t end), void *arg); /* items 0 .. n-1 in pieces, in parallel */
+  void *pool;
+} Update;
+
 typedef struct QuantizerOps {
   Node *(*weight)(Put *);                                          /* NULL: not for weights */
   Node *(*act)(Put *);                                             /* NULL: not for activations */
   void (*init_weight)(const Net *, const Site *);                  /* parameters from the weights as they are; NULL: nothing to do */
   void (*init_act)(const Net *, const Site *, const ActStats *, int n); /* from the n >= 1 batches so far, called after each */
   void (*after)(const After *);                                    /* NULL: the optimizer is all */
-  double (*width)(const Net *, const Site *);                      /* bits that a weight takes on average; NULL: site->bits */
+  double (*width)(const Net *, const Site *);                      /* bits that a weight takes on average, exported; NULL: site->bits */
+  void (*update)(const Update *, Quantizer);                       /* NULL: the optimizer steps the weights. Called once per step for all sites */
+  double (*code_bits)(const Net *, const Site *);                  /* without what describes them (scales, tables); NULL: site->bits */
+  const char *(*wrong)(const Node *layer, int k, const QuantRow *, bool weight, bool up); /* why it cannot be put at operand k or its input; NULL: it can */
 } QuantizerOps;
 extern const QuantizerOps *const quantizer_ops[QUANTIZER_COUNT];
 static inline const QuantizerOps *site_ops(const Site *s) { return quantizer_ops[s->weight ? s->row->weight.q : s->row->act.q]; }
@@ -64,6 +80,7 @@ static inline const QuantizerOps *site_ops(const Site *s) { return quantizer_ops
  * own code (PARAM_TABLE). put_last is the parameter itself, to change what the optimizer does with it. */
 Node *put_param(Put *, const char *what, ParamRole, const Type *, float fill);
 Param *put_last(const Put *);
+void put_gauge(Put *, Node *value);                                  /* the last parameter, a PARAM_TABLE, becomes this node's sum over each batch's shards */
 void step_set(Param *, int64_t i, double v);                        /* at least 1e-8, and never below a thousandth of it in training */
 void quant_uniq_init_act(const Net *, const Site *, const ActStats *, int n); /* UniQ's first step of an input */
 Param *site_param(const Net *, const Site *, int i);               /* the i-th that was put */

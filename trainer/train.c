@@ -193,6 +193,7 @@ static bool end_phase(Trainer *t, const Show *s) {
   PhaseResult res = {.name = ph->name, .quantized = net_quantized(t->net), .train_loss = t->seen ? t->loss / (double)t->seen : NAN,
                      .train_accuracy = t->seen ? (double)t->correct / (double)t->seen : NAN, .test_accuracy = s->test_accuracy,
                      .images_per_second = t->seconds > 0 ? (double)t->images / t->seconds : NAN, .net = t->net, .frozen_accuracy = NAN};
+  if (!ph->keep) return true;
   if (t->test && net_quantized(t->net) && !frozen(t, &res)) return false;
   return draw_curves(t) && (!t->o->phase_done || t->o->phase_done(t->o->user, &res));
 }

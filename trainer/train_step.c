@@ -49,30 +49,32 @@ static void bind_params(const Trainer *t, Exec *e) {
 /* Parameters, one after another: values stay in the net; gradients of a shard, and optimizer state, lie at the same offsets. */
 static void lay_out(Trainer *t) {
   Arena *a = t->phase_arena;
-  int slots = optim_slots(&t->r->phase[t->phase].optim);
   t->offset = NEWN(a, int64_t, t->net->n_p + 1);
   t->group = NEWN(a, ParamGroup, t->net->n_p + 1);
   t->stat_count = NEWN(a, double, t->net->n_p + 1);
   for (int p = 0; p < t->net->n_p; p++) {
     const Param *q = &t->net->p[p];
-    t->offset[p + 1] = t->offset[p] + q->n;
-    t->group[p] = (ParamGroup){.name = q->name, .n = q->n, .value = q->value, .state = NEWN(a, float, slots * q->n + 1),
+    t->offset[p + 1] = t->offset[p] + (q->role != PARAM_TABLE || t->tg.out_gauge[p] >= 0 ? q->n : 0);
+    t->group[p] = (ParamGroup){.name = q->name, .n = q->n, .value = q->value, .state = NEWN(a, float, state_floats(t, p) + 1),
                                .grad_mul = q->grad_mul, .decay_mul = q->decay_mul};
     int out = t->tg.out_mean[p] >= 0 ? t->tg.out_mean[p] : t->tg.out_var[p];
     int64_t n = 0;
     if (out >= 0 && type_count(&t->tg.g->outs[out].v->in[0]->t, &n)) t->stat_count[p] = (double)n / (double)q->n;
   }
   t->n_values = t->offset[t->net->n_p];
+  t->grad = NEWN(a, const float *, t->net->n_p + 1);
   for (int64_t s = 0; s < t->r->shards; s++) {
     t->shard[s].grad = NEWN(a, float, t->n_values + 1);
     t->shard[s].stat = NEWN(a, float, t->n_values + 1);
   }
+  for (int p = 0; p < t->net->n_p; p++) t->grad[p] = t->shard[0].grad + t->offset[p];
 }
 
 bool phase_build(Trainer *t) {
+  const Phase *ph = &t->r->phase[t->phase];
   phase_free(t);
   t->phase_arena = arena_new(t->ctx);
-  if (!net_train_graph(t->net, t->shard_size, t->r->batch, t->phase_arena, &t->tg)) { t->tg.g = NULL; return false; }
+  if (!net_train_graph(t->net, t->shard_size, t->r->batch, ph->quant && ph->alq.mode == ALQ_PRUNE, t->phase_arena, &t->tg)) { t->tg.g = NULL; return false; }
   t->test_graph = net_bind(t->net, t->shard_size, true);
   for (int i = 0; i < t->threads; i++) {
     Worker *w = &t->worker[i];
@@ -113,7 +115,7 @@ static void run_shard(Trainer *t, Worker *w, int64_t s) {
   sh->loss = 0, sh->correct = 0;
   for (int64_t i = 0; i < t->shard_size; i++) sh->loss += (double)loss[i], sh->correct += correct[i] != 0;
   for (int p = 0; p < t->net->n_p; p++) {
-    int g = t->tg.out_grad[p], m = t->tg.out_mean[p] >= 0 ? t->tg.out_mean[p] : t->tg.out_var[p];
+    int g = t->tg.out_grad[p], m = t->tg.out_mean[p] >= 0 ? t->tg.out_mean[p] : t->tg.out_var[p] >= 0 ? t->tg.out_var[p] : t->tg.out_gauge[p];
     size_t bytes = (size_t)t->net->p[p].n * sizeof(float);
     if (g >= 0) memcpy(sh->grad + t->offset[p], exec_out(w->train, g), bytes);
     if (m >= 0) memcpy(sh->stat + t->offset[p], exec_out(w->train, m), bytes);
@@ -126,7 +128,7 @@ static void shards_task(void *arg, size_t begin, size_t end) {
   for (size_t s = begin; s < end && !w->failed; s++) run_shard(t, w, (int64_t)s);
 }
 
-typedef struct Update { Trainer *t; OptimStep step; } Update;
+typedef struct Sweep { Trainer *t; OptimStep step; } Sweep;
 enum { STRIP = 2048 }; /* elements summed over shards while they are in the first cache */
 
 /* Sums of shards, in the tree ((0+1)+(2+3))+.., into shard 0. */
@@ -147,7 +149,7 @@ static void update_statistics(Trainer *t, int p, int64_t begin, int64_t end) {
   for (int64_t i = begin; i < end; i++) v[i] = (float)(0.9 * (double)v[i] + 0.1 * scale * (double)sum[i]);
 }
 
-static void update_range(const Update *u, int p, int64_t begin, int64_t end) {
+static void update_range(const Sweep *u, int p, int64_t begin, int64_t end) {
   Trainer *t = u->t;
   Param *q = &t->net->p[p];
   int64_t at = t->offset[p];
@@ -157,17 +159,22 @@ static void update_range(const Update *u, int p, int64_t begin, int64_t end) {
     update_statistics(t, p, begin, end);
     return;
   }
+  if (t->tg.out_gauge[p] >= 0) {
+    tree_sum(t, true, at + begin, at + end);
+    memcpy(q->value + begin, t->shard[0].stat + at + begin, (size_t)(end - begin) * sizeof(float));
+  }
   if (t->tg.out_grad[p] < 0) return;
   tree_sum(t, false, at + begin, at + end);
+  if (q->taken) return;
   optim_step(&u->step, &t->group[p], t->shard[0].grad + at, begin, end);
   if (q->least > 0) for (int64_t i = begin; i < end; i++) if (!(q->value[i] >= q->least)) q->value[i] = q->least;
 }
 
 static void update_task(void *arg, size_t begin, size_t end) {
-  const Update *u = arg;
+  const Sweep *u = arg;
   const Trainer *t = u->t;
   for (int p = 0; p < t->net->n_p; p++) {
-    int64_t lo = (int64_t)begin - t->offset[p], hi = (int64_t)end - t->offset[p], n = t->net->p[p].n;
+    int64_t lo = (int64_t)begin - t->offset[p], hi = (int64_t)end - t->offset[p], n = t->offset[p + 1] - t->offset[p];
     for (int64_t i = lo < 0 ? 0 : lo; i < hi && i < n; i += STRIP) {
       int64_t stop = i + STRIP < hi ? i + STRIP : hi;
       update_range(u, p, i, stop < n ? stop : n);
@@ -175,13 +182,22 @@ static void update_task(void *arg, size_t begin, size_t end) {
   }
 }
 
+/* The weights that quantizers step themselves, by quantizer. */
+static void quantizers_update(Trainer *t, const Phase *ph, int64_t iteration, double lr) {
+  bool due[QUANTIZER_COUNT] = {false};
+  for (int k = 0; k < t->net->n_site; k++) if (t->net->site[k].weight && site_ops(&t->net->site[k])->update) due[t->net->site[k].row->weight.q] = true;
+  for (int q = 0; q < QUANTIZER_COUNT; q++)
+    if (due[q]) quantizer_ops[q]->update(&(Update){t->net, t->r, ph, iteration, t->per_epoch, lr, t->grad, rt_pool_for, t->pool}, (Quantizer)q);
+}
+
 bool train_batch(Trainer *t) {
   const Phase *ph = &t->r->phase[t->phase];
   int64_t i = t->epoch * t->per_epoch + t->step;
   rt_pool_for(t->pool, (size_t)t->r->shards, shards_task, t);
   if (!workers_ok(t)) return false;
-  Update u = {t, optim_begin(&ph->optim, schedule_lr(&ph->lr, i, t->per_epoch, (double)ph->epochs), i + 1)};
+  Sweep u = {t, optim_begin(&ph->optim, schedule_lr(&ph->lr, i, t->per_epoch, (double)ph->epochs), i + 1)};
   rt_pool_for(t->pool, (size_t)t->n_values, update_task, &u);
+  quantizers_update(t, ph, i, u.step.lr);
   for (int k = 0; k < t->net->n_site; k++) {
     const QuantizerOps *ops = site_ops(&t->net->site[k]);
     if (ops->after) ops->after(&(After){t->net, &t->net->site[k], t->r, ph, i, t->per_epoch});

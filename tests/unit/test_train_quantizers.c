@@ -110,7 +110,7 @@ static void check_row(Quantizer q, int bits, bool weight, bool up, uint32_t seed
 
   Arena *a = arena_new(ctx);
   TrainGraph tg;
-  ck_assert(net_train_graph(net, 2, 2, a, &tg));
+  ck_assert(net_train_graph(net, 2, 2, false, a, &tg));
   for (int k = 0; k < net->n_p; k++) ck_assert_int_eq(tg.out_grad[k] >= 0, param_is_trained(&net->p[k]));
   for (int k = 0; k < tg.g->n_nodes; k++) ck_assert(tg.g->nodes[k]->op != OP_STRAIGHT);
   graph_free(tg.g);
