@@ -56,15 +56,8 @@ int alq_nearest(const AlqLevels *l, float x) { return l->code[below(l, x)]; }
 
 static double sign_of(int code, int i) { return code >> i & 1 ? 1 : -1; }
 
-bool alq_solve(const double *h, const double *hx, int k, double ridge, double *alpha) {
-  double a[ALQ_BITS][ALQ_BITS] = {{0}}, y[ALQ_BITS] = {0};
-  for (int c = 0; c < 1 << k; c++)
-    for (int i = 0; i < k; i++) {
-      y[i] += sign_of(c, i) * hx[c];
-      for (int j = 0; j <= i; j++) a[i][j] += sign_of(c, i) * sign_of(c, j) * h[c];
-    }
-  for (int i = 0; i < k; i++) { /* A = L L', then L y' = y, L' alpha = y' */
-    a[i][i] += ridge;
+bool alq_cholesky(double a[][ALQ_BITS], double *y, int k) {
+  for (int i = 0; i < k; i++) { /* A = L L', then L y' = y, L' x = y' */
     for (int j = 0; j <= i; j++) {
       double s = a[i][j];
       for (int r = 0; r < j; r++) s -= a[i][r] * a[j][r];
@@ -79,6 +72,18 @@ bool alq_solve(const double *h, const double *hx, int k, double ridge, double *a
     y[i] /= a[i][i];
   }
   for (int i = 0; i < k; i++) if (!isfinite((float)y[i])) return false;
+  return true;
+}
+
+bool alq_solve(const double *h, const double *hx, int k, double ridge, double *alpha) {
+  double a[ALQ_BITS][ALQ_BITS] = {{0}}, y[ALQ_BITS] = {0};
+  for (int c = 0; c < 1 << k; c++)
+    for (int i = 0; i < k; i++) {
+      y[i] += sign_of(c, i) * hx[c];
+      for (int j = 0; j <= i; j++) a[i][j] += sign_of(c, i) * sign_of(c, j) * h[c];
+    }
+  for (int i = 0; i < k; i++) a[i][i] += ridge;
+  if (!alq_cholesky(a, y, k)) return false;
   memcpy(alpha, y, (size_t)k * sizeof *y);
   return true;
 }

@@ -42,6 +42,9 @@ typedef struct AlqLevels { int n; float by_code[ALQ_LEVELS], level[ALQ_LEVELS], 
 void alq_levels(const float *alpha, int k, AlqLevels *);
 int alq_nearest(const AlqLevels *, float x); /* code of the level nearest to x, by binary search: Eq. 19 */
 
+/* Solves a x = y for symmetric a, of which the lower half is read, x in y. False where a is not positive definite in binary64, or x not finite in binary32. */
+bool alq_cholesky(double a[][ALQ_BITS], double *y, int k);
+
 /* alpha = (B' H B + lambda I)^-1 B' H x from the sums over all elements of equal code of h, and of h*x: Eq. 23. False, and alpha as it
  * was, where the matrix is not positive definite in binary64. */
 bool alq_solve(const double *h, const double *hx, int k, double lambda, double *alpha);

@@ -272,7 +272,4 @@ static double alq_width(const Net *net, const Site *s) {
   return alq_bits(g->n, g->all, planes(net, s), s->bits) / (double)(g->all * g->n);
 }
 
-Node *alq_act(Put *);
-void alq_init_act(const Net *, const Site *, const ActStats *, int n);
-void alq_after(const After *);
-const QuantizerOps quant_alq = {.weight = alq_weight, .init_weight = alq_init, .update = alq_update, .width = alq_width, .code_bits = alq_code_bits, .wrong = alq_wrong};
+const QuantizerOps quant_alq = {.weight = alq_weight, .act = alq_act, .init_weight = alq_init, .init_act = alq_init_act, .after = alq_after, .update = alq_update, .width = alq_width, .code_bits = alq_code_bits, .wrong = alq_wrong};

@@ -167,6 +167,20 @@ static Node *put(Put *p, const QuantRow *row, bool weight, Node *x) {
   return weight ? quantizer_ops[spec.q]->weight(p) : quantizer_ops[spec.q]->act(p);
 }
 
+/* The layer on its new operands. */
+static Node *layer_of(Graph *g, const Node *n, Node **in, Put *p) {
+  Node *sum = NULL, *x = p->k < 0 ? NULL : in[!p->k];
+  for (int i = 0; i < p->n_plane && p->n_plane > 1; i++) {
+    in[!p->k] = p->plane[i];
+    Node *y = node_clone(g, n, in);
+    sum = sum ? node_map2(g, S_ADD, sum, y) : y;
+  }
+  p->n_plane = 0;
+  if (!sum) return node_clone(g, n, in);
+  in[!p->k] = x;
+  return straight(g, sum, node_clone(g, n, in));
+}
+
 void net_quantize(Net *net, const Recipe *r, const QuantRows *rows) {
   if (!net->plain) net->plain = net->g, net->n_plain = net->n_p;
   else graph_free(net->g);
@@ -193,7 +207,7 @@ void net_quantize(Net *net, const Recipe *r, const QuantRows *rows) {
     const QuantRow *row = p.k < 0 ? NULL : recipe_quant(rows, layer_name(net, n, p.k), layer == 0, layer + 1 == layers);
     layer += p.k >= 0;
     if (row) in[p.k] = put(&p, row, true, in[p.k]), in[!p.k] = put(&p, row, false, in[!p.k]);
-    map[i] = node_clone(g, n, in);
+    map[i] = layer_of(g, n, in, &p);
   }
   for (int i = 0; i < old->n_outs; i++) graph_out(g, old->outs[i].name, map[old->outs[i].v->id]);
   arena_free(scratch);

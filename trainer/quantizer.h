@@ -34,6 +34,8 @@ typedef struct Put {
   const Node *layer;       /* the contract, in the graph without quantizers */
   int k;                   /* which of its operands */
   Node *x;
+  Node *plane[8]; int n_plane; /* an act may give its operand as a sum of these: the layer is then the sum of its products with each of them, and
+                            * its derivative that of the operand */
   Type steps;              /* one number for the layer, or for each output channel, as the row's grain says; broadcasts against x */
 } Put;
 
@@ -83,6 +85,10 @@ Param *put_last(const Put *);
 void put_gauge(Put *, Node *value);                                  /* the last parameter, a PARAM_TABLE, becomes this node's sum over each batch's shards */
 void step_set(Param *, int64_t i, double v);                        /* at least 1e-8, and never below a thousandth of it in training */
 void quant_uniq_init_act(const Net *, const Site *, const ActStats *, int n); /* UniQ's first step of an input */
+/* alq_act.c */
+Node *alq_act(Put *);
+void alq_init_act(const Net *, const Site *, const ActStats *, int n);
+void alq_after(const After *);
 Param *site_param(const Net *, const Site *, int i);               /* the i-th that was put */
 
 /* Where codes lie: about 0 without it, half-integer zero point (LEVELS_SYMMETRIC); from 0 up; two's complement. */
