@@ -66,7 +66,8 @@ static bool non_negative(const Node *n, int depth) {
 
 Node *put_param(Put *p, const char *what, ParamRole role, const Type *t, float fill) {
   const char *name = net_unique(p->net, arena_printf(p->net->arena, "%s.%s", p->site->layer, what));
-  Param *q = &p->net->p[net_param(p->net, name, role, t)];
+  int i = net_param(p->net, name, role, t); /* may move net->p */
+  Param *q = &p->net->p[i];
   for (int64_t k = 0; k < q->n; k++) q->value[k] = fill;
   p->site->n++;
   return graph_arg(p->g, name, t);
