@@ -13,6 +13,7 @@
 
 __extension__ typedef __int128 wide;
 enum { MOST = 500 };
+enum { CODE, LATENT, M, V, TOP, ALPHA, ALPHA_M, ALPHA_V, ALPHA_TOP, COUNT, CLOCK }; /* a site's parameters (quant_alq.c) */
 
 static float number(uint32_t seed, int64_t i) { return rng_normal((Rng){seed, RNG_INIT}, 7, (uint64_t)i); }
 static int sign(float code, int i) { return (int)code >> i & 1 ? 1 : -1; }
@@ -183,6 +184,17 @@ START_TEST(steps) {
       for (int i = 0; i < g->k; i++) ga[i] += sign(was.code[j], i) * (double)now.grad[j], am[i] += sign(now.code[j], i) * m;
       av += v, at += top;
     }
+    for (int i = 0; i < g->k && mode != ALQ_COORD; i++) /* no other alpha, for the same codes, is nearer in the norm */
+      for (int by = -1; by <= 1; by += 2) {
+        double other = 0, by_alpha = 0.02 * by * (1e-3 + (double)g->alpha[i]);
+        for (int64_t j = 0; j < g->n; j++) {
+          double m = (double)was.m[j], v = (double)was.v[j], top = (double)was.top[j], p, h;
+          after(&s, &m, &v, &top, (double)now.grad[j], &p, &h);
+          double e = (double)now.w[j] + sign(now.code[j], i) * by_alpha - ((double)(mode >= ALQ_STE ? was.latent : was.w)[j] - p / h);
+          other += (mode == ALQ_RECONSTRUCT ? 1 : h) * e * e;
+        }
+        ck_assert_msg(other > by_free, "seed %u: alpha %d is not the least squares'", seed, i);
+      }
     if (mode == ALQ_BASIS) ck_assert_msg(model <= 1e-9, "seed %u: the loss of Eq. 18 rises by %g", seed, model);
     if (mode != ALQ_COORD) {
       ck_assert_msg(by_free <= by_w * 1.000001 + 1e-9, "seed %u: the projection is farther than the weights before: %g, %g", seed, by_free, by_w);
@@ -228,10 +240,35 @@ START_TEST(bytes) {
 }
 END_TEST
 
+START_TEST(groups) { /* which weights [O, C, kh, kw] a group has, in which order */
+  static const char *const way[] = {"groups: channel", "groups: kernel", "groups: pixel", "groups: part, parts: 2"};
+  Ctx *ctx = ctx_new();
+  const char *text = arena_printf(ctx->own, "popshift: recipe/1\nnet: {builtin: lenet5, classes: 4, width: 0.2}\ndata: {train: [a, b]}\nquant: [{match: conv2, weight: alq/3, %s}]\n"
+                                            "phases: [{quant: true, epochs: 1, lr: constant(1e-4)}]\n", way[_i]);
+  Recipe *r = recipe_parse(ctx, "t.yaml", text, strlen(text));
+  ck_assert_ptr_nonnull(r);
+  r->net.classes = 4;
+  Net *net = net_builtin(ctx, r, 1, 16, 16);
+  net_quantize(net, r, &r->quant);
+  Site *s = net->site;
+  site_ops(s)->init_weight(net, s);
+  const Param *w = &net->p[s->w];
+  int64_t o = w->t.d[0].n, c = w->t.d[1].n, taps = w->t.d[2].n * w->t.d[3].n, all = site_param(net, s, COUNT)->n, n = site_param(net, s, CODE)->n / all;
+  ck_assert((o == 10 && c == 4 && taps == 25 && all == o * (int64_t[]){1, c, taps, 2}[_i] && all * n == w->n));
+  for (int64_t q = 0; q < all; q++)
+    for (int64_t j = 0; j < n; j++) {
+      int64_t each = all / o, at = q / each * c * taps + (_i == 2 ? j * taps + q % each : q % each * n + j);
+      double want = sum_of(site_param(net, s, ALPHA)->value + q * ALQ_BITS, (int)site_param(net, s, COUNT)->value[q], site_param(net, s, CODE)->value[q * n + j]);
+      ck_assert(fabs((double)w->value[at] - want) < 1e-6);
+    }
+  net_free(net);
+  ctx_free(ctx);
+}
+END_TEST
+
 /* Two layers, channelwise and in parts, with alphas of equal moments: what pruning takes, and when. */
 static void serially(void *pool, size_t n, void (*task)(void *, size_t, size_t), void *arg) { (void)pool; task(arg, 0, n); }
 
-enum { CODE, LATENT, M, V, TOP, ALPHA, ALPHA_M, ALPHA_V, ALPHA_TOP, COUNT, CLOCK };
 
 static int all_of(const Net *net, const Site *s) {
   const Param *count = site_param(net, s, COUNT);
@@ -393,6 +430,7 @@ int main(void) {
   tcase_add_test(c, least_squares);
   tcase_add_test(c, steps);
   tcase_add_test(c, bytes);
+  tcase_add_loop_test(c, groups, 0, 4);
   tcase_add_loop_test(c, pruning, 0, 10);
   tcase_add_test(c, refused);
   tcase_add_test(c, activations);
