@@ -260,6 +260,18 @@ static void alq_update(const Update *u, Quantizer quantizer) {
   arena_free(scratch);
 }
 
+/* Counts within their room, codes of no more bits than that. */
+static bool alq_valid(const Net *net, const Site *s) {
+  if (!s->weight) return true;
+  const Groups *g = s->own;
+  const float *count = table(net, s, COUNT), *code = table(net, s, CODE), *clock = table(net, s, CLOCK);
+  for (int64_t q = 0; q < g->all; q++) {
+    if (!(count[q] >= 0 && count[q] <= ALQ_BITS && count[q] == floorf(count[q]))) return false;
+    for (int64_t j = 0; j < g->n; j++) if (!(code[q * g->n + j] >= 0 && code[q * g->n + j] < (float)(1 << (int)count[q]))) return false;
+  }
+  return clock[CLOCK_STEPS] >= 0 && clock[CLOCK_STEPS] < 0x1p24f;
+}
+
 /* What they take */
 
 static double alq_code_bits(const Net *net, const Site *s) {
@@ -272,4 +284,5 @@ static double alq_width(const Net *net, const Site *s) {
   return alq_bits(g->n, g->all, planes(net, s), s->bits) / (double)(g->all * g->n);
 }
 
-const QuantizerOps quant_alq = {.weight = alq_weight, .act = alq_act, .init_weight = alq_init, .init_act = alq_init_act, .after = alq_after, .update = alq_update, .width = alq_width, .code_bits = alq_code_bits, .wrong = alq_wrong};
+const QuantizerOps quant_alq = {.weight = alq_weight, .act = alq_act, .init_weight = alq_init, .init_act = alq_init_act, .after = alq_after, .update = alq_update, .width = alq_width, .code_bits = alq_code_bits, .wrong = alq_wrong,
+                                 .valid = alq_valid};

@@ -74,6 +74,7 @@ typedef struct QuantizerOps {
   void (*update)(const Update *, Quantizer);                       /* NULL: the optimizer steps the weights. Called once per step for all sites */
   double (*code_bits)(const Net *, const Site *);                  /* without what describes them (scales, tables); NULL: site->bits */
   const char *(*wrong)(const Node *layer, int k, const QuantRow *, bool weight, bool up); /* why it cannot be put at operand k or its input; NULL: it can */
+  bool (*valid)(const Net *, const Site *);                        /* tables just read from a file are such as its code relies on; NULL: any are */
 } QuantizerOps;
 extern const QuantizerOps *const quantizer_ops[QUANTIZER_COUNT];
 static inline const QuantizerOps *site_ops(const Site *s) { return quantizer_ops[s->weight ? s->row->weight.q : s->row->act.q]; }

@@ -2,6 +2,7 @@
 #include "trainer/train_impl.h"
 
 #include "trainer/checkpoint.h"
+#include "trainer/quantizer.h"
 
 #include <math.h>
 #include <string.h>
@@ -102,6 +103,10 @@ bool state_load(Trainer *t, bool *found) {
     for (int64_t i = 0; ok && i < q->n; i++)
       if (!isfinite(value[i])) ok = diag(t->ctx, E0106, NULL, "%s: %s is not finite", path, q->name);
     if (ok) memcpy(q->value, value, (size_t)q->n * sizeof *value), q->least = *least;
+  }
+  for (int i = 0; ok && i < t->net->n_site; i++) {
+    const Site *s = &t->net->site[i];
+    if (site_ops(s)->valid && !site_ops(s)->valid(t->net, s)) ok = diag(t->ctx, E0106, NULL, "%s: what it has of layer '%s' is not a quantizer's state", path, s->layer);
   }
   ok = ok && phase_build(t);
   for (int p = 0; ok && p < t->net->n_p; p++) {

@@ -351,6 +351,14 @@ static void check_prune(double top_k, uint32_t seed) {
       ck_assert_int_eq(left, (int)floor(start - start * 0.6 * (it + 1) / (2 * PER_EPOCH) + 0.5));
     }
   }
+  const QuantizerOps *ops = site_ops(net->site);
+  float *code = site_param(net, net->site, CODE)->value, *count = site_param(net, net->site, COUNT)->value, was = *code, had = *count;
+  ck_assert(ops->valid(net, net->site) && ops->valid(net, net->site + 1));
+  *code = -1; ck_assert(!ops->valid(net, net->site));
+  *code = 64; ck_assert(!ops->valid(net, net->site));
+  *code = was, *count = 7; ck_assert(!ops->valid(net, net->site));
+  *count = 0.5f; ck_assert(!ops->valid(net, net->site));
+  *count = had;
   int end = 0;
   for (int i = 0; i < 4; i++) end += all_of(net, &net->site[i]);
   ck_assert_int_eq(end, (int)floor(start * 0.4 + 0.5));
