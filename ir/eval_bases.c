@@ -1,19 +1,64 @@
 /* Evaluation of bases: groups of weights as sums of a few signed alphas. */
 #include "ir/eval_impl.h"
 
-/* sum over r of sign[r] * x[r]: in f64 for floats, else exact. */
-static double signed_sum(const Tensor *x, int64_t at, const signed char *sign, int64_t n) {
+enum { LANES = 8 }; /* positions that are summed side by side */
+
+/* Numbers of some positions' groups in binary64, [n, LANES]: position l begins at element at + l*step. */
+static void numbers(const Tensor *x, int64_t at, int64_t step, int lanes, int64_t n, double *to) {
   Val v[RUN];
-  double f = 0;
-  int64_t s = 0;
   bool is_float = elem_is_float(x->t.e);
-  for (int64_t r = 0; r < n; r += RUN) {
-    int m = (int)(n - r < RUN ? n - r : RUN);
-    vals_load(x, at + r, 1, v, m);
-    if (is_float) for (int i = 0; i < m; i++) f = sign[r + i] < 0 ? f - v[i].f : f + v[i].f;
-    else for (int i = 0; i < m; i++) s += sign[r + i] < 0 ? -v[i].i : v[i].i;
+  for (int l = 0; l < lanes; l++)
+    for (int64_t r = 0; r < n; r += RUN) {
+      int m = (int)(n - r < RUN ? n - r : RUN);
+      vals_load(x, at + l * step + r, 1, v, m);
+      for (int i = 0; i < m; i++) to[(r + i) * LANES + l] = is_float ? v[i].f : (double)v[i].i;
+    }
+}
+
+/* y[b, ..] of these positions: sums of floats in order, those of codes exact in any. Returns the next plane. */
+static int64_t block_of_numbers(const Eval *e, const double *x, int lanes, int64_t plane, int64_t b, int64_t to) {
+  const Tensor *counts = e->in[3];
+  int64_t n = bases_n(e->n), outs = counts->t.d[1].n, groups = counts->t.d[2].n, row = counts->t.d[0].n * outs;
+  for (int64_t o = 0; o < outs; o++) {
+    double sum[LANES] = {0};
+    for (int64_t g = 0; g < groups; g++)
+      for (int64_t j = tensor_i(counts, (b * outs + o) * groups + g); j > 0; j--, plane++) {
+        const signed char *sign = (const signed char *)e->in[1]->data + plane * n;
+        const double *at = x + g * n * LANES, alpha = tensor_f(e->in[2], plane);
+        double s[LANES] = {0};
+        for (int64_t r = 0; r < n; r++)
+          for (int l = 0; l < LANES; l++) s[l] += sign[r] * at[r * LANES + l];
+        for (int l = 0; l < LANES; l++) sum[l] += alpha * s[l];
+      }
+    for (int l = 0; l < lanes; l++) vals_store(e->y, to + l * row + o, &(Val){.f = elem_round(e->n->t.e, sum[l] * tensor_f(e->in[4], 0))}, 1);
   }
-  return is_float ? f : (double)s;
+  return plane;
+}
+
+static bool by_numbers(const Eval *e) {
+  const Tensor *counts = e->in[3];
+  int64_t blocks = counts->t.d[0].n, outs = counts->t.d[1].n, groups = counts->t.d[2].n, size = groups * bases_n(e->n), row = blocks * outs;
+  Type t = type_make(F64, 1, (int64_t[]){size * LANES});
+  Tensor *number = eval_tensor(e->ctx, e->n, &t);
+  bool ok = number != NULL;
+  for (int64_t i = 0, all = row > 0 ? e->y->n / row : 0; ok && i < all; i += LANES) {
+    int lanes = all - i < LANES ? (int)(all - i) : LANES;
+    int64_t plane = 0;
+    for (int64_t b = 0; ok && b < blocks; b++) {
+      numbers(e->in[0], (i * blocks + b) * size, blocks * size, lanes, size, number->data);
+      plane = block_of_numbers(e, number->data, lanes, plane, b, i * row + b * outs);
+      ok = !eval_cancelled(e);
+    }
+  }
+  tensor_free(number);
+  return ok;
+}
+
+/* Codes whose sums may leave binary64's integers. */
+static double wide_sum(const Tensor *x, int64_t at, const signed char *sign, int64_t n) {
+  int64_t s = 0;
+  for (int64_t r = 0; r < n; r++) s += sign[r] < 0 ? -tensor_i(x, at + r) : tensor_i(x, at + r);
+  return (double)s;
 }
 
 /* The same from packed planes [k, words]. */
@@ -38,7 +83,7 @@ static int64_t block(const Eval *e, int64_t plane, int64_t b, int64_t at, int64_
     for (int64_t g = 0; g < groups; g++)
       for (int64_t j = tensor_i(counts, (b * outs + o) * groups + g); j > 0; j--, plane++) {
         const signed char *sign = (const signed char *)e->in[1]->data + plane * n;
-        double s = e->n->n_in == 6 ? packed_sum(e, at + g * size, sign, n) : signed_sum(e->in[0], at + g * size, sign, n);
+        double s = e->n->n_in == 6 ? packed_sum(e, at + g * size, sign, n) : wide_sum(e->in[0], at + g * size, sign, n);
         double term = tensor_f(e->in[2], plane) * s;
         sum += term;
       }
@@ -53,6 +98,7 @@ bool eval_bases(const Eval *e) {
   int64_t blocks = counts->t.d[0].n, outs = counts->t.d[1].n, groups = counts->t.d[2].n;
   int64_t size = bases_n(e->n), row = blocks * outs;
   if (e->n->n_in == 6) size = x->t.d[x->t.rank - 2].n * x->t.d[x->t.rank - 1].n;
+  if (e->n->n_in == 5 && (elem_is_float(x->t.e) || (x->t.e.bits <= 32 && size < 1 << 20))) return by_numbers(e);
   for (int64_t i = 0; row > 0 && i < e->y->n / row; i++) {
     int64_t plane = 0;
     for (int64_t b = 0; b < blocks; b++) {

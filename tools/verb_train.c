@@ -63,14 +63,16 @@ static void weight_bytes(const Net *net, int64_t *as_float, int64_t *packed) {
   *packed = (int64_t)ceil(bits / 8);
 }
 
-/* Bits of a weight of the layers, on average, over those that quantizers have and those that stay float. */
-static double average_bits(const Net *net) {
-  double bits = 0, n = 0;
-  for (int p = 0; p < net->n_p; p++) {
-    if (net->p[p].role != PARAM_WEIGHT) continue;
-    bits += (double)net->p[p].n * net_weight_bits(net, p), n += (double)net->p[p].n;
+/* Of the weights of layers: how many, bits of their codes alone, and bits with what describes them; floats count 32. */
+typedef struct Codes { double n, bits, all; } Codes;
+
+static Codes weight_codes(const Net *net) {
+  Codes c = {0};
+  for (int p = 0; p < (net_quantized(net) ? net->n_plain : net->n_p); p++) {
+    double n = (double)net->p[p].n;
+    if (net->p[p].role == PARAM_WEIGHT) c.n += n, c.bits += n * net_code_bits(net, p), c.all += n * net_weight_bits(net, p);
   }
-  return n > 0 ? bits / n : NAN;
+  return c;
 }
 
 static const char *in_run(const Run *run, const char *name) { return arena_printf(run->c->ctx->own, "%s/%s", run->out, name); }
@@ -107,14 +109,17 @@ static bool phase_done(void *user, const PhaseResult *r) {
   put_number(o, "images_per_second", r->images_per_second);
   weight_bytes(r->net, &as_float, &packed);
   json_object_set_new(o, "float_bytes", json_integer(as_float)), json_object_set_new(o, "weight_bytes", json_integer(packed));
-  put_number(o, "weight_bits", average_bits(r->net));
+  Codes codes = weight_codes(r->net);
+  if (codes.n > 0) put_number(o, "weight_bits", codes.bits / codes.n), put_number(o, "code_bytes", ceil(codes.all / 8));
   add_phase(run, o);
   if (!write_result(run, "running")) return false;
   if (!cmd_has(run->c, FLAG_json) && !cmd_has(run->c, FLAG_quiet)) {
     printf("%s: ", r->name);
     if (isfinite(r->test_accuracy)) printf("test accuracy %.2f %%", 100 * r->test_accuracy);
     if (isfinite(r->frozen_accuracy)) printf(", in exact integers %.2f %%", 100 * r->frozen_accuracy);
-    printf(", weights %" PRId64 " bytes, %s/%s.onnx\n", packed, run->out, r->name);
+    printf(", weights %" PRId64 " bytes", packed);
+    if (codes.n > 0) printf(" (layers %.0f: %.3f bits a weight, 1/%.1f of floats)", ceil(codes.all / 8), codes.bits / codes.n, 32 * codes.n / codes.all);
+    printf(", %s/%s.onnx\n", run->out, r->name);
     fflush(stdout);
   }
   return true;

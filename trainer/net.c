@@ -232,7 +232,7 @@ static void build_step(Step *s, TrainGraph *t, int64_t batch) {
   for (int i = 0; i < net->g->n_nodes; i++) {
     const Node *n = net->g->nodes[i];
     BatchNorm bn = {s->map[i], -1, -1};
-    if (n->op != OP_BN) continue;
+    if (n->op != OP_BN || s->bind.bn != BN_BATCH) continue;
     if (n->in[3]->op == OP_ARG) bn.mean = n->in[3]->a.index - 1;
     if (n->in[4]->op == OP_ARG) bn.var = n->in[4]->a.index - 1;
     vec_push(s->scratch, &s->bn, bn);
@@ -245,24 +245,24 @@ static void build_step(Step *s, TrainGraph *t, int64_t batch) {
   graph_out(g, "objective", s->objective);
 }
 
-static Step step_of(Net *net, int64_t batch, int64_t total, Arena *scratch) {
-  return (Step){.net = net, .next = net->n_p - net->n_aux, .bind = {dim_c(batch), BN_BATCH, true}, .map = NEWN(scratch, Node *, net->g->n_nodes + 1),
+static Step step_of(Net *net, int64_t batch, int64_t total, bool running, Arena *scratch) {
+  return (Step){.net = net, .next = net->n_p - net->n_aux, .bind = {dim_c(batch), running ? BN_SPELL : BN_BATCH, true}, .map = NEWN(scratch, Node *, net->g->n_nodes + 1),
                 .total = total, .scratch = scratch};
 }
 
 void net_make_extras(Net *net) {
   Arena *scratch = arena_new(net->ctx);
   TrainGraph t = {0};
-  Step s = step_of(net, 1, 1, scratch);
+  Step s = step_of(net, 1, 1, false, scratch);
   s.make = true;
   build_step(&s, &t, 1);
   graph_free(t.g);
   arena_free(scratch);
 }
 
-bool net_train_graph(const Net *net, int64_t batch, int64_t total, Arena *arena, TrainGraph *t) {
+bool net_train_graph(const Net *net, int64_t batch, int64_t total, bool running, Arena *arena, TrainGraph *t) {
   Arena *scratch = arena_new(net->ctx);
-  Step s = step_of((Net *)(uintptr_t)net, batch, total, scratch); /* which it changes only where it makes parameters */
+  Step s = step_of((Net *)(uintptr_t)net, batch, total, running, scratch); /* which it changes only where it makes parameters */
   *t = (TrainGraph){0};
   build_step(&s, t, batch);
   int **outs[] = {&t->out_grad, &t->out_mean, &t->out_var, &t->out_sum};

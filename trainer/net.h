@@ -26,6 +26,7 @@ typedef struct Param {
   float least;         /* where above 0, they stay at or above it */
   float prior;         /* where the value is below 0, this times the phase's prior_factor is taken from the gradient: S3's Eq. 7 */
   PriorDecay prior_decay;
+  bool taken;          /* its quantizer steps it, not the optimizer */
 } Param;
 
 static inline bool param_is_trained(const Param *p) { return p->role <= PARAM_QUANT; }
@@ -94,7 +95,8 @@ typedef struct TrainGraph {
   int *out_sum;              /* by parameter: of put_stat, the shard's sums; else -1 */
   int arg_precision, n_precision; /* first of the arguments of Net.ssp, and how many */
 } TrainGraph;
-bool net_train_graph(const Net *, int64_t batch, int64_t total, Arena *, TrainGraph *);
+/* running: bn by its running statistics, which stay. */
+bool net_train_graph(const Net *, int64_t batch, int64_t total, bool running, Arena *, TrainGraph *);
 /* Calibration: output i has the ActStats of the i-th quantizer of inputs, f32[ACT_STATS]. */
 Graph *net_calibration_graph(const Net *, int64_t batch);
 /* Output i: the weights that the layer of the i-th quantizer of weights computes with. Images do not matter. */
@@ -103,6 +105,7 @@ Graph *net_weight_graph(const Net *);
 /* quantize.c: quantizers as the rows say, in place of those that are there. */
 void net_quantize(Net *, const Recipe *, const QuantRows *);
 bool net_can_quantize(Net *, const Recipe *, const Phase *); /* some row quantizes some layer; else false with E0703 */
+double net_code_bits(const Net *, int p);   /* of a weight's codes alone: ALQ's average bitwidth; 32 where it is not quantized */
 double net_weight_bits(const Net *, int p); /* that an element of parameter p takes when exported: 32 where it is not quantized */
 
 /* freeze.c: for inference: input u8 images (f32 where the net is real), weights as codes, batch symbolic (batch 0) or fixed. Outputs the logits. */

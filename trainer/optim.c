@@ -18,7 +18,7 @@ double schedule_lr(const Schedule *s, int64_t iteration, int64_t per_epoch, doub
   return lr;
 }
 
-int optim_slots(const Optim *o) { return o->kind == OPTIM_ADAM ? 2 : o->momentum != 0; }
+int optim_slots(const Optim *o) { return o->kind == OPTIM_AMSGRAD ? 3 : o->kind == OPTIM_ADAM ? 2 : o->momentum != 0; }
 
 OptimStep optim_begin(const Optim *o, double lr, int64_t t) {
   OptimStep s = {.o = o, .lr = (float)lr, .decay = (float)o->weight_decay, .momentum = (float)o->momentum};
@@ -58,6 +58,20 @@ static void adam(const OptimStep *s, const ParamGroup *p, const float *restrict 
   }
 }
 
+static void amsgrad(const OptimStep *s, const ParamGroup *p, const float *restrict grad, int64_t begin, int64_t end) {
+  float rate = s->rate, root = s->root_correction, epsilon = s->epsilon, mul = p->grad_mul, decay = s->decay * p->decay_mul;
+  float b1 = s->beta1, b2 = s->beta2, c1 = 1 - b1, c2 = 1 - b2;
+  float *restrict value = p->value, *restrict m = p->state, *restrict v = p->state + p->n, *restrict top = p->state + 2 * p->n;
+  for (int64_t i = begin; i < end; i++) {
+    float g = grad[i] * mul + decay * value[i];
+    m[i] = b1 * m[i] + c1 * g;
+    v[i] = b2 * v[i] + c2 * g * g;
+    top[i] = top[i] > v[i] ? top[i] : v[i];
+    value[i] -= rate * m[i] / (sqrtf(top[i]) / root + epsilon);
+  }
+}
+
 void optim_step(const OptimStep *s, const ParamGroup *p, const float *grad, int64_t begin, int64_t end) {
-  (s->o->kind == OPTIM_ADAM ? adam : sgd)(s, p, grad, begin, end);
+  static void (*const steps[])(const OptimStep *, const ParamGroup *, const float *, int64_t, int64_t) = {[OPTIM_SGD] = sgd, [OPTIM_ADAM] = adam, [OPTIM_AMSGRAD] = amsgrad};
+  steps[s->o->kind](s, p, grad, begin, end);
 }

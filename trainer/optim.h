@@ -25,13 +25,13 @@ typedef struct Schedule {
 
 double schedule_lr(const Schedule *, int64_t iteration, int64_t per_epoch, double epochs);
 
-typedef enum OptimKind { OPTIM_SGD, OPTIM_ADAM } OptimKind;
+typedef enum OptimKind { OPTIM_SGD, OPTIM_ADAM, OPTIM_AMSGRAD } OptimKind;
 
 typedef struct Optim {
   OptimKind kind;
   double momentum;               /* sgd */
   bool nesterov;
-  double beta1, beta2, epsilon;  /* adam */
+  double beta1, beta2, epsilon;  /* adam, amsgrad */
   double weight_decay;           /* L2: added to the gradient */
 } Optim;
 
@@ -40,12 +40,12 @@ typedef struct ParamGroup {
   const char *name;
   int64_t n;
   float *value;                  /* [n] */
-  float *state;                  /* [optim_slots * n], zero before the first step: v of SGD; m, then v, of Adam */
+  float *state;                  /* [optim_slots * n], zero before the first step: v of SGD; m, then v, of Adam; then the greatest v of AMSGrad */
   float grad_mul;                /* gradients are multiplied by it first; 1 for most */
   float decay_mul;               /* times Optim.weight_decay; 0 for parameters that do not decay */
 } ParamGroup;
 
-int optim_slots(const Optim *);  /* floats of state per element: 1 or 2 (SGD without momentum: 0) */
+int optim_slots(const Optim *);  /* floats of state per element: 1 to 3 (SGD without momentum: 0) */
 
 /* The numbers of one step, equal for all parameters; computed once. */
 typedef struct OptimStep {
@@ -60,7 +60,8 @@ OptimStep optim_begin(const Optim *, double lr, int64_t t); /* t: steps since st
  *   g = grad*grad_mul + (weight_decay*decay_mul) * p
  *   sgd   v = momentum*v + g;  p -= lr * (nesterov ? g + momentum*v : v)                 (PyTorch's convention: lr outside v)
  *   adam  m = beta1*m + (1-beta1)*g;  v = beta2*v + (1-beta2)*g*g;
- *         p -= rate * m / (sqrt(v)/root_correction + epsilon)                            (D. P. Kingma, J. Ba, ICLR 2015) */
+ *         p -= rate * m / (sqrt(v)/root_correction + epsilon)                            (D. P. Kingma, J. Ba, ICLR 2015)
+ *   amsgrad  top = max(top, v) after adam's m and v;  p -= rate * m / (sqrt(top)/root_correction + epsilon)  (S. J. Reddi et al., ICLR 2018) */
 void optim_step(const OptimStep *, const ParamGroup *, const float *grad, int64_t begin, int64_t end);
 
 #endif

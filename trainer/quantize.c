@@ -204,9 +204,24 @@ static Node *put(Put *p, const QuantRow *row, bool weight, Node *x) {
     p->steps = type_make(F32, 1, (int64_t[]){1});
     s->up = non_negative(other, 64);
   }
+  if (weight && quantizer_ops[spec.q]->update) p->net->p[s->w].taken = true;
   Node *y = weight ? quantizer_ops[spec.q]->weight(p) : quantizer_ops[spec.q]->act(p);
   s->y = (int)y->id;
   return y;
+}
+
+/* The layer on its new operands. */
+static Node *layer_of(Graph *g, const Node *n, Node **in, Put *p) {
+  Node *sum = NULL, *x = p->k < 0 ? NULL : in[!p->k];
+  for (int i = 0; i < p->n_plane && p->n_plane > 1; i++) {
+    in[!p->k] = p->plane[i];
+    Node *y = node_clone(g, n, in);
+    sum = sum ? node_map2(g, S_ADD, sum, y) : y;
+  }
+  p->n_plane = 0;
+  if (!sum) return node_clone(g, n, in);
+  in[!p->k] = x;
+  return straight(g, sum, node_clone(g, n, in));
 }
 
 void net_quantize(Net *net, const Recipe *r, const QuantRows *rows) {
@@ -223,6 +238,7 @@ void net_quantize(Net *net, const Recipe *r, const QuantRows *rows) {
   for (int i = 0; i < net->n_site; i++) if (net->site[i].weight) net->p[net->site[i].w].decay_mul = 1; /* a quantizer may have changed it */
   net->n_site = net->stat.n = 0;
   net->site = NEWN(net->arena, Site, 2 * layers + 1);
+  for (int i = 0; i < net->n_plain; i++) net->p[i].taken = false;
   graph_sym(g, old->syms[0]);
   for (int i = 0; i < old->n_args; i++) map[old->args[i]->id] = graph_arg(g, old->arg_names[i], &old->args[i]->t);
   for (int i = 0; i < old->n_nodes; i++) {
@@ -235,12 +251,25 @@ void net_quantize(Net *net, const Recipe *r, const QuantRows *rows) {
     const QuantRow *row = p.k < 0 ? NULL : recipe_quant(rows, layer_name(net, n, p.k), layer == 0, layer + 1 == layers);
     layer += p.k >= 0;
     if (row) in[p.k] = put(&p, row, true, in[p.k]), in[!p.k] = put(&p, row, false, in[!p.k]);
-    map[i] = node_clone(g, n, in);
+    map[i] = layer_of(g, n, in, &p);
   }
   for (int i = 0; i < old->n_outs; i++) graph_out(g, old->outs[i].name, map[old->outs[i].v->id]);
   for (int i = 0; i < net->tap.n; i++) net->tap.p[i].node = (int)map[net->tap.p[i].plain]->id;
   for (int i = 0; i < net->n_aux; i++) *net_param_room(net) = aux[i], net->n_p++;
   arena_free(scratch);
+}
+
+/* Neither quantizer of the row has an objection; else E0703 at the row. */
+static bool can_put(Net *net, const Recipe *r, const Node *layer, int k, const QuantRow *row) {
+  const QuantSpec *const spec[2] = {&row->weight, &row->act};
+  for (int a = 0; a < 2; a++) {
+    const QuantizerOps *ops = spec[a]->q == QUANT_NONE ? NULL : quantizer_ops[spec[a]->q];
+    const char *why = ops && ops->wrong ? ops->wrong(layer, k, row, !a, non_negative(layer->in[!k], 64)) : NULL;
+    Loc loc = LOC_NONE;
+    loc.file = r->file, loc.line = row->line;
+    if (why) return diag(net->ctx, E0703, &loc, "%s/%d of layer '%s': %s", quantizer_info[spec[a]->q].name, spec[a]->bits, layer_name(net, layer, k), why);
+  }
+  return true;
 }
 
 bool net_can_quantize(Net *net, const Recipe *r, const Phase *ph) {
@@ -253,6 +282,7 @@ bool net_can_quantize(Net *net, const Recipe *r, const Phase *ph) {
     layer++;
     const QuantRow *row = recipe_quant(&ph->rows, layer_name(net, g->nodes[i], k), layer == 1, layer == layers);
     if (row) used[row - ph->rows.row] = true;
+    if (row && !can_put(net, r, g->nodes[i], k, row)) return false;
     any = any || (row && (row->weight.q != QUANT_NONE || row->act.q != QUANT_NONE));
   }
   Loc loc = LOC_NONE;
@@ -263,6 +293,14 @@ bool net_can_quantize(Net *net, const Recipe *r, const Phase *ph) {
   }
   if (any) return true;
   return diag(net->ctx, E0703, &(Loc){.file = r->file, .line = -1, .node = -1}, "a quantized phase, and no row of `quant` that quantizes a layer");
+}
+
+double net_code_bits(const Net *net, int p) {
+  for (int i = 0; i < net->n_site; i++) {
+    const Site *s = &net->site[i];
+    if (s->weight && s->w == p) return site_ops(s)->code_bits ? site_ops(s)->code_bits(net, s) : s->bits;
+  }
+  return 32;
 }
 
 double net_weight_bits(const Net *net, int p) {

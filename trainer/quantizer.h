@@ -27,6 +27,7 @@ struct Site {
   int64_t fan_out;         /* of weights: output channels times positions of the kernel */
   uint64_t seed;           /* the recipe's */
   int first, n;
+  const void *own;         /* what its quantizer keeps besides, in the net's arena: fixed when it is put in */
 };
 
 /* While it is put in. */
@@ -39,6 +40,8 @@ typedef struct Put {
   int k;                   /* which of its operands */
   Node *x;
   Type channels;           /* of weights: one number for each output channel */
+  Node *plane[8]; int n_plane; /* an act may give its operand as a sum of these: the layer is then the sum of its products with each of them, and
+                            * its derivative that of the operand */
   Type steps;              /* one number for the layer, or for each output channel, as the row's grain says; broadcasts against x */
 } Put;
 
@@ -55,14 +58,30 @@ typedef struct After {
   int64_t iteration, per_epoch;  /* iteration: in the phase, of this step, from 0 */
 } After;
 
+/* One step in place of the optimizer's, of all weights that the quantizer's sites take. */
+typedef struct Update {
+  Net *net;
+  const Recipe *r;
+  const Phase *phase;
+  int64_t iteration, per_epoch;  /* iteration: in the phase, of this step, from 0 */
+  double lr;
+  const float *const *grad;      /* by parameter: of the mean loss, summed over the batch */
+  void (*each)(void *pool, size_t n, void (*task)(void *arg, size_t begin, size_t end), void *arg); /* items 0 .. n-1 in pieces, in parallel */
+  void *pool;
+} Update;
+
 typedef struct QuantizerOps {
   Node *(*weight)(Put *);                                          /* NULL: not for weights */
   Node *(*act)(Put *);                                             /* NULL: not for activations */
   void (*init_weight)(const Net *, const Site *);                  /* parameters from the weights as they are; NULL: nothing to do */
   void (*init_act)(const Net *, const Site *, const ActStats *, int n); /* from the n >= 1 batches so far, called after each */
   void (*after)(const After *);                                    /* NULL: the optimizer is all */
-  double (*width)(const Net *, const Site *);                      /* bits that a weight takes on average; NULL: site->bits */
+  double (*width)(const Net *, const Site *);                      /* bits that a weight takes on average, exported; NULL: site->bits */
   void (*metrics)(const Net *, const Site *, Metrics *);           /* what it logs of an epoch, by metric_add; NULL: nothing */
+  void (*update)(const Update *, Quantizer);                       /* NULL: the optimizer steps the weights. Called once per step for all sites */
+  double (*code_bits)(const Net *, const Site *);                  /* without what describes them (scales, tables); NULL: site->bits */
+  const char *(*wrong)(const Node *layer, int k, const QuantRow *, bool weight, bool up); /* why it cannot be put at operand k or its input; NULL: it can */
+  bool (*valid)(const Net *, const Site *);                        /* tables just read from a file are such as its code relies on; NULL: any are */
 } QuantizerOps;
 extern const QuantizerOps *const quantizer_ops[QUANTIZER_COUNT];
 static inline const QuantizerOps *site_ops(const Site *s) { return quantizer_ops[s->weight ? s->row->weight.q : s->row->act.q]; }
@@ -78,6 +97,10 @@ Node *put_latent(Put *, const char *what);
 void put_stat(Put *, const char *what, Node *);
 void step_set(Param *, int64_t i, double v);                        /* at least 1e-8, and never below a thousandth of it in training */
 void quant_uniq_init_act(const Net *, const Site *, const ActStats *, int n); /* UniQ's first step of an input */
+/* alq_act.c */
+Node *alq_act(Put *);
+void alq_init_act(const Net *, const Site *, const ActStats *, int n);
+void alq_after(const After *);
 Param *site_param(const Net *, const Site *, int i);               /* the i-th that was put */
 
 /* Where codes lie: about 0 without it, half-integer zero point (LEVELS_SYMMETRIC); from 0 up; two's complement. */

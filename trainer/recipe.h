@@ -4,9 +4,10 @@
 #define POPSHIFT_TRAINER_RECIPE_H
 
 #include "ir/doc.h"
+#include "trainer/alq.h"
 #include "trainer/optim.h"
 
-enum { RECIPE_FILES = 64, RECIPE_CHANNELS = 64, RECIPE_OPTIONS = 16, RECIPE_QUANT = 64, RECIPE_PHASES = 16, RECIPE_CLASSES = 256 };
+enum { RECIPE_FILES = 64, RECIPE_CHANNELS = 64, RECIPE_OPTIONS = 16, RECIPE_QUANT = 64, RECIPE_PHASES = 128, RECIPE_CLASSES = 256 };
 
 typedef struct NetOption { const char *key, *text; double value; int line; } NetOption; /* text: NULL where it is a number */
 
@@ -80,14 +81,18 @@ typedef enum AuxMode { AUX_NONE, AUX_ONE_PASS, AUX_TWO_PASS } AuxMode;
 typedef struct Auxiliary { AuxMode mode; TapAt at; double weight; } Auxiliary;
 typedef struct Supervision { TapAt at; double weight; } Supervision;                      /* weight 0: none */
 typedef struct Distill { const char *teacher; double temperature, weight; } Distill;      /* teacher NULL: none; relative to dir */
+/* Of a phase that trains weights quantized by alq; the others of the network have the phase's optimizer. */
+typedef struct PhaseAlq { AlqMode mode; double prune, top_k; } PhaseAlq; /* prune: part of the alphas that goes; top_k: part of a layer's that may go in a step */
 
 typedef struct Phase {
   const char *name;
   bool quant;
+  bool keep;                     /* the network is frozen, evaluated and written at its end */
   QuantRows rows;                /* its own where it has some, else the recipe's */
   bool own_rows;
   Optim optim;
   Schedule lr;
+  PhaseAlq alq;
   int64_t epochs;
   Ssp ssp;                       /* of quantized phases */
   int64_t calibrate;             /* batches that set step sizes before a quantized phase */
@@ -124,6 +129,7 @@ void recipe_print(Str *, const Recipe *);
 
 /* The first row that matches, or NULL. `layer` is the layer's name; NULL matches only first, last and "*". */
 const QuantRow *recipe_quant(const QuantRows *, const char *layer, bool first, bool last);
+bool rows_have(const QuantRows *, Quantizer weight); /* some row quantizes weights by it */
 /* What the row says of an option of its quantizers (of a choice: its number), or otherwise. */
 double row_option(const QuantRow *, const char *key, double otherwise);
 /* A name of the recipe as a path: absolute names stay, others lie in data_dir, or where that is NULL in the recipe's folder. */

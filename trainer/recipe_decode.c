@@ -304,20 +304,32 @@ static bool read_warmup(Decoder *d, const Doc *n, void *to, const Field *f) {
 }
 
 static bool read_optimizer(Decoder *d, const Doc *n, void *to, const Field *f) {
-  static const char *const names[] = {[OPTIM_SGD] = "sgd", [OPTIM_ADAM] = "adam"};
+  static const char *const names[] = {[OPTIM_SGD] = "sgd", [OPTIM_ADAM] = "adam", [OPTIM_AMSGRAD] = "amsgrad"};
   int which;
   (void)f;
-  if (!is_shape(d, n, SHAPE_SCALAR) || !one_of(d, n, n->text, names, 2, &which)) return false;
+  if (!is_shape(d, n, SHAPE_SCALAR) || !one_of(d, n, n->text, names, 3, &which)) return false;
   *(OptimKind *)to = (OptimKind)which;
+  return true;
+}
+
+static bool read_alq(Decoder *d, const Doc *n, void *to, const Field *f) {
+  static const char *const names[ALQ_MODES] = {"basis", "coord", "prune", "ste", "reconstruct"};
+  int which;
+  (void)f;
+  if (!is_shape(d, n, SHAPE_SCALAR) || !one_of(d, n, n->text, names, ALQ_MODES, &which)) return false;
+  *(AlqMode *)to = (AlqMode)which;
   return true;
 }
 
 /* What a table cannot say: keys of the other optimizer, and values that only together make sense. */
 static bool check_phase(Decoder *d, const Doc *n, const Phase *p) {
-  static const char *const of_sgd[] = {"momentum", "nesterov", NULL}, *const of_adam[] = {"betas", "epsilon", NULL};
-  bool ok = true, adam = p->optim.kind == OPTIM_ADAM;
+  static const char *const of_sgd[] = {"momentum", "nesterov", NULL}, *const of_adam[] = {"betas", "epsilon", NULL}, *const of_prune[] = {"prune", "top_k", NULL};
+  bool ok = true, adam = p->optim.kind != OPTIM_SGD;
   for (const char *const *k = adam ? of_sgd : of_adam; *k; k++)
-    if (doc_find(n, *k)) ok = diag(d->ctx, E0703, at(d, doc_find(n, *k)), "%s.%s: not for optimizer %s", path(d), *k, adam ? "adam" : "sgd");
+    if (doc_find(n, *k)) ok = diag(d->ctx, E0703, at(d, doc_find(n, *k)), "%s.%s: not for optimizer %s", path(d), *k, adam ? "adam or amsgrad" : "sgd");
+  for (const char *const *k = of_prune; *k && p->alq.mode != ALQ_PRUNE; k++)
+    if (doc_find(n, *k)) ok = diag(d->ctx, E0703, at(d, doc_find(n, *k)), "%s.%s: only of a phase with alq: prune", path(d), *k);
+  if (!p->quant && doc_find(n, "alq")) ok = diag(d->ctx, E0703, at(d, doc_find(n, "alq")), "%s.alq: only of a phase with quant: true", path(d));
   if (p->optim.nesterov && p->optim.momentum == 0) ok = diag(d->ctx, E0703, at(d, n), "%s.nesterov: needs momentum", path(d));
   if (p->lr.warm_epochs > (double)p->epochs)
     ok = diag(d->ctx, E0703, at(d, n), "%s.warmup.epochs: %g, but the phase has %" PRId64, path(d), p->lr.warm_epochs, p->epochs);
@@ -336,7 +348,9 @@ static bool read_phase_quant(Decoder *d, const Doc *n, void *to, const Field *f)
 
 static bool read_phase(Decoder *d, const Doc *n, Phase *p) {
   if (!read_map(d, n, p, FIELDS(
-        {"name", read_text, offsetof(Phase, name), 0, 0, false}, {"quant", read_phase_quant, 0, 0, 0, false},
+        {"name", read_text, offsetof(Phase, name), 0, 0, false}, {"keep", read_bool, offsetof(Phase, keep), 0, 0, false},
+        {"alq", read_alq, offsetof(Phase, alq.mode), 0, 0, false}, {"prune", read_f64, offsetof(Phase, alq.prune), 0, 0.99, false},
+        {"top_k", read_f64, offsetof(Phase, alq.top_k), 1e-6, 1, false}, {"quant", read_phase_quant, 0, 0, 0, false},
         {"optimizer", read_optimizer, offsetof(Phase, optim.kind), 0, 0, false}, {"lr", read_lr, offsetof(Phase, lr), 0, 0, true},
         {"warmup", read_warmup, offsetof(Phase, lr), 0, 0, false}, {"momentum", read_f64, offsetof(Phase, optim.momentum), 0, 0.99999, false},
         {"nesterov", read_bool, offsetof(Phase, optim.nesterov), 0, 0, false}, {"betas", read_betas, offsetof(Phase, optim), 0, 0.999999, false},
@@ -348,38 +362,71 @@ static bool read_phase(Decoder *d, const Doc *n, Phase *p) {
 }
 
 /* A phase's name begins the names of its files: letters, digits, - and _, and dots within; no two phases have the same. */
-static bool check_names(Decoder *d, const Doc *n, const Recipe *r) {
+static bool check_names(Decoder *d, const Doc *const *of, const Recipe *r) {
   bool ok = true, quant = false;
   for (int i = 0; i < r->n_phase; i++) {
     const Phase *p = &r->phase[i];
     bool same = false, letters = *p->name && *p->name != '.' && strlen(p->name) <= 64;
     for (const char *c = p->name; *c; c++) letters = letters && (strchr("-_.", *c) || (*c >= '0' && *c <= '9') || (*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z'));
     for (int k = 0; k < i; k++) same = same || !strcmp(r->phase[k].name, p->name);
-    const Doc *at_phase = n->item.p[i].v;
-    if (!letters) ok = diag(d->ctx, E0703, at(d, at_phase), "%s.%d.name: '%.100s' is to begin file names: letters, digits, -, _ and dots within, at most 64", path(d), i, p->name);
-    if (same) ok = diag(d->ctx, E0703, at(d, at_phase), "%s.%d.name: a phase before it is called '%.64s', too", path(d), i, p->name);
-    if (quant && !p->quant) ok = diag(d->ctx, E0703, at(d, at_phase), "%s.%d: a phase that is not quantized after one that is", path(d), i);
+    if (!letters) ok = diag(d->ctx, E0703, at(d, of[i]), "%s.%d.name: '%.100s' is to begin file names: letters, digits, -, _ and dots within, at most 64", path(d), i, p->name);
+    if (same) ok = diag(d->ctx, E0703, at(d, of[i]), "%s.%d.name: a phase before it is called '%.64s', too", path(d), i, p->name);
+    if (quant && !p->quant) ok = diag(d->ctx, E0703, at(d, of[i]), "%s.%d: a phase that is not quantized after one that is", path(d), i);
     quant = quant || p->quant;
   }
   return ok;
 }
 
-static bool read_phases(Decoder *d, const Doc *n, void *to, const Field *f) {
-  Recipe *r = to;
-  bool ok = true;
+/* One phase more; round: of a repetition, from 1, else 0. */
+static bool add_phase(Decoder *d, const Doc *v, int round, const Doc **of) {
+  Recipe *r = d->r;
+  if (r->n_phase == RECIPE_PHASES) return diag(d->ctx, E0703, at(d, v), "%s: more than %d phases", path(d), RECIPE_PHASES);
+  Phase *p = &r->phase[r->n_phase];
+  *p = (Phase){.optim = {.momentum = 0.9, .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8}, .ssp = {.until = 20.0 / 35}, .calibrate = 20, .keep = true, .alq = {ALQ_BASIS, 0.3, 0.01}, .line = v->line};
+  of[r->n_phase++] = v;
+  bool ok = read_phase(d, v, p);
+  if (!p->name) p->name = arena_printf(d->ctx->own, "phase%d", r->n_phase);
+  else if (round) p->name = arena_printf(d->ctx->own, "%s-%d", p->name, round);
+  return ok;
+}
+
+/* {repeat: N, phases: [..]}: its phases N times, -1, -2 .. behind their names. */
+typedef struct Repeat { int times; const Doc *phases; } Repeat;
+
+static bool read_repeated(Decoder *d, const Doc *n, void *to, const Field *f) {
   (void)f;
+  *(const Doc **)to = n;
+  if (!is_shape(d, n, SHAPE_LIST)) return false;
+  return n->item.n >= 1 || diag(d->ctx, E0703, at(d, n), "%s: no phases", path(d));
+}
+
+static bool add_repeated(Decoder *d, const Doc *v, const Doc **of) {
+  Repeat repeat = {0};
+  if (!read_map(d, v, &repeat, FIELDS({"repeat", read_int, offsetof(Repeat, times), 1, RECIPE_PHASES, true}, {"phases", read_repeated, offsetof(Repeat, phases), 0, 0, true})))
+    return false;
+  bool ok = true;
+  for (int round = 1; ok && round <= repeat.times; round++)
+    for (int i = 0; i < repeat.phases->item.n; i++) {
+      size_t was = enter(d, "phases", 0), inner = enter(d, NULL, i);
+      ok = add_phase(d, repeat.phases->item.p[i].v, round, of) && ok;
+      leave(d, inner), leave(d, was);
+    }
+  return ok;
+}
+
+static bool read_phases(Decoder *d, const Doc *n, void *to, const Field *f) {
+  const Doc *of[RECIPE_PHASES];
+  bool ok = true;
+  (void)to, (void)f;
   if (!is_shape(d, n, SHAPE_LIST)) return false;
   if (n->item.n < 1 || n->item.n > RECIPE_PHASES) return diag(d->ctx, E0703, at(d, n), "%s: %d phases, not 1 .. %d", path(d), n->item.n, RECIPE_PHASES);
   for (int i = 0; i < n->item.n; i++) {
     const Doc *v = n->item.p[i].v;
     size_t was = enter(d, NULL, i);
-    Phase *p = &r->phase[r->n_phase++];
-    *p = (Phase){.optim = {.momentum = 0.9, .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8}, .ssp = {.until = 20.0 / 35}, .calibrate = 20, .line = v->line};
-    ok = read_phase(d, v, p) && ok;
-    if (!p->name) p->name = arena_printf(d->ctx->own, "phase%d", i + 1);
+    ok = (doc_find(v, "repeat") ? add_repeated(d, v, of) : add_phase(d, v, 0, of)) && ok;
     leave(d, was);
   }
-  return check_names(d, n, r) && ok;
+  return check_names(d, of, d->r) && ok;
 }
 
 bool recipe_decode(Recipe *r) {
@@ -407,6 +454,11 @@ bool recipe_decode(Recipe *r) {
     if (r->phase[i].quant && !r->phase[i].rows.n) {
       d.loc = (Loc){r->file, r->phase[i].line, -1, NULL, NULL};
       ok = diag(d.ctx, E0703, &d.loc, "phases.%d.quant: there are no rows under 'quant'", i);
+    }
+  for (int i = 0; i < r->n_phase && ok; i++)
+    if (r->phase[i].alq.mode != ALQ_BASIS && !rows_have(&r->phase[i].rows, QUANT_ALQ)) {
+      d.loc = (Loc){r->file, r->phase[i].line, -1, NULL, NULL};
+      ok = diag(d.ctx, E0703, &d.loc, "phases.%d.alq: no row under 'quant' has weights of alq", i);
     }
   str_free(&d.path);
   return ok;

@@ -113,11 +113,17 @@ static void put_lr(Str *s, const Schedule *l) {
 
 static void put_phase(Str *s, const Phase *p) {
   const Optim *o = &p->optim;
-  bool adam = o->kind == OPTIM_ADAM;
+  static const char *const optimizers[] = {[OPTIM_SGD] = "sgd", [OPTIM_ADAM] = "adam", [OPTIM_AMSGRAD] = "amsgrad"}, *const modes[ALQ_MODES] = {"basis", "coord", "prune", "ste", "reconstruct"};
+  bool adam = o->kind != OPTIM_SGD;
   put_field(s, "  - name: ", p->name);
   str_printf(s, p->own_rows ? "\n    quant:\n" : "\n    quant: %s\n", p->quant ? "true" : "false");
   if (p->own_rows) put_rows(s, "      ", &p->rows);
-  str_printf(s, "    optimizer: %s\n", adam ? "adam" : "sgd");
+  if (!p->keep) str_put(s, "    keep: false\n");
+  if (p->quant && rows_have(&p->rows, QUANT_ALQ)) {
+    str_printf(s, "    alq: %s\n", modes[p->alq.mode]);
+    if (p->alq.mode == ALQ_PRUNE) put_number(s, "    prune: ", p->alq.prune), put_number(s, "\n    top_k: ", p->alq.top_k), str_put(s, "\n");
+  }
+  str_printf(s, "    optimizer: %s\n", optimizers[o->kind]);
   put_lr(s, &p->lr);
   if (adam) {
     put_numbers(s, "    betas: [", (const double[]){o->beta1, o->beta2}, 2);
@@ -209,6 +215,11 @@ static bool matches(const char *match, const char *layer, bool first, bool last)
 const QuantRow *recipe_quant(const QuantRows *rows, const char *layer, bool first, bool last) {
   for (int i = 0; i < rows->n; i++) if (matches(rows->row[i].match, layer, first, last)) return &rows->row[i];
   return NULL;
+}
+
+bool rows_have(const QuantRows *rows, Quantizer weight) {
+  for (int i = 0; i < rows->n; i++) if (rows->row[i].weight.q == weight) return true;
+  return false;
 }
 
 double row_option(const QuantRow *row, const char *key, double otherwise) {

@@ -48,6 +48,7 @@ typedef struct Trainer {
   float *precision;        /* of the step: what is rounded (extras.h) */
   double *stat_count;      /* by parameter: elements behind a batch statistic */
   ParamGroup *group;
+  const float **grad;      /* by parameter: of the whole batch, once summed */
   /* where the run is */
   int phase;
   int64_t epoch, step;     /* in the phase, in the epoch: done */
@@ -59,6 +60,11 @@ typedef struct Trainer {
 } Trainer;
 
 static inline int64_t image_floats(const Trainer *t) { return (int64_t)t->train->c * t->train->h * t->train->w; }
+/* Of the optimizer, for parameter p. */
+static inline int64_t state_floats(const Trainer *t, int p) {
+  const Param *q = &t->net->p[p];
+  return param_is_trained(q) && !q->taken ? optim_slots(&t->r->phase[t->phase].optim) * q->n : 0;
+}
 /* A file of the run. */
 static inline const char *path_in(const Trainer *t, const char *name) { return arena_printf(t->arena, "%s/%s", t->o->out, name); }
 

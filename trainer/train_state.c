@@ -2,6 +2,7 @@
 #include "trainer/train_impl.h"
 
 #include "trainer/checkpoint.h"
+#include "trainer/quantizer.h"
 
 #include <math.h>
 #include <string.h>
@@ -14,7 +15,6 @@ bool state_save(Trainer *t) {
   Arena *scratch = arena_new(t->ctx);
   Ckpt *c = ckpt_new(t->ctx);
   Str recipe = {.ctx = t->ctx};
-  const Phase *ph = &t->r->phase[t->phase];
   recipe_print(&recipe, t->r);
   ckpt_put_text(c, "recipe", recipe.p);
   ckpt_put_i64(c, "phase", t->phase), ckpt_put_i64(c, "epoch", t->epoch), ckpt_put_i64(c, "step", t->step);
@@ -26,7 +26,7 @@ bool state_save(Trainer *t) {
     const Param *q = &t->net->p[p];
     ckpt_put(c, entry(scratch, "value", q), CKPT_F32, q->n, q->value);
     ckpt_put(c, entry(scratch, "least", q), CKPT_F32, 1, &q->least);
-    ckpt_put(c, entry(scratch, "state", q), CKPT_F32, optim_slots(&ph->optim) * q->n, t->group[p].state);
+    ckpt_put(c, entry(scratch, "state", q), CKPT_F32, state_floats(t, p), t->group[p].state);
   }
   bool ok = ckpt_write(c, path_in(t, "checkpoint.ckpt"));
   ckpt_free(c);
@@ -108,10 +108,14 @@ bool state_load(Trainer *t, bool *found) {
       if (!isfinite(value[i])) ok = diag(t->ctx, E0106, NULL, "%s: %s is not finite", path, q->name);
     if (ok) memcpy(q->value, value, (size_t)q->n * sizeof *value), q->least = *least;
   }
+  for (int i = 0; ok && i < t->net->n_site; i++) {
+    const Site *s = &t->net->site[i];
+    if (site_ops(s)->valid && !site_ops(s)->valid(t->net, s)) ok = diag(t->ctx, E0106, NULL, "%s: what it has of layer '%s' is not a quantizer's state", path, s->layer);
+  }
   ok = ok && phase_build(t);
   for (int p = 0; ok && p < t->net->n_p; p++) {
     const Param *q = &t->net->p[p];
-    int64_t n = optim_slots(&t->r->phase[t->phase].optim) * q->n;
+    int64_t n = state_floats(t, p);
     const float *state = ckpt_get(c, entry(scratch, "state", q), CKPT_F32, n);
     ok = state != NULL;
     if (ok && n) memcpy(t->group[p].state, state, (size_t)n * sizeof *state);

@@ -65,32 +65,33 @@ Exec *params_run(Trainer *t, const Graph *g) {
 /* Parameters, one after another: values stay in the net; gradients of a shard, and optimizer state, lie at the same offsets. */
 static void lay_out(Trainer *t) {
   Arena *a = t->phase_arena;
-  int slots = optim_slots(&t->r->phase[t->phase].optim);
   t->offset = NEWN(a, int64_t, t->net->n_p + 1);
   t->group = NEWN(a, ParamGroup, t->net->n_p + 1);
   t->stat_count = NEWN(a, double, t->net->n_p + 1);
   for (int p = 0; p < t->net->n_p; p++) {
     const Param *q = &t->net->p[p];
-    t->offset[p + 1] = t->offset[p] + q->n;
-    t->group[p] = (ParamGroup){.name = q->name, .n = q->n, .value = q->value, .state = NEWN(a, float, slots * q->n + 1),
+    t->offset[p + 1] = t->offset[p] + (q->role != PARAM_TABLE || t->tg.out_sum[p] >= 0 ? q->n : 0);
+    t->group[p] = (ParamGroup){.name = q->name, .n = q->n, .value = q->value, .state = NEWN(a, float, state_floats(t, p) + 1),
                                .grad_mul = q->grad_mul, .decay_mul = q->decay_mul};
     int out = t->tg.out_mean[p] >= 0 ? t->tg.out_mean[p] : t->tg.out_var[p];
     int64_t n = 0;
     if (out >= 0 && type_count(&t->tg.g->outs[out].v->in[0]->t, &n)) t->stat_count[p] = (double)n / (double)q->n;
   }
   t->n_values = t->offset[t->net->n_p];
+  t->grad = NEWN(a, const float *, t->net->n_p + 1);
   for (int64_t s = 0; s < t->r->shards; s++) {
     t->shard[s].grad = NEWN(a, float, t->n_values + 1);
     t->shard[s].stat = NEWN(a, float, t->n_values + 1);
   }
+  for (int p = 0; p < t->net->n_p; p++) t->grad[p] = t->shard[0].grad + t->offset[p];
 }
 
 bool phase_build(Trainer *t) {
+  const Phase *ph = &t->r->phase[t->phase];
   phase_free(t);
   t->phase_arena = arena_new(t->ctx);
-  const Phase *ph = &t->r->phase[t->phase];
   t->net->ssp = ph->ssp.start > 0 ? &ph->ssp : NULL;
-  if (!net_train_graph(t->net, t->shard_size, t->r->batch, t->phase_arena, &t->tg)) { t->tg.g = NULL; return false; }
+  if (!net_train_graph(t->net, t->shard_size, t->r->batch, ph->quant && ph->alq.mode == ALQ_PRUNE, t->phase_arena, &t->tg)) { t->tg.g = NULL; return false; }
   t->precision = NEWN(t->phase_arena, float, t->tg.n_precision + 1);
   t->test_graph = net_bind(t->net, t->shard_size, true);
   for (int i = 0; i < t->threads; i++) {
@@ -146,7 +147,7 @@ static void shards_task(void *arg, size_t begin, size_t end) {
   for (size_t s = begin; s < end && !w->failed; s++) run_shard(t, w, (int64_t)s);
 }
 
-typedef struct Update { Trainer *t; OptimStep step; double done; } Update; /* done: part of the phase before the step, 0 .. 1 */
+typedef struct Sweep { Trainer *t; OptimStep step; double done; } Sweep; /* done: part of the phase before the step, 0 .. 1 */
 enum { STRIP = 2048 }; /* elements summed over shards while they are in the first cache */
 
 /* Sums of shards, in the tree ((0+1)+(2+3))+.., into shard 0. */
@@ -172,7 +173,7 @@ static double prior_factor(PriorDecay decay, double done) {
   return decay == PRIOR_LINEAR ? 1 - done : decay == PRIOR_COSINE ? (1 + math_eval(S_COS, 0x1.921fb54442d18p+1 * done, 0)) / 2 : 1;
 }
 
-static void update_range(const Update *u, int p, int64_t begin, int64_t end) {
+static void update_range(const Sweep *u, int p, int64_t begin, int64_t end) {
   Trainer *t = u->t;
   Param *q = &t->net->p[p];
   int64_t at = t->offset[p];
@@ -188,6 +189,7 @@ static void update_range(const Update *u, int p, int64_t begin, int64_t end) {
   }
   if (t->tg.out_grad[p] < 0) return;
   tree_sum(t, false, at + begin, at + end);
+  if (q->taken) return;
   if (q->prior > 0) {
     float *restrict grad = t->shard[0].grad + at, alpha = (float)((double)q->prior * prior_factor(q->prior_decay, u->done));
     for (int64_t i = begin; i < end; i++) grad[i] -= q->value[i] < 0 ? alpha : 0;
@@ -197,15 +199,23 @@ static void update_range(const Update *u, int p, int64_t begin, int64_t end) {
 }
 
 static void update_task(void *arg, size_t begin, size_t end) {
-  const Update *u = arg;
+  const Sweep *u = arg;
   const Trainer *t = u->t;
   for (int p = 0; p < t->net->n_p; p++) {
-    int64_t lo = (int64_t)begin - t->offset[p], hi = (int64_t)end - t->offset[p], n = t->net->p[p].n;
+    int64_t lo = (int64_t)begin - t->offset[p], hi = (int64_t)end - t->offset[p], n = t->offset[p + 1] - t->offset[p];
     for (int64_t i = lo < 0 ? 0 : lo; i < hi && i < n; i += STRIP) {
       int64_t stop = i + STRIP < hi ? i + STRIP : hi;
       update_range(u, p, i, stop < n ? stop : n);
     }
   }
+}
+
+/* The weights that quantizers step themselves, by quantizer. */
+static void quantizers_update(Trainer *t, const Phase *ph, int64_t iteration, double lr) {
+  bool due[QUANTIZER_COUNT] = {false};
+  for (int k = 0; k < t->net->n_site; k++) if (t->net->site[k].weight && site_ops(&t->net->site[k])->update) due[t->net->site[k].row->weight.q] = true;
+  for (int q = 0; q < QUANTIZER_COUNT; q++)
+    if (due[q]) quantizer_ops[q]->update(&(Update){t->net, t->r, ph, iteration, t->per_epoch, lr, t->grad, rt_pool_for, t->pool}, (Quantizer)q);
 }
 
 bool train_batch(Trainer *t) {
@@ -214,8 +224,9 @@ bool train_batch(Trainer *t) {
   if (t->tg.n_precision) ssp_draw(&ph->ssp, t->r->seed, t->iteration, (double)i / (double)(ph->epochs * t->per_epoch), t->tg.n_precision, t->precision);
   rt_pool_for(t->pool, (size_t)t->r->shards, shards_task, t);
   if (!workers_ok(t)) return false;
-  Update u = {t, optim_begin(&ph->optim, schedule_lr(&ph->lr, i, t->per_epoch, (double)ph->epochs), i + 1), (double)i / (double)(ph->epochs * t->per_epoch)};
+  Sweep u = {t, optim_begin(&ph->optim, schedule_lr(&ph->lr, i, t->per_epoch, (double)ph->epochs), i + 1), (double)i / (double)(ph->epochs * t->per_epoch)};
   rt_pool_for(t->pool, (size_t)t->n_values, update_task, &u);
+  quantizers_update(t, ph, i, u.step.lr);
   for (int k = 0; k < t->net->n_site; k++) {
     const QuantizerOps *ops = site_ops(&t->net->site[k]);
     if (ops->after) ops->after(&(After){t->net, &t->net->site[k], t->r, ph, i, t->per_epoch});

@@ -93,7 +93,7 @@ START_TEST(leaves_nothing) {
     }
     Arena *a = arena_new(ctx);
     TrainGraph t;
-    ck_assert(net_train_graph(net, 2, 4, a, &t) && t.out_objective != t.out_loss);
+    ck_assert(net_train_graph(net, 2, 4, false, a, &t) && t.out_objective != t.out_loss);
     for (int p = 0; p < net->n_p; p++) {
       bool statistic = net->p[p].role == PARAM_STAT;
       ck_assert_msg((t.out_grad[p] >= 0) == param_is_trained(&net->p[p]) && (t.out_mean[p] >= 0 || t.out_var[p] >= 0) == statistic, "%s", net->p[p].name);
@@ -113,7 +113,7 @@ END_TEST
 static void check_gradients(Ctx *ctx, const Net *net, const char *what) {
   Arena *a = arena_new(ctx);
   TrainGraph t;
-  ck_assert(net_train_graph(net, 4, 4, a, &t));
+  ck_assert(net_train_graph(net, 4, 4, false, a, &t));
   Tensor **args = arguments(ctx, net, &t), **out = run(ctx, &t, args);
   int checked = 0;
   for (int p = 0; p < net->n_p; p++) {
@@ -157,9 +157,9 @@ START_TEST(distillation) {
   check_gradients(ctx, net, "distill");
   Arena *a = arena_new(ctx);
   TrainGraph t, plain;
-  ck_assert(net_train_graph(net, 4, 4, a, &t));
+  ck_assert(net_train_graph(net, 4, 4, false, a, &t));
   net->teacher = NULL;
-  ck_assert(net_train_graph(net, 4, 4, a, &plain) && plain.out_objective == plain.out_loss);
+  ck_assert(net_train_graph(net, 4, 4, false, a, &plain) && plain.out_objective == plain.out_loss);
   net->teacher = teacher;
   Tensor **args = arguments(ctx, net, &t), **out = run(ctx, &t, args), *logits[1], **targs = NEWN(ctx->own, Tensor *, 1 + teacher->n_p);
   Graph *tg = net_bind(teacher, 4, true);
@@ -197,7 +197,7 @@ START_TEST(smoothing) {
     Net *net = network(ctx, r);
     Arena *a = arena_new(ctx);
     TrainGraph t;
-    ck_assert(net_train_graph(net, 4, 4, a, &t));
+    ck_assert(net_train_graph(net, 4, 4, false, a, &t));
     double all = 0;
     Tensor **args = arguments(ctx, net, &t);
     for (int label = 0; label < (i ? 1 : 4); label++) {
@@ -286,10 +286,10 @@ START_TEST(precision) {
 
   Arena *a = arena_new(ctx);
   TrainGraph plain, t;
-  ck_assert(net_train_graph(net, B, B, a, &plain) && plain.n_precision == 0);
+  ck_assert(net_train_graph(net, B, B, false, a, &plain) && plain.n_precision == 0);
   Tensor **want = run(ctx, &plain, arguments(ctx, net, &plain));
   net->ssp = &(Ssp){0.5, 0.5, true};
-  ck_assert(net_train_graph(net, B, B, a, &t) && t.n_precision == 2);
+  ck_assert(net_train_graph(net, B, B, false, a, &t) && t.n_precision == 2);
   Tensor **args = arguments(ctx, net, &t), **out = run(ctx, &t, args);
   ck_assert(!memcmp(out[t.out_loss]->data, want[plain.out_loss]->data, B * sizeof(float)));
   for (int p = 0; p < net->n_p; p++)

@@ -59,7 +59,7 @@ START_TEST(training_graphs) { /* every parameter but statistics has a gradient *
       Net *net = make(ctx, nets[i], quants[k], 1, 20, 20);
       Arena *a = arena_new(ctx);
       TrainGraph t;
-      bool ok = graph_verify(ctx, net->g) && net_train_graph(net, 4, 8, a, &t);
+      bool ok = graph_verify(ctx, net->g) && net_train_graph(net, 4, 8, false, a, &t);
       if (!ok) diag_print(ctx, stderr, false);
       ck_assert(ok);
       for (int p = 0; p < net->n_p; p++) {

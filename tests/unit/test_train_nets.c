@@ -135,7 +135,7 @@ START_TEST(variants) {
     net_quantize(net, r, &r->quant);
     Arena *a = arena_new(ctx);
     TrainGraph t;
-    bool ok = graph_verify(ctx, net->g) && net_train_graph(net, 2, 4, a, &t);
+    bool ok = graph_verify(ctx, net->g) && net_train_graph(net, 2, 4, false, a, &t);
     if (!ok) diag_print(ctx, stderr, false);
     ck_assert_msg(ok, "%s", text);
     for (int p = 0; p < net->n_p; p++) ck_assert_msg((t.out_grad[p] >= 0) == (net->p[p].role != PARAM_STAT), "%s: %s", text, net->p[p].name);

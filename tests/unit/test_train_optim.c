@@ -10,7 +10,7 @@ enum { N = 203, STEPS = 40 };
 static float gradient(int i, int t, float p) { return 0.3f * p + sinf((float)(i * 7 + t * 13)); } /* some function */
 
 /* One element in binary64, t from 1. */
-static void reference(const Optim *o, double lr, int t, double decay, double g, double *p, double *s0, double *s1) {
+static void reference(const Optim *o, double lr, int t, double decay, double g, double *p, double *s0, double *s1, double *s2) {
   g += decay * *p;
   if (o->kind == OPTIM_SGD) {
     *s0 = o->momentum * *s0 + g;
@@ -19,7 +19,8 @@ static void reference(const Optim *o, double lr, int t, double decay, double g, 
   }
   *s0 += (1 - o->beta1) * (g - *s0);
   *s1 += (1 - o->beta2) * (g * g - *s1);
-  *p -= lr * (*s0 / (1 - pow(o->beta1, t))) / (sqrt(*s1 / (1 - pow(o->beta2, t))) + o->epsilon);
+  *s2 = fmax(*s2, *s1);
+  *p -= lr * (*s0 / (1 - pow(o->beta1, t))) / (sqrt((o->kind == OPTIM_AMSGRAD ? *s2 : *s1) / (1 - pow(o->beta2, t))) + o->epsilon);
 }
 
 static const Optim configs[] = {
@@ -29,20 +30,22 @@ static const Optim configs[] = {
   {.kind = OPTIM_SGD, .momentum = 0.9, .nesterov = true, .weight_decay = 5e-4},
   {.kind = OPTIM_ADAM, .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8},
   {.kind = OPTIM_ADAM, .beta1 = 0.8, .beta2 = 0.95, .epsilon = 1e-3, .weight_decay = 1e-2},
+  {.kind = OPTIM_AMSGRAD, .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8},
+  {.kind = OPTIM_AMSGRAD, .beta1 = 0.8, .beta2 = 0.7, .epsilon = 1e-3, .weight_decay = 1e-2}, /* beta2: v falls, its maximum stays */
 };
 
 START_TEST(against_reference) {
   const Optim *o = &configs[_i];
-  float value[N], state[2 * N] = {0}, grad[N];
-  double want[N], s0[N] = {0}, s1[N] = {0};
+  float value[N], state[3 * N] = {0}, grad[N];
+  double want[N], s0[N] = {0}, s1[N] = {0}, s2[N] = {0};
   ParamGroup p = {"w", N, value, state, 0.5f, 2};
   for (int i = 0; i < N; i++) want[i] = value[i] = (float)cos(i);
-  ck_assert_int_eq(optim_slots(o), o->kind == OPTIM_ADAM ? 2 : o->momentum != 0);
+  ck_assert_int_eq(optim_slots(o), o->kind == OPTIM_AMSGRAD ? 3 : o->kind == OPTIM_ADAM ? 2 : o->momentum != 0);
   for (int t = 1; t <= STEPS; t++) {
     for (int i = 0; i < N; i++) grad[i] = gradient(i, t, (float)want[i]);
     OptimStep step = optim_begin(o, 0.01, t);
     optim_step(&step, &p, grad, 0, N);
-    for (int i = 0; i < N; i++) reference(o, 0.01, t, 2 * o->weight_decay, 0.5 * grad[i], &want[i], &s0[i], &s1[i]);
+    for (int i = 0; i < N; i++) reference(o, 0.01, t, 2 * o->weight_decay, 0.5 * grad[i], &want[i], &s0[i], &s1[i], &s2[i]);
   }
   for (int i = 0; i < N; i++) {
     ck_assert_double_eq_tol(value[i], want[i], 1e-5);
@@ -53,7 +56,7 @@ END_TEST
 
 START_TEST(splitting) {
   const Optim *o = &configs[_i];
-  float a[N], b[N], sa[2 * N] = {0}, sb[2 * N] = {0}, grad[N];
+  float a[N], b[N], sa[3 * N] = {0}, sb[3 * N] = {0}, grad[N];
   ParamGroup pa = {"a", N, a, sa, 1, 1}, pb = {"b", N, b, sb, 1, 1};
   for (int i = 0; i < N; i++) a[i] = b[i] = (float)cos(i);
   for (int t = 1; t <= STEPS; t++) {

@@ -36,6 +36,36 @@ static const char full[] =
 
 static Recipe *parse(Ctx *c, const char *text) { return recipe_parse(c, "dir/r.yaml", text, strlen(text)); }
 
+static const char repeated[] = HEAD DATA
+  "quant: [{match: \"*\", weight: alq/6, groups: part, parts: 2, sigma: 1e-5}]\n"
+  "phases:\n"
+  "  - {name: float, optimizer: amsgrad, betas: [0.8, 0.9], lr: constant(0.1), epochs: 1}\n"
+  "  - repeat: 3\n"
+  "    phases:\n"
+  "      - {name: prune, quant: true, keep: false, alq: prune, prune: 0.4, top_k: 0.05, optimizer: amsgrad, lr: constant(1e-6), epochs: 1}\n"
+  "      - {name: coord, quant: true, alq: coord, optimizer: adam, lr: constant(1e-4), epochs: 2}\n"
+  "  - {quant: true, alq: ste, lr: constant(1e-4), epochs: 2}\n";
+
+START_TEST(repeats) {
+  Ctx *c = ctx_new();
+  Recipe *r = recipe_parse(c, "r.yaml", repeated, strlen(repeated));
+  diag_print(c, stderr, false);
+  ck_assert(r && r->n_phase == 8);
+  static const char *const names[] = {"float", "prune-1", "coord-1", "prune-2", "coord-2", "prune-3", "coord-3", "phase8"};
+  for (int i = 0; i < 8; i++) {
+    const Phase *p = &r->phase[i];
+    ck_assert_str_eq(p->name, names[i]);
+    ck_assert(p->alq.mode == (i == 7 ? ALQ_STE : !i ? ALQ_BASIS : i % 2 ? ALQ_PRUNE : ALQ_COORD) && p->keep == (i % 2 == 0 || i == 7));
+    if (p->alq.mode == ALQ_PRUNE) ck_assert(p->alq.prune == 0.4 && p->alq.top_k == 0.05 && p->optim.kind == OPTIM_AMSGRAD);
+  }
+  ck_assert(r->phase->optim.kind == OPTIM_AMSGRAD && r->phase->optim.beta1 == 0.8);
+  ck_assert(recipe_set(r, (const char *const[]){"phases.1.phases.1.epochs=5", "phases.1.repeat=2"}, 2));
+  ck_assert(r->n_phase == 6 && r->phase[2].epochs == 5 && r->phase[4].epochs == 5);
+  ck_assert(!recipe_set(r, (const char *const[]){"phases.1.repeat=200"}, 1) && r->n_phase == 6);
+  ctx_free(c);
+}
+END_TEST
+
 START_TEST(reads) {
   Ctx *c = ctx_new();
   Recipe *r = parse(c, full);
@@ -82,7 +112,7 @@ START_TEST(row_of_layer) {
 END_TEST
 
 START_TEST(round_trip) {
-  static const char *const texts[] = {full, HEAD DATA PHASE,
+  static const char *const texts[] = {full, repeated, HEAD DATA PHASE,
     HEAD DATA "label_smoothing: 0.1\nauxiliary: {mode: two-pass, weight: 0.5, at: layer}\nsupervision: {weight: 0.01}\ndistill: {teacher: \"a b\", temperature: 4}\n"
       "quant: [{match: \"*\", weight: dorefa/2}]\nphases: [{quant: true, lr: constant(0.1), epochs: 2, ssp: {until: 0.25, fragment: layer}}]", "popshift: recipe/1\nnet: {onnx: m.onnx}\ndata: {train: data_1.bin, test: [t.bin]}\n" PHASE,
                                       HEAD "data: {train: [a.bin, b.bin]}\nphases: [{lr: \"cosine(0.1, 0.001)\", epochs: 2, momentum: 0}]"};
@@ -202,6 +232,13 @@ static const struct { const char *text; int line; const char *says, *hint; } wro
   {HEAD DATA "phases:\n  - {name: ../x, lr: cosine(0.1), epochs: 3}\n", 5, "phases.0.name: '../x' is to begin file names", NULL},
   {HEAD DATA "phases:\n  - {name: a, lr: cosine(0.1), epochs: 3}\n  - {name: a, lr: cosine(0.1), epochs: 3}\n", 6, "phases.1.name: a phase before it is called 'a', too", NULL},
   {HEAD DATA "quant: [{match: x, weight: uniq/2}]\nphases:\n  - {quant: true, lr: cosine(0.1), epochs: 3}\n  - {lr: cosine(0.1), epochs: 3}\n", 7, "phases.1: a phase that is not quantized after one that is", NULL},
+  {HEAD DATA "phases:\n  - {lr: cosine(0.1), epochs: 3, alq: basis}\n", 5, "phases.0.alq: only of a phase with quant: true", NULL},
+  {HEAD DATA "quant: [{match: x, weight: uniq/2}]\nphases:\n  - {quant: true, lr: cosine(0.1), epochs: 3, alq: coord}\n", 6, "phases.0.alq: no row under 'quant' has weights of alq", NULL},
+  {HEAD DATA "quant: [{match: x, weight: alq/2}]\nphases:\n  - {quant: true, lr: cosine(0.1), epochs: 3, alq: coordinates}\n", 6, "phases.0.alq: must be basis, coord, prune, ste or reconstruct", NULL},
+  {HEAD DATA "quant: [{match: x, weight: alq/2}]\nphases:\n  - {quant: true, lr: cosine(0.1), epochs: 3, top_k: 0.1}\n", 6, "phases.0.top_k: only of a phase with alq: prune", NULL},
+  {HEAD DATA "phases:\n  - repeat: 2\n    phases: [{lr: cosine(0.1), epoch: 3}]\n", 6, "phases.0.phases.0.epoch: unknown key", "epochs"},
+  {HEAD DATA "phases:\n  - {repeat: 0, phases: []}\n", 5, "phases.0.repeat: 0 is not in", NULL},
+  {HEAD DATA "phases:\n  - {repeat: 100, phases: [{lr: cosine(0.1), epochs: 3}, {lr: cosine(0.1), epochs: 3}]}\n", 5, "more than 128 phases", NULL},
   {HEAD DATA "phases:\n  - {lr: cosine(0.1), epochs: 3, calibrate: 4}\n", 5, "only of a phase with quant: true", NULL},
   {HEAD DATA "phases:\n  - {lr: cosine(0.1), epochs: 3, quant: true}\n", 5, "no rows under 'quant'", NULL},
   {HEAD "data: &a {train: [a, b]}\n" PHASE, 3, "anchors are not allowed: 'a'", NULL},
@@ -356,6 +393,7 @@ int main(void) {
   Suite *s = suite_create("train_recipe");
   TCase *t = tcase_create("recipe");
   tcase_set_timeout(t, 120);
+  tcase_add_test(t, repeats);
   tcase_add_test(t, reads);
   tcase_add_test(t, row_of_layer);
   tcase_add_test(t, round_trip);
