@@ -64,7 +64,7 @@ expect 0 "$POPSHIFT" train --recipe recipe.yaml -o warned --set phases.2.repeat=
 says err 'E0802.* layer .conv'
 
 # Half of a half of the alphas is left; every layer is bases.
-bits=$(sed -n 's/.*"average_bits": \([0-9.]*\).*/\1/p' result | tail -1) bytes=$(sed -n 's/.*"code_bytes": \([0-9.]*\).*/\1/p' result | tail -1)
+bits=$(sed -n 's/.*"weight_bits": \([0-9.]*\).*/\1/p' result | tail -1) bytes=$(sed -n 's/.*"code_bytes": \([0-9.]*\).*/\1/p' result | tail -1)
 awk -v b="$bits" 'BEGIN { exit !(b > 0.3 && b < 1.6) }' || fail "$bits bits a weight after pruning to a quarter"
 expect 0 "$POPSHIFT" inspect one/low.onnx # the two products of fc1, one for each bit of its inputs, have the same weights
 awk -v want="$bytes" '/^(conv1|conv2|fc1|fc2)/ { split($1, name, "_"); if (!seen[name[1]]++) sum += $8 } END { printf "%d bytes, trained %d\n", sum, want; exit !(sum > 0.95 * want && sum < 1.05 * want) }' out ||
