@@ -46,7 +46,7 @@ static Node *unpack(Graph *g, Node *words, int bits, const Type *t) {
     Node *sign = node_const_i(g, I32, INT64_C(1) << (e.bits - 1)), *mask = node_const_i(g, I32, (INT64_C(1) << e.bits) - 1);
     x = node_map2(g, S_SUB, node_map2(g, S_XOR, node_map2(g, S_AND, x, mask), sign), sign); /* the code's own bits, sign extended */
   } else if (elem_eq(e, BIPOLAR))
-    x = node_map2(g, S_SUB, node_map2(g, S_ADD, x, x), node_const_i(g, I32, 1));
+    x = node_map3(g, S_SELECT, node_map2(g, S_LT, node_const_i(g, I32, 0), x), node_const_i(g, e, 1), node_const_i(g, e, -1));
   else if (e.bits < bits)
     x = node_map2(g, S_AND, x, node_const_i(g, I32, (INT64_C(1) << e.bits) - 1));
   return node_reshape(g, node_cast(g, x, e), t->rank, t->d);
