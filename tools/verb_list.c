@@ -70,8 +70,8 @@ static void list_quantizers(Ctx *c, json_t *rows) {
 }
 static void list_nets(Ctx *c, json_t *rows) {
   for (int i = 0; i < n_net_info; i++)
-    row(rows, json_pack("{s:s s:s s:s}", "name", net_info[i].name, "options", arena_printf(c->own, "width %s", net_info[i].options), "what", net_info[i].what),
-        arena_printf(c->own, "%-10s %s", net_info[i].name, net_info[i].what));
+    row(rows, json_pack("{s:s s:s s:s}", "name", net_info[i].name, "options", arena_printf(c->own, "width=1 %s", net_info[i].options), "what", net_info[i].what),
+        arena_printf(c->own, "%-12s %s\n             width=1 %s", net_info[i].name, net_info[i].what, net_info[i].options));
 }
 #else
 #define list_quantizers NULL

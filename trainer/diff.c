@@ -289,8 +289,9 @@ static bool affine_rule(Vjp *v, const Node *n, Node *dy) {
   if (n->op == OP_CONTRACT && n->a.scalar != S_MUL) return no_derivative(v, n, " of words");
   for (int k = 0; k < n->n_in; k++) {
     if (!v->wanted[n->in[k]->id]) continue;
-    Node *d = adjoint(v, n, dy, k), *parts = d ? NULL : split(v, n);
-    if (parts) d = adjoint(v, parts, dy, k);
+    Node *parts = n->op == OP_CONTRACT ? split(v, n) : NULL, *d = parts ? adjoint(v, parts, dy, k) : NULL; /* else group by group over all channels */
+    if (!d) d = adjoint(v, n, dy, k);
+    if (!d && !parts && (parts = split(v, n))) d = adjoint(v, parts, dy, k);
     if (!d) return no_derivative(v, n, " through this access");
     accumulate(v, n->in[k], node_reshape(v->g, d, n->in[k]->t.rank, n->in[k]->t.d));
   }

@@ -21,14 +21,15 @@ static DnnOp *matched_op(Exec *e, const Match *m) {
   case MATCH_CONV_GRAD_W: return dnn_conv_grad_w(e->dnn, &m->conv, false);
   case MATCH_PRODUCT: return dnn_matmul(e->dnn, &m->product);
   case MATCH_POOL: return dnn_pool_forward(e->dnn, &m->pool);
-  default: return dnn_pool_grad(e->dnn, &m->pool);
+  case MATCH_POOL_GRAD: case MATCH_SUM_GRAD: case MATCH_NONE: break;
   }
+  return dnn_pool_grad(e->dnn, &m->pool);
 }
 
 /* Matches a node and makes its operation; what oneDNN refuses is left to eval, and its diagnostic dropped. */
 static void match(Exec *e, const Node *n) {
   Match *m = &e->match[n->id];
-  if (e->op[n->id]) return;
+  if (e->op[n->id] || (n->op == OP_RESHAPE && e->uses[n->in[0]->id] > 1)) return;
   *m = match_node(e->g, n);
   if (m->kind == MATCH_POOL_GRAD) match(e, m->forward); /* its workspace */
   if (m->kind == MATCH_POOL_GRAD && !e->op[m->forward->id]) m->kind = MATCH_NONE;
@@ -50,7 +51,8 @@ static void mark_live(Exec *e) {
     const Node *n = g->nodes[i];
     if (!e->v[i].live) continue;
     match(e, n);
-    if (e->match[i].kind == MATCH_POOL_GRAD) mark(e, n->in[0]), mark(e, e->match[i].forward);
+    const Match *m = &e->match[i];
+    if (m->kind) mark(e, m->in[0]), mark(e, m->kind == MATCH_POOL_GRAD ? m->forward : m->in[1] ? m->in[1] : m->in[0]);
     else for (int k = 0; k < n->n_in; k++) mark(e, n->in[k]);
   }
 }
@@ -126,8 +128,8 @@ static bool plan_match(Exec *e, const Node *n) {
   const Match m = e->match[n->id];
   bool product = m.kind == MATCH_PRODUCT, weights = m.kind == MATCH_CONV || m.kind == MATCH_CONV_GRAD_X;
   if (!m.kind) return false;
-  int x = value_as(e, (int)n->in[m.x]->id, product ? LIE_ROWS : LIE_LAST), w = -1;
-  if (m.kind < MATCH_POOL) w = value_as(e, (int)n->in[m.w]->id, product || weights ? LIE_ROWS : LIE_LAST);
+  int x = value_as(e, (int)m.in[0]->id, product ? LIE_ROWS : LIE_LAST), w = -1;
+  if (m.kind < MATCH_POOL) w = value_as(e, (int)m.in[1]->id, product || weights ? LIE_ROWS : LIE_LAST);
   int y = result_in(e, n, product || m.kind == MATCH_CONV_GRAD_W ? LIE_ROWS : LIE_LAST);
   DnnOp *op = e->op[n->id];
   Step *s = step_add(e, STEP_DNN, n);
@@ -253,6 +255,9 @@ Exec *exec_new(Ctx *ctx, Dnn *dnn, const Graph *g) {
   e->match = NEWN(arena, Match, g->n_nodes + 1);
   e->op = NEWN(arena, DnnOp *, g->n_nodes + 1);
   e->outs = NEWN(arena, int, g->n_outs + 1);
+  e->uses = NEWN(arena, int, g->n_nodes + 1);
+  for (int i = 0; i < g->n_nodes; i++) for (int k = 0; k < g->nodes[i]->n_in; k++) e->uses[g->nodes[i]->in[k]->id]++;
+  for (int i = 0; i < g->n_outs; i++) e->uses[g->outs[i].v->id]++;
   bool ok = true;
   for (int i = 0; i < g->n_nodes; i++) {
     e->v[i] = (Value){.t = g->nodes[i]->t, .step = -1, .alias = -1, .as = {-1, -1, -1}};
@@ -301,10 +306,16 @@ static bool dnn_step(Exec *e, Step *s) {
   switch (s->match.kind) {
   case MATCH_CONV_GRAD_X: a.dy = x, a.w = w, a.dx = y; break;
   case MATCH_CONV_GRAD_W: a.x = x, a.dy = w, a.dw = y; break;
-  case MATCH_POOL_GRAD: a.dy = x, a.dx = y; break;
+  case MATCH_POOL_GRAD: case MATCH_SUM_GRAD: a.dy = x, a.dx = y; break;
   default: a.x = x, a.w = w, a.y = y; break;
   }
-  return dnn_run(s->op, &a);
+  if (!dnn_run(s->op, &a)) return false;
+  if ((s->match.kind == MATCH_POOL || s->match.kind == MATCH_SUM_GRAD) && s->match.pool.kind != DNN_MAX) { /* averages become sums */
+    float size = 1;
+    for (int i = 0; i < s->match.pool.nd; i++) size *= (float)s->match.pool.k[i];
+    for (int64_t i = 0; i < e->v[s->out[0]].count; i++) y[i] *= size;
+  }
+  return true;
 }
 
 static bool eval_step(Exec *e, Step *s) {
@@ -345,7 +356,7 @@ const void *exec_out(const Exec *e, int out) { return e->v[e->outs[out]].data; }
 
 void exec_print(Str *s, const Exec *e) {
   static const char *const kinds[] = {[STEP_FUSE] = "loop", [STEP_DNN] = "onednn", [STEP_SUM] = "sum", [STEP_LIE] = "copy", [STEP_EVAL] = "eval"};
-  static const char *const matches[] = {"bn", "conv", "conv_grad_x", "conv_grad_w", "matmul", "pool", "pool_grad"};
+  static const char *const matches[] = {"bn", "conv", "conv_grad_x", "conv_grad_w", "matmul", "pool", "pool_grad", "sum_grad"};
   for (int i = 0; i < e->steps.n; i++) {
     const Step *st = &e->steps.p[i];
     str_put(s, kinds[st->kind]);

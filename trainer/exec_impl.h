@@ -24,16 +24,19 @@ typedef struct Value {
 } Value;
 
 /* contract, reduce and scatter nodes that oneDNN can compute, and which of their operands play which part. */
-typedef enum MatchKind { MATCH_NONE, MATCH_CONV, MATCH_CONV_GRAD_X, MATCH_CONV_GRAD_W, MATCH_PRODUCT, MATCH_POOL, MATCH_POOL_GRAD } MatchKind;
+typedef enum MatchKind { MATCH_NONE, MATCH_CONV, MATCH_CONV_GRAD_X, MATCH_CONV_GRAD_W, MATCH_PRODUCT, MATCH_POOL, MATCH_POOL_GRAD,
+               MATCH_SUM_GRAD } MatchKind; /* POOL: of max, or of sums: averages times the window's size; SUM_GRAD: the latter's */
 typedef struct Match {
   MatchKind kind;
   int x, w;             /* operands: x or dy, and w; grad_w: x and dy */
+  const Node *in[2];    /* those, without reshapes of their channels */
   DnnConv conv;
   DnnPool pool;
   DnnMatmul product;
   const Node *forward;  /* MATCH_POOL_GRAD: the pool whose workspace it reads */
 } Match;
-Match match_node(const Graph *, const Node *); /* static types; operands row-major, for the strides of products */
+/* Static types; operands row-major, for the strides of products. Of a reshape: the grouped convolution that it alone is to read. */
+Match match_node(const Graph *, const Node *);
 
 /* Element-wise groups. An operand is read whole, or repeats: element i is data[i / inner % mid + (outer ? i / outer * mid : 0)]. */
 typedef struct Read { int value; int64_t inner, mid, outer; bool whole; } Read;
@@ -68,6 +71,7 @@ struct Exec {
   struct { Step *p; int n, cap; } steps;
   Match *match;            /* by node id */
   DnnOp **op;              /* by node id: of matched nodes */
+  int *uses;               /* by node id: operands of others that it is, and outputs */
   int *outs;               /* values of the outputs, as eval stores them */
   const struct Loops *loops; /* of this processor */
   bool ran;                /* copies of constants are there */

@@ -34,9 +34,9 @@ static void want(Classes *c, const Node *n, bool last) { (last ? c->last : c->ro
 static void node_wants(Classes *c, const Node *n) {
   const Match *m = &c->e->match[n->id];
   switch (m->kind) {
-  case MATCH_CONV: case MATCH_CONV_GRAD_X: want(c, n, true), want(c, n->in[m->x], true), want(c, n->in[m->w], false); return;
-  case MATCH_CONV_GRAD_W: want(c, n, false), want(c, n->in[m->x], true), want(c, n->in[m->w], true); return;
-  case MATCH_POOL: case MATCH_POOL_GRAD: want(c, n, true), want(c, n->in[0], true); return;
+  case MATCH_CONV: case MATCH_CONV_GRAD_X: want(c, n, true), want(c, m->in[0], true), want(c, m->in[1], false); return;
+  case MATCH_CONV_GRAD_W: want(c, n, false), want(c, m->in[0], true), want(c, m->in[1], true); return;
+  case MATCH_POOL: case MATCH_POOL_GRAD: case MATCH_SUM_GRAD: want(c, n, true), want(c, m->in[0], true); return;
   default: break;
   }
   bool bn = n->op == OP_BN_TRAIN || n->op == OP_BN_GRAD;

@@ -8,7 +8,7 @@
 
 enum { RECIPE_FILES = 64, RECIPE_CHANNELS = 64, RECIPE_OPTIONS = 16, RECIPE_QUANT = 64, RECIPE_PHASES = 16 };
 
-typedef struct NetOption { const char *key; double value; int line; } NetOption;
+typedef struct NetOption { const char *key, *text; double value; int line; } NetOption; /* text: NULL where it is a number */
 
 typedef struct RecipeNet {
   const char *builtin, *onnx;    /* one of them, the other NULL; onnx relative to Recipe.dir */

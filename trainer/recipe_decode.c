@@ -194,6 +194,14 @@ static bool read_betas(Decoder *d, const Doc *n, void *to, const Field *f) {
 
 /* net, data */
 
+/* A number, or a word (pre, false): which of them the network says. */
+static bool read_option(Decoder *d, const Doc *n, NetOption *option) {
+  double v;
+  if (!is_shape(d, n, SHAPE_SCALAR)) return false;
+  if (!n->quoted && parse_f64(n->text, strlen(n->text), &v)) return number(d, n, n->text, strlen(n->text), -1e9, 1e9, &option->value);
+  return read_text(d, n, &option->text, &(Field){0});
+}
+
 static bool read_net(Decoder *d, const Doc *n, void *to, const Field *f) {
   RecipeNet *net = to;
   (void)f;
@@ -209,13 +217,13 @@ static bool read_net(Decoder *d, const Doc *n, void *to, const Field *f) {
   for (int i = 0; i < n->item.n; i++) {
     const DocItem *item = &n->item.p[i];
     const Field *k = known;
-    NetOption option = {item->key, 0, item->line};
+    NetOption option = {item->key, NULL, 0, item->line};
     while (k < known + 3 && strcmp(k->key, item->key)) k++;
     size_t was = enter(d, item->key, 0);
     if (k < known + 3) ok = k->read(d, item->v, (char *)net + k->at, k) && ok;
     else if (net->n_option == RECIPE_OPTIONS) ok = diag(d->ctx, E0703, at(d, item->v), "%s: more than %d options", path(d), RECIPE_OPTIONS);
     else {
-      ok = read_f64(d, item->v, &option.value, &(Field){.lo = -1e9, .hi = 1e9}) && ok;
+      ok = read_option(d, item->v, &option) && ok;
       net->option[net->n_option++] = option;
     }
     leave(d, was);

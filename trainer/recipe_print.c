@@ -19,7 +19,8 @@ static bool is_plain(const char *text) {
 }
 
 static void put_text(Str *s, const char *text) {
-  if (is_plain(text)) {
+  double v;
+  if (is_plain(text) && !parse_f64(text, strlen(text), &v)) {
     str_put(s, text);
     return;
   }
@@ -117,7 +118,8 @@ void recipe_print(Str *s, const Recipe *r) {
   if (r->net.classes) str_printf(s, ", classes: %" PRId64, r->net.classes);
   for (int i = 0; i < r->net.n_option; i++) {
     put_field(s, ", ", r->net.option[i].key);
-    put_number(s, ": ", r->net.option[i].value);
+    if (r->net.option[i].text) put_field(s, ": ", r->net.option[i].text);
+    else put_number(s, ": ", r->net.option[i].value);
   }
   str_put(s, "}\ndata:\n");
   put_files(s, "  train: [", &r->data.train);

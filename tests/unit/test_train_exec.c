@@ -131,6 +131,45 @@ START_TEST(residual) {
 }
 END_TEST
 
+static Node *grouped(Rig *r, Node *x, Node *w, int groups, int64_t stride, int64_t pad, int64_t dilation) {
+  int64_t out[2], s[2] = {stride, stride}, d[2] = {dilation, dilation}, p[2] = {pad, pad};
+  for (int i = 0; i < 2; i++) out[i] = (x->t.d[2 + i].n + 2 * pad - dilation * (w->t.d[2 + i].n - 1) - 1) / stride + 1;
+  return node_conv(r->g, x, w, groups, s, d, p, out, 0, F32);
+}
+
+/* Groups of every form, forward and both gradients, by oneDNN: nothing is left to eval. Bias and ReLU behind, another convolution before. */
+START_TEST(groups) {
+  static const struct { int64_t in, out, groups, k, stride, pad, dilation; } form[] = {
+    {6, 6, 6, 3, 1, 1, 1}, {6, 6, 6, 3, 2, 1, 1}, {6, 6, 6, 5, 1, 2, 1}, {4, 8, 4, 3, 1, 1, 1}, {6, 4, 2, 3, 1, 1, 1}, {6, 9, 3, 3, 2, 1, 1},
+    {8, 4, 4, 3, 1, 0, 1}, {6, 6, 2, 1, 1, 0, 1}, {6, 6, 6, 1, 1, 0, 1}, {6, 6, 6, 3, 1, 2, 2}, {6, 6, 1, 3, 1, 1, 1}};
+  for (size_t i = 0; i < sizeof form / sizeof *form; i++) {
+    Rig r = rig();
+    Node *x = conv(&r, IN(2, 3, 8, 8), IN(form[i].in, 3, 3, 3), 3, 1, 1);
+    Node *w = IN(form[i].out, form[i].in / form[i].groups, form[i].k, form[i].k);
+    Node *y = grouped(&r, relu(&r, x), w, (int)form[i].groups, form[i].stride, form[i].pad, form[i].dilation);
+    y = relu(&r, node_map2(r.g, S_ADD, i % 2 ? bn(&r, y, IN(form[i].out), IN(form[i].out)) : y, channels(&r, IN(form[i].out))));
+    with_gradients(&r, conv(&r, y, IN(2, form[i].out, 1, 1), 1, 1, 0), 1e-4, 0);
+  }
+}
+END_TEST
+
+/* Average pools: as sums over windows that overlap, have padding, leave a rest, or lie side by side. */
+START_TEST(averages) {
+  static const struct { int64_t k, stride, pad; } form[] = {{3, 2, 1}, {3, 1, 1}, {2, 2, 0}, {3, 3, 0}, {3, 2, 0}};
+  for (size_t i = 0; i < sizeof form / sizeof *form; i++) {
+    Rig r = rig();
+    Node *x = conv(&r, IN(2, 3, 8, 7), IN(5, 3, 3, 3), 3, 1, 1);
+    Type t = x->t;
+    Affine acc[4] = {affine_iter(0, 1, 0), affine_iter(1, 1, 0), affine_iter(2, form[i].stride, -form[i].pad), affine_iter(3, form[i].stride, -form[i].pad)};
+    acc[2].coef[4] = acc[3].coef[5] = 1;
+    for (int d = 2; d < 4; d++) t.d[d].n = (t.d[d].n + 2 * form[i].pad - form[i].k) / form[i].stride + 1;
+    Iters it = {.n_out = 4, .n_red = 2, .red = {dim_c(form[i].k), dim_c(form[i].k)}, .acc = {acc}};
+    Node *y = node_map2(r.g, S_DIV, node_reduce(r.g, S_ADD, x, &t, &it), node_const_f(r.g, F32, (double)(form[i].k * form[i].k)));
+    with_gradients(&r, conv(&r, y, IN(2, 5, 1, 1), 1, 1, 0), 3e-5, 0);
+  }
+}
+END_TEST
+
 START_TEST(fake_quantized) {
   Rig r = rig();
   Node *x = IN(2, 3, 6, 6), *w = IN(4, 3, 3, 3), *sx = IN(1), *sw = IN(1), *z = node_const_f(r.g, F32, 1.5);
@@ -268,7 +307,7 @@ int main(void) {
   Suite *s = suite_create("train_exec");
   TCase *t = tcase_create("exec");
   tcase_set_timeout(t, 60);
-  TTest const *const tests[] = {lenet, residual, fake_quantized, rows_bit_for_bit, codes_exact, branches, look_alikes, aliases, constants_stay, labels};
+  TTest const *const tests[] = {lenet, residual, groups, averages, fake_quantized, rows_bit_for_bit, codes_exact, branches, look_alikes, aliases, constants_stay, labels};
   for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) tcase_add_test(t, tests[i]);
   suite_add_tcase(s, t);
   SRunner *r = srunner_create(s);

@@ -11,7 +11,7 @@
 
 static const char full[] =
   "popshift: recipe/1   # a comment\n"
-  "net: {builtin: lenet5, classes: 10, width: 1.5}\n"
+  "net: {builtin: lenet5, classes: 10, width: 1.5, norm: false, variant: \"2\"}\n"
   "data:\n"
   "  train: [images, labels]\n"
   "  test: [\"caf\\u00e9 \\U0001F600: \\\"x\\\"\", /t/labels]\n"
@@ -42,7 +42,8 @@ START_TEST(reads) {
   diag_print(c, stderr, false);
   ck_assert_ptr_nonnull(r);
   ck_assert_str_eq(r->dir, "dir");
-  ck_assert(!strcmp(r->net.builtin, "lenet5") && !r->net.onnx && r->net.classes == 10 && r->net.n_option == 1);
+  ck_assert(!strcmp(r->net.builtin, "lenet5") && !r->net.onnx && r->net.classes == 10 && r->net.n_option == 3);
+  ck_assert(!strcmp(recipe_net_option(r, "norm")->text, "false") && !strcmp(recipe_net_option(r, "variant")->text, "2") && !recipe_net_option(r, "width")->text);
   ck_assert_double_eq(recipe_net_option(r, "width")->value, 1.5);
   ck_assert_ptr_null(recipe_net_option(r, "depth"));
   ck_assert(r->data.train.n == 2 && !r->data.train.cifar && !strcmp(r->data.test.name[0], "caf\xc3\xa9 \xf0\x9f\x98\x80: \"x\""));
@@ -143,7 +144,9 @@ static const struct { const char *text; int line; const char *says, *hint; } wro
   {"popshift: recipe/1\nnet: {classes: 10}\n" DATA PHASE, 2, "'builtin' or 'onnx' is missing", NULL},
   {"popshift: recipe/1\nnet: {bulitin: lenet5}\n" DATA PHASE, 2, "net.bulitin: unknown key", "'builtin'"},
   {"popshift: recipe/1\nnet: {builtin: a, onnx: b}\n" DATA PHASE, 2, "only one of them", NULL},
-  {"popshift: recipe/1\nnet: {builtin: a, width: wide}\n" DATA PHASE, 2, "net.width: 'wide' is not a number", NULL},
+  {"popshift: recipe/1\nnet: {builtin: a, width: 1e10}\n" DATA PHASE, 2, "net.width: 1e+10 is not in -1e+09 .. 1e+09", NULL},
+  {"popshift: recipe/1\nnet: {builtin: a, width: [1]}\n" DATA PHASE, 2, "net.width: must be a single value, not a list", NULL},
+  {"popshift: recipe/1\nnet: {builtin: a, norm: ''}\n" DATA PHASE, 2, "net.norm: must not be empty", NULL},
   {"popshift: recipe/1\nnet: lenet5\n" DATA PHASE, 2, "net: must be a map, not a single value", NULL},
   {HEAD DATA PHASE "quant:\n  - {match: a, weight: unik/2}\n", 6, "quant.0.weight: must be none, uniq, lsq, lsqplus, dorefa, pact or twn, not 'unik'", "'uniq'"},
   {HEAD DATA PHASE "quant:\n  - {match: a, weight: uniq}\n", 6, "quant.0.weight: must be uniq/BITS, not 'uniq'", NULL},
