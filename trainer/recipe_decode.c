@@ -195,7 +195,7 @@ static bool read_betas(Decoder *d, const Doc *n, void *to, const Field *f) {
 /* net, data */
 
 /* A number, or a word (pre, false): which of them the network says. */
-static bool read_option(Decoder *d, const Doc *n, NetOption *option) {
+static bool read_net_option(Decoder *d, const Doc *n, NetOption *option) {
   double v;
   if (!is_shape(d, n, SHAPE_SCALAR)) return false;
   if (!n->quoted && parse_f64(n->text, strlen(n->text), &v)) return number(d, n, n->text, strlen(n->text), -1e9, 1e9, &option->value);
@@ -223,7 +223,7 @@ static bool read_net(Decoder *d, const Doc *n, void *to, const Field *f) {
     if (k < known + 3) ok = k->read(d, item->v, (char *)net + k->at, k) && ok;
     else if (net->n_option == RECIPE_OPTIONS) ok = diag(d->ctx, E0703, at(d, item->v), "%s: more than %d options", path(d), RECIPE_OPTIONS);
     else {
-      ok = read_option(d, item->v, &option) && ok;
+      ok = read_net_option(d, item->v, &option) && ok;
       net->option[net->n_option++] = option;
     }
     leave(d, was);
