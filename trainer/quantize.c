@@ -66,7 +66,8 @@ static bool non_negative(const Node *n, int depth) {
 
 Node *put_param(Put *p, const char *what, ParamRole role, const Type *t, float fill) {
   const char *name = net_unique(p->net, arena_printf(p->net->arena, "%s.%s", p->site->layer, what));
-  Param *q = &p->net->p[net_param(p->net, name, role, t)];
+  int id = net_param(p->net, name, role, t); /* which may move the parameters */
+  Param *q = &p->net->p[id];
   for (int64_t k = 0; k < q->n; k++) q->value[k] = fill;
   p->site->n++;
   return graph_arg(p->g, name, t);
