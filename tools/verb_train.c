@@ -124,7 +124,7 @@ static bool run_recipe(Run *run, const char *model) {
   if (!r || !options(c, r, &o) || !start_from(c, r, model)) return false;
   run->out = o.out;
   if (!train_run(c->ctx, r, &o)) return false;
-  if (!cmd_has(c, FLAG_json)) return true;
+  if (!cmd_has(c, FLAG_json) || !json_array_size(run->phases)) return true; /* no phases: another rank tells them */
   json_t *top = json_pack("{s:s s:s s:O}", "schema", "popshift.train/1", "run", o.out, "phases", run->phases);
   json_dumpf(top, stdout, JSON_PRESERVE_ORDER | JSON_INDENT(2) | JSON_REAL_PRECISION(6));
   putchar('\n');

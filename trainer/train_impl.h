@@ -5,6 +5,7 @@
 #include "runtime/pool.h"
 #include "trainer/dataset.h"
 #include "trainer/exec.h"
+#include "trainer/ranks.h"
 #include "trainer/train.h"
 #include "trainer/trainlog.h"
 
@@ -31,6 +32,7 @@ typedef struct Trainer {
   Dataset *train, *test;   /* test may be NULL */
   Transform augment, plain;
   Rng shuffle;
+  Ranks ranks;
   RtPool *pool;
   int lock;                /* file that one run at a time holds; 0: none */
   int threads;

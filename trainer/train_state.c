@@ -11,6 +11,7 @@
 static const char *entry(Arena *a, const char *kind, const Param *p) { return arena_printf(a, "%s:%s", kind, p->name); }
 
 bool state_save(Trainer *t) {
+  if (t->ranks.me) return true;
   Arena *scratch = arena_new(t->ctx);
   Ckpt *c = ckpt_new(t->ctx);
   Str recipe = {.ctx = t->ctx};

@@ -35,7 +35,7 @@ static bool plan(Worker *w, Exec **e, const Graph *g) {
 }
 
 static void show_plan(const Trainer *t, const Exec *e) {
-  if (!t->o->verbose) return;
+  if (!t->o->verbose || t->ranks.me) return;
   Str s = {.ctx = t->ctx};
   exec_print(&s, e);
   fputs(s.p ? s.p : "", stderr);
@@ -120,19 +120,28 @@ static void run_shard(Trainer *t, Worker *w, int64_t s) {
   }
 }
 
+/* This rank's shards: so many, from `me` times as many on. */
+static int64_t own_shards(const Trainer *t) { return t->r->shards / t->ranks.count; }
+
 static void shards_task(void *arg, size_t begin, size_t end) {
   Trainer *t = arg;
-  Worker *w = &t->worker[piece_of(t, (size_t)t->r->shards, begin, end)];
-  for (size_t s = begin; s < end && !w->failed; s++) run_shard(t, w, (int64_t)s);
+  Worker *w = &t->worker[piece_of(t, (size_t)own_shards(t), begin, end)];
+  for (size_t s = begin; s < end && !w->failed; s++) run_shard(t, w, own_shards(t) * t->ranks.me + (int64_t)s);
 }
 
 typedef struct Update { Trainer *t; OptimStep step; } Update;
 enum { STRIP = 2048 }; /* elements summed over shards while they are in the first cache */
 
-/* Sums of shards, in the tree ((0+1)+(2+3))+.., into shard 0. */
-static void tree_sum(Trainer *t, bool stat, int64_t begin, int64_t end) {
-  for (int64_t stride = 1; stride < t->r->shards; stride *= 2)
-    for (int64_t s = 0; s + stride < t->r->shards; s += 2 * stride) {
+/* Shards that ranks sum up before they exchange them: their own, where those are a subtree. */
+static int64_t subtree(const Trainer *t) {
+  int64_t n = own_shards(t);
+  return t->ranks.count > 1 && !(n & (n - 1)) ? n : 1;
+}
+
+/* Sums of shards, in the tree ((0+1)+(2+3))+.., into shard `first` of `count`; from a stride on: what is below is there. */
+static void tree_sum(Trainer *t, bool stat, int64_t first, int64_t count, int64_t stride, int64_t begin, int64_t end) {
+  for (; stride < count; stride *= 2)
+    for (int64_t s = first; s + stride < first + count; s += 2 * stride) {
       float *restrict a = stat ? t->shard[s].stat : t->shard[s].grad;
       const float *b = stat ? t->shard[s + stride].stat : t->shard[s + stride].grad;
       for (int64_t i = begin; i < end; i++) a[i] += b[i];
@@ -153,12 +162,12 @@ static void update_range(const Update *u, int p, int64_t begin, int64_t end) {
   int64_t at = t->offset[p];
   if (q->role == PARAM_STAT) {
     if (t->tg.out_mean[p] < 0 && t->tg.out_var[p] < 0) return;
-    tree_sum(t, true, at + begin, at + end);
+    tree_sum(t, true, 0, t->r->shards, subtree(t), at + begin, at + end);
     update_statistics(t, p, begin, end);
     return;
   }
   if (t->tg.out_grad[p] < 0) return;
-  tree_sum(t, false, at + begin, at + end);
+  tree_sum(t, false, 0, t->r->shards, subtree(t), at + begin, at + end);
   optim_step(&u->step, &t->group[p], t->shard[0].grad + at, begin, end);
   if (q->least > 0) for (int64_t i = begin; i < end; i++) if (!(q->value[i] >= q->least)) q->value[i] = q->least;
 }
@@ -175,11 +184,33 @@ static void update_task(void *arg, size_t begin, size_t end) {
   }
 }
 
+static void subtree_task(void *arg, size_t begin, size_t end) {
+  Trainer *t = arg;
+  for (int64_t i = (int64_t)begin; i < (int64_t)end; i += STRIP)
+    for (int stat = 0; stat < 2; stat++)
+      tree_sum(t, stat, own_shards(t) * t->ranks.me, subtree(t), 1, i, i + STRIP < (int64_t)end ? i + STRIP : (int64_t)end);
+}
+
+/* All ranks get the subtrees of all, and add them up in the same order as one would. */
+static void exchange(Trainer *t) {
+  if (t->ranks.count == 1) return;
+  rt_pool_for(t->pool, (size_t)t->n_values, subtree_task, t);
+  for (int64_t s = 0; s < t->r->shards; s++) {
+    Shard *sh = &t->shard[s];
+    int owner = (int)(s / own_shards(t));
+    ranks_send(&t->ranks, owner, &sh->loss, sizeof sh->loss), ranks_send(&t->ranks, owner, &sh->correct, sizeof sh->correct);
+    if (s % subtree(t)) continue;
+    ranks_send(&t->ranks, owner, sh->grad, t->n_values * (int64_t)sizeof(float));
+    ranks_send(&t->ranks, owner, sh->stat, t->n_values * (int64_t)sizeof(float));
+  }
+}
+
 bool train_batch(Trainer *t) {
   const Phase *ph = &t->r->phase[t->phase];
   int64_t i = t->epoch * t->per_epoch + t->step;
-  rt_pool_for(t->pool, (size_t)t->r->shards, shards_task, t);
+  rt_pool_for(t->pool, (size_t)own_shards(t), shards_task, t);
   if (!workers_ok(t)) return false;
+  exchange(t);
   Update u = {t, optim_begin(&ph->optim, schedule_lr(&ph->lr, i, t->per_epoch, (double)ph->epochs), i + 1)};
   rt_pool_for(t->pool, (size_t)t->n_values, update_task, &u);
   for (int k = 0; k < t->net->n_site; k++) {
@@ -196,7 +227,7 @@ bool train_batch(Trainer *t) {
 
 /* Evaluation */
 
-typedef struct Test { Trainer *t; Exec **e; const Dataset *d; bool u8, last; int32_t *pred; uint8_t *bytes; int64_t n_chunks, *correct; } Test;
+typedef struct Test { Trainer *t; Exec **e; const Dataset *d; bool u8, last; int32_t *pred; uint8_t *bytes; int64_t first, n_chunks, *correct; } Test; /* chunks of this rank: n_chunks from first */
 
 static void test_chunk(Test *test, Worker *w, Exec *e, int64_t chunk) {
   Trainer *t = test->t;
@@ -226,13 +257,16 @@ static void test_task(void *arg, size_t begin, size_t end) {
   Test *test = arg;
   int piece = piece_of(test->t, (size_t)test->n_chunks, begin, end);
   Worker *w = &test->t->worker[piece];
-  for (size_t c = begin; c < end && !w->failed; c++) test_chunk(test, w, test->e[piece], (int64_t)c);
+  for (size_t c = begin; c < end && !w->failed; c++) test_chunk(test, w, test->e[piece], test->first + (int64_t)c);
 }
 
 bool evaluate(Trainer *t, const Graph *g, const Dataset *d, bool u8, int32_t *predictions, double *accuracy) {
   Arena *scratch = arena_new(t->ctx);
-  Test test = {.t = t, .d = d, .u8 = u8, .pred = predictions, .e = NEWN(scratch, Exec *, t->threads), .n_chunks = (d->n + t->shard_size - 1) / t->shard_size};
-  test.correct = NEWN(scratch, int64_t, test.n_chunks);
+  Test test = {.t = t, .d = d, .u8 = u8, .pred = predictions, .e = NEWN(scratch, Exec *, t->threads), .first = 0};
+  int64_t all = (d->n + t->shard_size - 1) / t->shard_size;
+  test.correct = NEWN(scratch, int64_t, all);
+  test.first = all * t->ranks.me / t->ranks.count, test.n_chunks = all * (t->ranks.me + 1) / t->ranks.count - test.first;
+  if (predictions) memset(predictions, 0, (size_t)d->n * sizeof *predictions);
   bool own = g != t->test_graph;
   for (int i = 0; i < t->threads; i++) {
     Worker *w = &t->worker[i];
@@ -245,7 +279,9 @@ bool evaluate(Trainer *t, const Graph *g, const Dataset *d, bool u8, int32_t *pr
   if (ok) rt_pool_for(t->pool, (size_t)test.n_chunks, test_task, &test);
   ok = ok && workers_ok(t);
   int64_t correct = 0;
-  for (int64_t c = 0; c < test.n_chunks; c++) correct += test.correct[c];
+  for (int64_t c = 0; c < all; c++) correct += test.correct[c];
+  if (ok) ranks_sum(&t->ranks, &correct);
+  if (ok && predictions) ranks_join(&t->ranks, predictions, d->n);
   *accuracy = (double)correct / (double)d->n;
   for (int i = 0; own && i < t->threads; i++) exec_free(test.e[i]);
   arena_free(scratch);
