@@ -53,7 +53,7 @@ static Sums sums_of(Rewrite *rw, Node *dy, Node *x, Node *gamma, double eps) {
   return n;
 }
 
-/* dx = gamma/root * (dy - dbeta/N - (x - mean) * dgamma/root/N), N elements a channel */
+/* dx = gamma/root * (dy - dbeta/N - (x - mean) * dgamma/(root*N)), N elements a channel */
 static Node *spell_dx(Rewrite *rw, Node *dy, Node *x, Node *gamma, double eps) {
   Graph *g = rw->g;
   int64_t count = 1;

@@ -462,11 +462,12 @@ static bool read_warmup(Decoder *d, const Doc *n, void *to, const Field *f) {
                                    {"shape", read_shape, offsetof(Schedule, warm_constant), 0, 0, false}));
 }
 
+static const char *const optimizers[] = {[OPTIM_SGD] = "sgd", [OPTIM_ADAM] = "adam", [OPTIM_AMSGRAD] = "amsgrad", [OPTIM_RADAM] = "radam"};
+
 static bool read_optimizer(Decoder *d, const Doc *n, void *to, const Field *f) {
-  static const char *const names[] = {[OPTIM_SGD] = "sgd", [OPTIM_ADAM] = "adam"};
   int which;
   (void)f;
-  if (!is_shape(d, n, SHAPE_SCALAR) || !one_of(d, n, n->text, names, 2, &which)) return false;
+  if (!is_shape(d, n, SHAPE_SCALAR) || !one_of(d, n, n->text, optimizers, 4, &which)) return false;
   *(OptimKind *)to = (OptimKind)which;
   return true;
 }
@@ -474,9 +475,9 @@ static bool read_optimizer(Decoder *d, const Doc *n, void *to, const Field *f) {
 /* What a table cannot say: keys of the other optimizer, and values that only together make sense. */
 static bool check_phase(Decoder *d, const Doc *n, const Phase *p) {
   static const char *const of_sgd[] = {"momentum", "nesterov", NULL}, *const of_adam[] = {"betas", "epsilon", NULL};
-  bool ok = true, adam = p->optim.kind == OPTIM_ADAM;
+  bool ok = true, adam = p->optim.kind != OPTIM_SGD;
   for (const char *const *k = adam ? of_sgd : of_adam; *k; k++)
-    if (doc_find(n, *k)) ok = diag(d->ctx, E0703, at(d, doc_find(n, *k)), "%s.%s: not for optimizer %s", path(d), *k, adam ? "adam" : "sgd");
+    if (doc_find(n, *k)) ok = diag(d->ctx, E0703, at(d, doc_find(n, *k)), "%s.%s: not for optimizer %s", path(d), *k, optimizers[p->optim.kind]);
   if (p->optim.nesterov && p->optim.momentum == 0) ok = diag(d->ctx, E0703, at(d, n), "%s.nesterov: needs momentum", path(d));
   if (p->lr.warm_epochs > (double)p->epochs)
     ok = diag(d->ctx, E0703, at(d, n), "%s.warmup.epochs: %g, but the phase has %" PRId64, path(d), p->lr.warm_epochs, p->epochs);
@@ -499,6 +500,7 @@ static bool read_phase(Decoder *d, const Doc *n, Phase *p) {
         {"warmup", read_warmup, offsetof(Phase, lr), 0, 0, false}, {"momentum", read_f64, offsetof(Phase, optim.momentum), 0, 0.99999, false},
         {"nesterov", read_bool, offsetof(Phase, optim.nesterov), 0, 0, false}, {"betas", read_betas, offsetof(Phase, optim), 0, 0.999999, false},
         {"epsilon", read_f64, offsetof(Phase, optim.epsilon), 1e-30, 1, false}, {"weight_decay", read_f64, offsetof(Phase, optim.weight_decay), 0, 1, false},
+        {"ema", read_f64, offsetof(Phase, optim.ema), 0, 0.999999, false},
         {"epochs", read_i64, offsetof(Phase, epochs), 0, 100000, true}, {"calibrate", read_i64, offsetof(Phase, calibrate), 1, 1000000, false})))
     return false;
   return check_phase(d, n, p);

@@ -95,11 +95,12 @@ static void put_lr(Str *s, const Schedule *l) {
 
 static void put_phase(Str *s, const Phase *p) {
   const Optim *o = &p->optim;
-  bool adam = o->kind == OPTIM_ADAM;
+  static const char *const optimizers[] = {[OPTIM_SGD] = "sgd", [OPTIM_ADAM] = "adam", [OPTIM_AMSGRAD] = "amsgrad", [OPTIM_RADAM] = "radam"};
+  bool adam = o->kind != OPTIM_SGD;
   put_field(s, "  - name: ", p->name);
   str_printf(s, p->own_rows ? "\n    quant:\n" : "\n    quant: %s\n", p->quant ? "true" : "false");
   if (p->own_rows) put_rows(s, "      ", &p->rows);
-  str_printf(s, "    optimizer: %s\n", adam ? "adam" : "sgd");
+  str_printf(s, "    optimizer: %s\n", optimizers[o->kind]);
   put_lr(s, &p->lr);
   if (adam) {
     put_numbers(s, "    betas: [", (const double[]){o->beta1, o->beta2}, 2);
@@ -109,6 +110,7 @@ static void put_phase(Str *s, const Phase *p) {
     str_printf(s, "\n    nesterov: %s", o->nesterov ? "true" : "false");
   }
   put_number(s, "\n    weight_decay: ", o->weight_decay);
+  if (o->ema > 0) put_number(s, "\n    ema: ", o->ema);
   str_printf(s, "\n    epochs: %" PRId64 "\n", p->epochs);
   if (p->quant) str_printf(s, "    calibrate: %" PRId64 "\n", p->calibrate);
 }

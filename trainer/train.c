@@ -193,6 +193,8 @@ static bool frozen(Trainer *t, PhaseResult *res) {
 
 static bool end_phase(Trainer *t, const Show *s) {
   const Phase *ph = &t->r->phase[t->phase];
+  take_averages(t);
+  if (ph->optim.ema > 0 && !state_save(t)) return false; /* what begins with this run begins with them */
   PhaseResult res = {.name = ph->name, .quantized = net_quantized(t->net), .train_loss = t->seen ? t->loss / (double)t->seen : NAN,
                      .train_accuracy = t->seen ? (double)t->correct / (double)t->seen : NAN, .test_accuracy = s->test_accuracy,
                      .images_per_second = t->seconds > 0 ? (double)t->images / t->seconds : NAN, .net = t->net, .frozen_accuracy = NAN};

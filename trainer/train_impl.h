@@ -64,6 +64,7 @@ static inline const char *path_in(const Trainer *t, const char *name) { return a
 /* train_step.c */
 bool phase_build(Trainer *);                         /* graphs, plans and buffers for the net as it is */
 void phase_free(Trainer *);
+void take_averages(Trainer *);                       /* the phase ends with them: values become the averages where there are such */
 bool train_batch(Trainer *);                         /* one step from t->step; adds to loss, correct, seen */
 /* Accuracy of a graph with batch shard_size whose output 0 are logits, on a data set; predictions may be NULL. u8: the input is bytes. */
 bool evaluate(Trainer *, const Graph *, const Dataset *, bool u8, int32_t *predictions, double *accuracy);

@@ -42,8 +42,8 @@ static void show_plan(const Trainer *t, const Exec *e) {
   str_free(&s);
 }
 
-static void bind_params(const Trainer *t, Exec *e) {
-  for (int p = 0; p < t->net->n_p; p++) exec_bind(e, 1 + p, t->net->p[p].value);
+static void bind_params(const Trainer *t, Exec *e, bool averages) {
+  for (int p = 0; p < t->net->n_p; p++) exec_bind(e, 1 + p, averages && t->group[p].average ? t->group[p].average : t->net->p[p].value);
 }
 
 /* Parameters, one after another: values stay in the net; gradients of a shard, and optimizer state, lie at the same offsets. */
@@ -58,6 +58,10 @@ static void lay_out(Trainer *t) {
     t->offset[p + 1] = t->offset[p] + q->n;
     t->group[p] = (ParamGroup){.name = q->name, .n = q->n, .value = q->value, .state = NEWN(a, float, slots * q->n + 1),
                                .grad_mul = q->grad_mul, .decay_mul = q->decay_mul};
+    if (t->r->phase[t->phase].optim.ema > 0 && t->tg.out_grad[p] >= 0) {
+      t->group[p].average = NEWN(a, float, q->n + 1);
+      memcpy(t->group[p].average, q->value, (size_t)q->n * sizeof *q->value);
+    }
     int out = t->tg.out_mean[p] >= 0 ? t->tg.out_mean[p] : t->tg.out_var[p];
     int64_t n = 0;
     if (out >= 0 && type_count(&t->tg.g->outs[out].v->in[0]->t, &n)) t->stat_count[p] = (double)n / (double)q->n;
@@ -74,16 +78,16 @@ bool phase_build(Trainer *t) {
   t->phase_arena = arena_new(t->ctx);
   if (!net_train_graph(t->net, t->shard_size, t->r->batch, t->phase_arena, &t->tg)) { t->tg.g = NULL; return false; }
   t->test_graph = net_bind(t->net, t->shard_size, true);
+  lay_out(t);
   for (int i = 0; i < t->threads; i++) {
     Worker *w = &t->worker[i];
     if (!plan(w, &w->train, t->tg.g) || !plan(w, &w->test, t->test_graph)) return workers_ok(t);
-    bind_params(t, w->train), bind_params(t, w->test);
+    bind_params(t, w->train, false), bind_params(t, w->test, true);
     exec_bind(w->train, 0, w->x), exec_bind(w->test, 0, w->x);
     exec_bind(w->train, t->net->n_p + 1, w->label64);
   }
   t->last_train = exec_channels_last(t->worker->train, 0);
   show_plan(t, t->worker->train);
-  lay_out(t);
   return true;
 }
 
@@ -96,6 +100,10 @@ void phase_free(Trainer *t) {
   t->tg.g = t->test_graph = NULL;
   if (t->phase_arena) arena_free(t->phase_arena);
   t->phase_arena = NULL;
+}
+
+void take_averages(Trainer *t) {
+  for (int p = 0; p < t->net->n_p; p++) if (t->group[p].average) memcpy(t->net->p[p].value, t->group[p].average, (size_t)t->net->p[p].n * sizeof(float));
 }
 
 /* One batch */
@@ -170,6 +178,7 @@ static void update_range(const Update *u, int p, int64_t begin, int64_t end) {
   tree_sum(t, false, 0, t->r->shards, subtree(t), at + begin, at + end);
   optim_step(&u->step, &t->group[p], t->shard[0].grad + at, begin, end);
   if (q->least > 0) for (int64_t i = begin; i < end; i++) if (!(q->value[i] >= q->least)) q->value[i] = q->least;
+  if (t->group[p].average) optim_average(&u->step, &t->group[p], begin, end);
 }
 
 static void update_task(void *arg, size_t begin, size_t end) {
@@ -335,7 +344,7 @@ bool calibrate(Trainer *t) {
   int64_t batches = t->r->phase[t->phase].calibrate * t->r->shards, all = t->train->n / t->shard_size;
   if (batches > all) batches = all; /* each image once */
   for (int i = 0; i < net->n_site; i++) if (net->site[i].weight && site_ops(&net->site[i])->init_weight) site_ops(&net->site[i])->init_weight(net, &net->site[i]);
-  if (ok) bind_params(t, e), exec_bind(e, 0, w->x), tr.layout = exec_channels_last(e, 0) ? LAYOUT_NHWC : LAYOUT_NCHW;
+  if (ok) bind_params(t, e, false), exec_bind(e, 0, w->x), tr.layout = exec_channels_last(e, 0) ? LAYOUT_NHWC : LAYOUT_NCHW;
   rng_permutation(t->shuffle, UINT64_C(1) << 40, t->train->n, t->order);
   ok = ok && calibrate_acts(t, e, &tr, batches, scratch);
   exec_free(e);
