@@ -1,5 +1,6 @@
 /* The graph as the executor computes it best. Batch normalization and its derivatives become element-wise nodes and sums around the
- * statistics, so they join the loops of their neighbours. Cheap element-wise nodes are made anew for what reads them past a step that
+ * statistics, so they join the loops of their neighbours. Gradients of x that only a step size wants are not computed where x has one or
+ * two channels. Cheap element-wise nodes are made anew for what reads them past a step that
  * cannot join a loop: a ReLU's or quantizer's value is computed again in the backward loops, not kept in memory until then. */
 #include "trainer/exec_impl.h"
 
@@ -65,8 +66,26 @@ static Node *spell_dx(Rewrite *rw, Node *dy, Node *x, Node *gamma, double eps) {
   return node_map2(g, S_MUL, inner, along(g, node_map2(g, S_DIV, gamma, root), &x->t));
 }
 
-static Node *spell_bn(Rewrite *rw, const Node *n, Node *const *in) {
+/* A first layer's gradient of x serves its quantizer's step alone, and of one or two channels oneDNN computes sixteen. With
+ * quant_grad's flag 1 = dx * l(x), dx the convolution's gradient by dy and w: sum dx*l(x) = sum dy*conv(l(x), w). */
+static Node *spell_step(Rewrite *rw, const Node *n) {
+  Graph *g = rw->g;
+  const Node *q = n->in[0], *dx = q->in[0];
+  int64_t count = 0;
+  if (q->op != OP_QUANT_GRAD || !q->a.flag || rw->uses[q->id] != 1 || rw->uses[dx->id] != 1 || !type_count(&n->t, &count) || count != 1) return NULL;
+  Match m = match_node(rw->old, dx);
+  if (m.kind != MATCH_CONV_GRAD_X || m.conv.groups != 1 || m.conv.ic > 2) return NULL;
+  Node *x = rw->map[q->in[1]->id], *dy = rw->map[m.in[0]->id], *w = rw->map[m.in[1]->id];
+  Node *one = node_broadcast(g, node_const_f(g, F32, 1), x->t.rank, x->t.d);
+  Node *level = node_new(g, OP_QUANT_GRAD, &x->t, 3, (Node *[]){one, x, rw->map[q->in[2]->id]}, &q->a, NULL);
+  const DnnConv *c = &m.conv;
+  Node *y = node_map2(g, S_MUL, dy, node_conv(g, level, w, 1, c->stride, c->dilation, c->pad, c->out, 0, F32));
+  return node_reshape(g, node_reduce_axes(g, S_ADD, y, (1u << y->t.rank) - 1, false), n->t.rank, n->t.d);
+}
+
+static Node *spell(Rewrite *rw, const Node *n, Node *const *in) {
   double eps = n->a.fill;
+  if (n->op == OP_REDUCE && n->a.scalar == S_ADD) return spell_step(rw, n);
   if (n->op == OP_BN_TRAIN) return n->a.flag ? statistic(rw, in[0], in[1], eps, n->a.flag) : spell_forward(rw, in[0], in[1], in[2], eps);
   if (n->op != OP_BN_GRAD) return NULL;
   if (!n->a.flag) return spell_dx(rw, in[0], in[1], in[2], eps);
@@ -143,7 +162,7 @@ Graph *exec_spell(const Graph *given) {
   Graph *old = (Graph *)(uintptr_t)given; /* graph_rewrite only reads it */
   Arena *scratch = arena_new(given->ctx);
   Spell s = {.arena = scratch};
-  Graph *spelled = graph_rewrite(old, spell_bn, &s, NULL), *g = NULL;
+  Graph *spelled = graph_rewrite(old, spell, &s, NULL), *g = NULL;
   if (spelled) {
     size_t n = (size_t)spelled->n_nodes + 1;
     Anew a = {spelled, NEWN(scratch, int, n), NEWN(scratch, bool, n), NEWN(scratch, Node *, n), NEWN(scratch, int, n)};

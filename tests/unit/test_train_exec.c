@@ -180,6 +180,59 @@ START_TEST(fake_quantized) {
 }
 END_TEST
 
+/* An input of one channel whose gradient nobody wants, but the step of its quantizer: of several forms. */
+START_TEST(first_layers) {
+  for (int i = 0; i < 3; i++) {
+    Rig r = rig();
+    Node *w = IN(4, 1, 3, 3), *step = IN(1), *b = IN(4);
+    tensor_set_f(r.x[1], 0, 0.11);
+    Type t = type_make(F32, 4, (int64_t[]){3, 1, 9, 8});
+    Tensor *image = tensor_new(r.ctx, &t);
+    for (int64_t k = 0; k < image->n; k++) tensor_set_f(image, k, uniform(&r));
+    Node *x = node_const(r.g, image), *q = node_dequant(r.g, node_quant(r.g, x, step, NULL, INTK(4), -8, 7, RND_EVEN), step, NULL, F32);
+    Node *y = relu(&r, node_map2(r.g, S_ADD, conv(&r, q, w, 3, 1 + i / 2, i), channels(&r, b)));
+    with_gradients(&r, y, 3e-5, 0);
+  }
+}
+END_TEST
+
+/* Codes and quant_grad by one scale, of many sizes, against eval's divisions: every bit. */
+START_TEST(quotients) {
+  for (int i = 0; i < 60; i++) {
+    Rig r = rig();
+    r.seed += (uint64_t)i * 977;
+    Node *x = IN(4001), *dy = IN(4001), *s = IN(1), *zp = i % 3 ? NULL : node_const_f(r.g, F32, 1.5);
+    float scale = i < 40 ? ldexpf(1 + (float)fabs(uniform(&r)), i - 20) : ldexpf(1.7f, 3 * (i - 50));
+    tensor_set_f(r.x[2], 0, (double)scale);
+    for (int k = 0; k < 4001; k++) tensor_set_f(r.x[0], k, k < 2000 ? uniform(&r) * 5 * (double)scale : (double)((float)(k % 23 - 11) / 2 * scale)); /* and near ties */
+    static const double odd[] = {NAN, INFINITY, -INFINITY, 0, -0.0, 1e-45, -1e-45, 3e38, -3e38, 1e-38};
+    for (int k = 0; k < 10; k++) tensor_set_f(r.x[0], k, odd[k]);
+    int64_t lo = i % 3 == 1 ? -4 : 0, hi = i % 3 == 1 ? 3 : i % 2 ? 3 : 255;
+    graph_out(r.g, "q", node_cast(r.g, node_quant(r.g, x, s, zp, lo ? INTK(3) : U8, lo, hi, RND_EVEN), F32));
+    for (int flag = 0; flag < 2; flag++)
+      graph_out(r.g, flag ? "ds" : "dx", node_new(r.g, OP_QUANT_GRAD, &x->t, 3, (Node *[]){dy, x, s}, &(Attr){.lo = lo, .hi = hi, .fill = zp ? 1.5 : 0, .flag = flag}, NULL));
+    same(&r, 1e-30, 0); /* every bit but of quotients that are no normal numbers */
+  }
+}
+END_TEST
+
+/* Batch normalization in every place: behind a sum, of two dimensions, with its value read twice; statistics as outputs. */
+START_TEST(normalized) {
+  static const int64_t channels_of[] = {1, 3, 16, 20, 50, 64, 130};
+  for (size_t i = 0; i < sizeof channels_of / sizeof *channels_of; i++) {
+    Rig r = rig();
+    int64_t c = channels_of[i];
+    Node *a = IN(5, c, 7, 6), *b = IN(5, c, 7, 6), *x = node_map2(r.g, S_ADD, node_map2(r.g, S_ADD, a, node_map2(r.g, S_MUL, b, b)), node_const_f(r.g, F32, 3));
+    Node *y = relu(&r, bn(&r, x, IN(c), IN(c)));
+    for (int flag = 1; flag < 3; flag++)
+      graph_out(r.g, flag == 1 ? "mean" : "var", node_new(r.g, OP_BN_TRAIN, &r.arg[2]->t, 3, (Node *[]){x, r.arg[2], r.arg[3]}, &(Attr){.fill = 1e-5, .flag = flag}, NULL));
+    y = node_map2(r.g, S_MUL, y, bn(&r, y, r.arg[2], r.arg[3]));
+    y = node_reduce_axes(r.g, S_ADD, y, 12, false);
+    with_gradients(&r, node_map2(r.g, S_ADD, y, bn(&r, y, r.arg[3], r.arg[2])), 2e-4, 0);
+  }
+}
+END_TEST
+
 START_TEST(rows_bit_for_bit) {
   for (int s = 1; s < SCALAR_COUNT; s++) {
     if (strchr("I", scalar_info[s].on) || s == S_BITS || s == S_SELECT || s == S_CAST) continue;
@@ -307,7 +360,7 @@ int main(void) {
   Suite *s = suite_create("train_exec");
   TCase *t = tcase_create("exec");
   tcase_set_timeout(t, 60);
-  TTest const *const tests[] = {lenet, residual, groups, averages, fake_quantized, rows_bit_for_bit, codes_exact, branches, look_alikes, aliases, constants_stay, labels};
+  TTest const *const tests[] = {lenet, residual, groups, averages, fake_quantized, first_layers, quotients, normalized, rows_bit_for_bit, codes_exact, branches, look_alikes, aliases, constants_stay, labels};
   for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) tcase_add_test(t, tests[i]);
   suite_add_tcase(s, t);
   SRunner *r = srunner_create(s);
