@@ -223,7 +223,8 @@ static int what_it_reads(const Exec *e, const Node *n, const Node *const **in) {
   return m->kind ? 1 + (m->in[1] != NULL) : n->n_in;
 }
 
-/* Plans a node after the nodes that waited for it, which form one loop where they can: none begins before all they read is there. */
+/* Plans a node after the nodes that waited for it, which form one loop where they can: none begins before all they read is there. What is
+ * element-wise reads nothing larger than itself, so the smaller come first, and those of one size begin after them. */
 static bool plan_tree(Exec *e, const Node *root) {
   VEC(int) tree = {0};
   bool ok = true;
@@ -242,8 +243,21 @@ static bool plan_tree(Exec *e, const Node *root) {
     }
   }
   qsort(tree.p, (size_t)tree.n, sizeof *tree.p, by_number);
-  for (int i = 0; ok && i < tree.n; i++) ok = plan_node(e, e->g->nodes[tree.p[i]]);
-  return ok;
+  int64_t all = e->v[tree.p[tree.n - 1]].count, size = -1, next;
+  for (int i = 0; i < tree.n - 1; i++) if (e->v[tree.p[i]].count > all) all = e->v[tree.p[i]].count;
+  while (ok && size < all) {
+    int last = e->from;
+    next = all;
+    for (int i = 0; i < tree.n - 1; i++) if (e->v[tree.p[i]].count > size && e->v[tree.p[i]].count < next) next = e->v[tree.p[i]].count;
+    size = next;
+    for (int i = 0; ok && i < tree.n - 1; i++) {
+      if (e->v[tree.p[i]].count != size) continue;
+      ok = plan_node(e, e->g->nodes[tree.p[i]]);
+      if (e->v[tree.p[i]].step > last) last = e->v[tree.p[i]].step;
+    }
+    e->from = last;
+  }
+  return ok && plan_node(e, root);
 }
 
 /* What another step than its own reads, or the caller, has memory. */

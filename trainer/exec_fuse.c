@@ -1,6 +1,6 @@
 /* Groups of element-wise nodes, computed a block of elements at a time so that what lies between them never leaves the first cache.
- * Every node of a group has a register of one block, or the part of its buffer where others read it; an operand that repeats (a
- * scalar, one number per channel) is spread into a register, once where the pattern divides the block. */
+ * Every node of a group has a register: a slot of one block, or the part of its buffer where others read it; an operand that repeats (a
+ * scalar, one number per channel) is spread into a slot, once where the pattern divides the block. */
 #include "trainer/exec_impl.h"
 
 #include <assert.h>
@@ -125,10 +125,10 @@ bool read_pattern(const Type *loop, bool last, const Type *t, bool t_last, Read 
 
 /* Plans */
 
-enum { CACHE = 6144, LEAST = 256 }; /* floats: of all registers of a group, and of one */
+enum { CACHE = 6144, LEAST = 256 }; /* floats: of all slots of a group, and of one */
 
 typedef struct Source { int reg; Read read; } Source; /* an f64 scale takes two registers */
-typedef struct FuseOp { const Node *n; int value, reg, in[3]; bool zp_code, one; float code; } FuseOp; /* one: a quantizer's scale is one number */
+typedef struct FuseOp { const Node *n; int value, reg, in[3]; BlockOp *row; bool zp_code, one; float code; } FuseOp; /* one: a quantizer's scale is one number */
 typedef struct FuseSum { int reg, value; int64_t c, width; double *total; float *acc; } FuseSum; /* over [.., c] */
 struct Fuse {
   int64_t count;
@@ -137,7 +137,6 @@ struct Fuse {
   Source *source;
   FuseSum *sum;
   float **at;              /* where each register is for the block at hand */
-  float *memory;           /* of the registers */
 };
 
 static int source_of(Exec *e, Fuse *f, const Step *s, const Node *n, int k) {
@@ -178,6 +177,52 @@ static void add_sums(Exec *e, Fuse *f, const Step *s) {
   }
 }
 
+/* Slots of one block in f->memory: of sources that are spread, for good (two where they are f64); of values that nobody else reads, until
+ * their last reader in the group; at most as many as it takes. slot: by register, -1 none. Returns their number. */
+static int give_slots(const Exec *e, Fuse *f, int *slot, Arena *scratch) {
+  int n = 0, n_free = 0, *last = NEWN(scratch, int, f->n_regs + 1), *idle = NEWN(scratch, int, f->n_regs + 1);
+  for (int i = 0; i < f->n_regs; i++) slot[i] = -1;
+  for (int i = 0; i < f->n_sources; i++) {
+    if (f->source[i].read.whole) continue;
+    slot[f->source[i].reg] = n;
+    n += elem_eq(e->v[f->source[i].read.value].t.e, F64) ? 2 : 1;
+  }
+  for (int i = 0; i < f->n_ops; i++)
+    for (int k = 0; k < 3; k++) if (f->op[i].in[k] >= 0) last[f->op[i].in[k]] = i;
+  for (int i = 0; i < f->n_sums; i++) last[f->sum[i].reg] = f->n_ops;
+  for (int i = 0; i < f->n_ops; i++) {
+    const FuseOp *op = &f->op[i];
+    if (!e->v[op->value].kept) slot[op->reg] = n_free ? idle[--n_free] : n++;
+    for (int j = 0; j <= i; j++) /* those whose last reader this was; itself, where nobody reads it */
+      if (slot[f->op[j].reg] >= 0 && (last[f->op[j].reg] > j ? last[f->op[j].reg] : j) == i) idle[n_free++] = slot[f->op[j].reg];
+  }
+  return n;
+}
+
+/* A block that is a multiple of the channels keeps their registers as they are, and sums want it. */
+static int64_t period_of(const Fuse *f) {
+  int64_t period = 1;
+  for (int i = 0; i < f->n_sources; i++) {
+    const Read *r = &f->source[i].read;
+    if (!r->whole && !r->outer && r->inner == 1 && r->mid > 1 && r->mid <= BLOCK && (period == 1 || period == r->mid)) period = r->mid;
+  }
+  for (int i = 0; i < f->n_sums; i++) if (f->sum[i].c > 1) period = f->sum[i].c;
+  return period;
+}
+
+static void place(Exec *e, Fuse *f) {
+  Arena *scratch = arena_new(e->ctx);
+  int *slot = NEWN(scratch, int, f->n_regs + 1), n = give_slots(e, f, slot, scratch);
+  int64_t period = period_of(f), fits = CACHE / (n + 1);
+  fits = fits < LEAST ? LEAST : fits > BLOCK ? BLOCK : fits;
+  f->block = (int)(fits < period ? period : fits / period * period);
+  int64_t apart = (f->block + 15) / 16 * 16 + 48; /* slots a multiple of 4096 bytes apart would wait for each other's stores */
+  float *memory = arena_aligned(e->arena, (size_t)((n + 1) * apart) * sizeof(float));
+  f->at = NEWN(e->arena, float *, f->n_regs);
+  for (int i = 0; i < f->n_regs; i++) f->at[i] = slot[i] < 0 ? NULL : memory + slot[i] * apart;
+  arena_free(scratch);
+}
+
 Fuse *fuse_new(Exec *e, const Step *s) {
   Fuse *f = NEW(e->arena, Fuse);
   f->op = NEWN(e->arena, FuseOp, s->nodes.n);
@@ -186,7 +231,7 @@ Fuse *fuse_new(Exec *e, const Step *s) {
   for (int i = 0; i < s->nodes.n; i++) {
     const Node *n = e->g->nodes[s->nodes.p[i]];
     FuseOp *op = &f->op[f->n_ops++];
-    *op = (FuseOp){.n = n, .value = (int)n->id, .in = {-1, -1, -1}};
+    *op = (FuseOp){.n = n, .value = (int)n->id, .in = {-1, -1, -1}, .row = n->op == OP_MAP ? e->loops->row[n->a.scalar] : NULL};
     double z;
     for (int k = 0; k < n->n_in; k++) {
       if (n->op == OP_QUANT && k == 2 && !elem_eq(n->in[2]->t.e, F32)) {
@@ -200,19 +245,7 @@ Fuse *fuse_new(Exec *e, const Step *s) {
     op->reg = f->n_regs++;
   }
   add_sums(e, f, s);
-  int64_t period = 1; /* a block that is a multiple of the channels keeps their registers as they are */
-  for (int i = 0; i < f->n_sources; i++) {
-    const Read *r = &f->source[i].read;
-    if (!r->whole && !r->outer && r->inner == 1 && r->mid > 1 && r->mid <= BLOCK && (period == 1 || period == r->mid)) period = r->mid;
-  }
-  for (int i = 0; i < f->n_sums; i++) if (f->sum[i].c > 1) period = f->sum[i].c;
-  int64_t fits = CACHE / f->n_regs < LEAST ? LEAST : CACHE / f->n_regs > BLOCK ? BLOCK : CACHE / f->n_regs;
-  f->block = (int)(fits < period ? period : fits / period * period);
-  /* Registers a multiple of 4096 bytes apart would wait for each other's stores. */
-  int64_t apart = (f->block + 15) / 16 * 16 + 48;
-  f->at = NEWN(e->arena, float *, f->n_regs);
-  f->memory = arena_aligned(e->arena, (size_t)(f->n_regs * apart) * sizeof(float));
-  for (int i = 0; i < f->n_regs; i++) f->at[i] = f->memory + i * apart;
+  place(e, f);
   return f;
 }
 
@@ -258,12 +291,12 @@ static void run_op(const Loops *l, const FuseOp *op, float *const *at, int n) {
   float *y = at[op->reg], lo = (float)node->a.lo, hi = (float)node->a.hi;
   const float *in[3];
   for (int k = 0; k < 3; k++) in[k] = op->in[k] < 0 ? NULL : at[op->in[k]];
-  if (node->op == OP_VIEW) memcpy(y, in[0], (size_t)n * sizeof *y);
+  if (op->row) op->row(y, in[0], in[1], in[2], n);
+  else if (node->op == OP_VIEW) memcpy(y, in[0], (size_t)n * sizeof *y);
   else if (node->op == OP_QUANT) l->quant(y, in[0], in[1], in[2], op->zp_code ? op->code : 0, lo, hi, op->one, n);
   else if (node->op == OP_QUANT_GRAD) (node->a.flag ? l->quant_ds : l->quant_dx)(y, in[0], in[1], in[2], (float)node->a.fill, lo, hi, op->one, n);
   else if (node->op == OP_DEQUANT && elem_eq(node->in[1]->t.e, F64)) l->dequant_f64(y, in[0], (const double *)(const void *)in[1], n);
   else if (node->op == OP_DEQUANT) l->dequant(y, in[0], in[1], in[2], n);
-  else if (l->row[node->a.scalar]) l->row[node->a.scalar](y, in[0], in[1], in[2], n);
   else slow_row(op, y, at, n);
 }
 
@@ -276,6 +309,7 @@ static void add_up(const Loops *l, const FuseSum *s, const float *x, int n) {
 
 void fuse_run(Exec *e, Fuse *f) {
   for (int i = 0; i < f->n_sums; i++) memset(f->sum[i].total, 0, (size_t)f->sum[i].c * sizeof(double));
+  for (int i = 0; i < f->n_ops; i++) if (e->v[f->op[i].value].kept) f->at[f->op[i].reg] = e->v[f->op[i].value].data;
   for (int64_t start = 0; start < f->count; start += f->block) {
     int n = (int)(f->count - start < f->block ? f->count - start : f->block);
     for (int i = 0; i < f->n_sources; i++) {
@@ -284,12 +318,9 @@ void fuse_run(Exec *e, Fuse *f) {
       if (s->read.whole) f->at[s->reg] = elem_eq(v->t.e, F64) ? (float *)(void *)((double *)v->data + start) : (float *)v->data + start;
       else if (start == 0 || !steady(f, &s->read)) spread(e, f, s, start, n);
     }
-    for (int i = 0; i < f->n_ops; i++) {
-      const Value *v = &e->v[f->op[i].value];
-      if (v->kept) f->at[f->op[i].reg] = (float *)v->data + start;
-      run_op(e->loops, &f->op[i], f->at, n);
-    }
+    for (int i = 0; i < f->n_ops; i++) run_op(e->loops, &f->op[i], f->at, n);
     for (int i = 0; i < f->n_sums; i++) add_up(e->loops, &f->sum[i], f->at[f->sum[i].reg], n);
+    for (int i = 0; i < f->n_ops; i++) if (e->v[f->op[i].value].kept) f->at[f->op[i].reg] += f->block;
   }
   for (int i = 0; i < f->n_sums; i++)
     for (int64_t k = 0; k < f->sum[i].c; k++) ((float *)e->v[f->sum[i].value].data)[k] = (float)f->sum[i].total[k];

@@ -110,16 +110,18 @@ static int64_t count_of(const Node *n) {
   return type_count(&n->t, &count) ? count : 0;
 }
 
-/* Costs less than to read and write its value, and reads one value of its own size. */
+/* Costs less than to write its value and read it again, and reads one value of its own size in its place; derivatives read what they
+ * are multiplied by besides, which their readers do, too. */
 static bool cheap(const Node *n) {
-  int whole = 0;
+  int whole = 0, most = 1;
   int64_t count = count_of(n);
   Scalar s = n->a.scalar;
   bool map = n->op == OP_MAP && (s == S_ADD || s == S_SUB || s == S_MUL || s == S_MAX || s == S_MIN || s == S_NEG || s == S_ABS || s == S_LT || s == S_LE ||
                                  s == S_SELECT || s == S_CAST);
-  if (count < WORTH || !fusable(n) || (!map && n->op != OP_QUANT && n->op != OP_DEQUANT)) return false;
+  if (count < WORTH || !fusable(n) || (!map && n->op != OP_QUANT && n->op != OP_DEQUANT && n->op != OP_QUANT_GRAD)) return false;
+  if (n->op == OP_QUANT_GRAD || (map && s == S_SELECT)) most = 2;
   for (int k = 0; k < n->n_in; k++) whole += count_of(n->in[k]) == count;
-  return whole == 1;
+  return whole == 1 || whole == most;
 }
 
 static Node *made_anew(Rewrite *rw, const Node *n, int level, int depth) {
