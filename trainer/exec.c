@@ -166,7 +166,7 @@ static bool plan_stats(Exec *e, const Node *n) {
 static bool plan_sum(Exec *e, const Node *n) {
   Sum s;
   int id = n->n_in ? (int)n->in[0]->id : -1;
-  if (n->op != OP_REDUCE || n->a.scalar != S_ADD || !elem_eq(n->t.e, F32) || e->v[n->id].lie == LIE_LAST) return false;
+  if (n->op != OP_REDUCE || !elem_eq(n->t.e, F32) || e->v[n->id].lie == LIE_LAST) return false;
   Lie lie = e->v[id].lie;
   int at = e->v[id].step;
   if (at >= 0 && fuse_sums(e, n, &e->steps.p[at], &s)) {

@@ -128,7 +128,7 @@ bool read_pattern(const Type *loop, bool last, const Type *t, bool t_last, Read 
 enum { CACHE = 6144, LEAST = 256 }; /* floats: of all slots of a group, and of one */
 
 typedef struct Source { int reg; Read read; } Source; /* an f64 scale takes two registers */
-typedef struct FuseOp { const Node *n; int value, reg, in[3]; BlockOp *row; bool zp_code, one; float code; } FuseOp; /* one: a quantizer's scale is one number */
+typedef struct FuseOp { const Node *n; int value, reg, in[3]; BlockOp *row; bool zp_code, one, cuts; float code; Cuts cut; } FuseOp; /* one: a quantizer's scale is one number; cuts: it has them in this run */
 typedef struct FuseSum { int reg, value; int64_t c, width; double *total; float *acc; } FuseSum; /* over [.., c] */
 struct Fuse {
   int64_t count;
@@ -154,7 +154,7 @@ static int source_of(Exec *e, Fuse *f, const Step *s, const Node *n, int k) {
 
 bool fuse_sums(const Exec *e, const Node *n, const Step *s, Sum *sum) {
   const Node *x = n->in[0];
-  if (s->kind != STEP_FUSE || !group_member(s, (int)x->id) || !sum_match(n, s->last, sum) || !e->v[x->id].count) return false;
+  if (s->kind != STEP_FUSE || n->a.scalar != S_ADD || !group_member(s, (int)x->id) || !sum_match(n, s->last, sum) || !e->v[x->id].count) return false;
   if (sum->n == 1) return sum->folded[0];
   for (int i = 0; i < s->sums.n; i++) { /* blocks begin with the first of ext[1] numbers, for every sum */
     int64_t c = e->v[s->sums.p[i]].count;
@@ -249,6 +249,39 @@ Fuse *fuse_new(Exec *e, const Step *s) {
   return f;
 }
 
+/* Cuts of quantizers */
+
+enum { WORTH = 8192 }; /* elements from which it pays to look for them */
+
+static float number_at(int64_t order) { /* binary32 in order: -infinity is the first */
+  int32_t bits = (int32_t)(order < 0 ? INT64_C(-2147483648) - order - 1 : order);
+  float x;
+  memcpy(&x, &bits, sizeof x);
+  return x;
+}
+
+/* The least x with x/scale + zp above, or not below, a bound; NaN: none. */
+static float cut(float scale, float zp, float bound, bool above) {
+  int64_t lo = -INT64_C(0x7f800001), hi = INT64_C(0x7f800001); /* at lo it does not hold, at hi, behind infinity, it does */
+  while (hi - lo > 1) {
+    int64_t mid = lo + (hi - lo) / 2;
+    float u = number_at(mid) / scale + zp;
+    *((above ? u > bound : u >= bound) ? &hi : &lo) = mid;
+  }
+  return hi > INT64_C(0x7f800000) ? NAN : number_at(hi);
+}
+
+/* False where the scale is none. Half-way cases go to the even code. */
+static bool find_cuts(const FuseOp *op, float scale, float zp, Cuts *c) {
+  float lo = (float)op->n->a.lo, hi = (float)op->n->a.hi;
+  if (!(scale > 0) || isinf(scale)) return false;
+  *c = (Cuts){.lo = lo, .nan = lo > 0 ? lo : hi < 0 ? hi : 0, .zp = zp, .inverse = 1 / scale, .within = cut(scale, zp, lo, true), .end = cut(scale, zp, hi, false)};
+  for (int k = 0; k < CUTS; k++) c->code[k] = lo + (float)k < hi ? cut(scale, zp, lo + (float)k + 0.5f, (op->n->a.lo + k) % 2 == 0) : NAN;
+  if (isnan(c->within)) c->within = INFINITY, c->end = -INFINITY;
+  if (isnan(c->end)) c->end = INFINITY;
+  return true;
+}
+
 /* One run */
 
 #define SPREAD(T) \
@@ -292,12 +325,25 @@ static void run_op(const Loops *l, const FuseOp *op, float *const *at, int n) {
   const float *in[3];
   for (int k = 0; k < 3; k++) in[k] = op->in[k] < 0 ? NULL : at[op->in[k]];
   if (op->row) op->row(y, in[0], in[1], in[2], n);
+  else if (op->cuts && node->op == OP_QUANT) l->quant_cut(y, in[0], &op->cut, n);
+  else if (op->cuts) (node->a.flag ? l->quant_ds_cut : l->quant_dx_cut)(y, in[0], in[1], &op->cut, n);
   else if (node->op == OP_VIEW) memcpy(y, in[0], (size_t)n * sizeof *y);
   else if (node->op == OP_QUANT) l->quant(y, in[0], in[1], in[2], op->zp_code ? op->code : 0, lo, hi, op->one, n);
   else if (node->op == OP_QUANT_GRAD) (node->a.flag ? l->quant_ds : l->quant_dx)(y, in[0], in[1], in[2], (float)node->a.fill, lo, hi, op->one, n);
   else if (node->op == OP_DEQUANT && elem_eq(node->in[1]->t.e, F64)) l->dequant_f64(y, in[0], (const double *)(const void *)in[1], n);
   else if (node->op == OP_DEQUANT) l->dequant(y, in[0], in[1], in[2], n);
   else slow_row(op, y, at, n);
+}
+
+/* Before the first block, when scales are there. */
+static void prepare(const Fuse *f, FuseOp *op) {
+  const Node *n = op->n;
+  bool grad = n->op == OP_QUANT_GRAD, few = n->a.hi - n->a.lo <= CUTS, dx = grad && !n->a.flag;
+  op->cuts = false;
+  if ((!grad && n->op != OP_QUANT) || !op->one || op->zp_code || f->count < WORTH || !(few || dx)) return;
+  const float *zp = !grad && op->in[2] >= 0 ? f->at[op->in[2]] : NULL;
+  if (zp && !node_uniform(n->in[2], &(double){0})) return;
+  op->cuts = find_cuts(op, *f->at[op->in[grad ? 2 : 1]], grad ? (float)n->a.fill : zp ? *zp : 0, &op->cut);
 }
 
 static void add_up(const Loops *l, const FuseSum *s, const float *x, int n) {
@@ -318,6 +364,7 @@ void fuse_run(Exec *e, Fuse *f) {
       if (s->read.whole) f->at[s->reg] = elem_eq(v->t.e, F64) ? (float *)(void *)((double *)v->data + start) : (float *)v->data + start;
       else if (start == 0 || !steady(f, &s->read)) spread(e, f, s, start, n);
     }
+    for (int i = 0; start == 0 && i < f->n_ops; i++) prepare(f, &f->op[i]);
     for (int i = 0; i < f->n_ops; i++) run_op(e->loops, &f->op[i], f->at, n);
     for (int i = 0; i < f->n_sums; i++) add_up(e->loops, &f->sum[i], f->at[f->sum[i].reg], n);
     for (int i = 0; i < f->n_ops; i++) if (e->v[f->op[i].value].kept) f->at[f->op[i].reg] += f->block;

@@ -94,18 +94,26 @@ void assign_memory(Exec *);                            /* buffers by lifetime */
 int group_operand(Exec *, const Node *n, int k, bool last, Read *, bool add);
 
 enum { BLOCK = 1024 };   /* the most elements that a group computes at a time */
+/* Where a quantizer of one scale changes: u = x/scale + zp grows with x, so codes are counted by comparisons, with all bits of the
+ * division's. code[k]: the least x whose code is lo + k + 1, NaN behind the last of up to 4 codes; x is inside from within to below end. */
+enum { CUTS = 3 };
+typedef struct Cuts { float code[CUTS], within, end, lo, nan, zp, inverse; } Cuts;
 /* y = row(a, b, c) on n floats; exact where scalar.c is. NULL: no loop, element by element through scalar_eval. */
 typedef void BlockOp(float *restrict y, const float *a, const float *b, const float *c, int n);
 typedef struct Loops {
   BlockOp *row[SCALAR_COUNT];
   /* clamp(round(x/scale + zp)) + code, then as quant_eval; zp may be NULL; one: all of scale are equal */
   void (*quant)(float *restrict y, const float *x, const float *scale, const float *zp, float code, float lo, float hi, bool one, int n);
+  void (*quant_cut)(float *restrict y, const float *x, const Cuts *, int n);
+  void (*quant_dx_cut)(float *restrict y, const float *dy, const float *x, const Cuts *, int n);
+  void (*quant_ds_cut)(float *restrict y, const float *dy, const float *x, const Cuts *, int n); /* x/scale by its inverse: within 2 ulp */
   /* quant_grad's flags 0 and 1 */
   void (*quant_dx)(float *restrict y, const float *dy, const float *x, const float *scale, float zp, float lo, float hi, bool one, int n);
   void (*quant_ds)(float *restrict y, const float *dy, const float *x, const float *scale, float zp, float lo, float hi, bool one, int n);
   void (*dequant)(float *restrict y, const float *x, const float *scale, const float *zp, int n);
   void (*dequant_f64)(float *restrict y, const float *x, const double *scale, int n); /* exact product rounded once */
   float (*sum)(const float *x, int64_t n);                    /* 64 running sums, then a tree */
+  float (*extreme)(const float *x, int64_t n, bool least);    /* NaN wins; of zeros any */
   /* acc[i % width] += x[i], or += (x[i] - mean[i % width])^2: in order of i */
   void (*columns)(float *restrict acc, const float *x, int64_t width, int64_t n);
   void (*squares)(float *restrict acc, const float *x, const float *mean, int64_t width, int64_t n);
@@ -119,8 +127,8 @@ static inline bool group_member(const Step *s, int node) {
 }
 Fuse *fuse_new(Exec *, const Step *);
 void fuse_run(Exec *, Fuse *);
-/* y = sum of x over some dimensions: adjacent dimensions of one kind merged. */
-typedef struct Sum { int n; int64_t ext[MAX_RANK]; bool folded[MAX_RANK]; int64_t out; } Sum;
+/* y = sum of x over some dimensions, adjacent dimensions of one kind merged; or its greatest or least number over all. */
+typedef struct Sum { Scalar of; int n; int64_t ext[MAX_RANK]; bool folded[MAX_RANK]; int64_t out; } Sum;
 bool sum_match(const Node *reduce, bool last, Sum *);
 int64_t sum_width(int64_t c);  /* a multiple of c whose rows are added well: floats that a partial sum of [.., c] takes */
 void sum_fold(const float *acc, int64_t width, int64_t c, double *y); /* y[i % c] += acc[i] */

@@ -82,6 +82,29 @@ static void quant_ds(float *restrict y, const float *dy, const float *x, const f
   DIVIDED(float u = v + zp; y[i] = dy[i] * (code_of(u, lo, hi) - zp - ((lo < u) & (u < hi) ? v : 0));)
 }
 
+static inline float counted(float x, const Cuts *c) {
+  float code = c->lo + (x >= c->code[0] ? 1.0f : 0.0f) + (x >= c->code[1] ? 1.0f : 0.0f) + (x >= c->code[2] ? 1.0f : 0.0f);
+  return x != x ? c->nan : code;
+}
+
+static void quant_cut(float *restrict y, const float *x, const Cuts *c, int n) {
+  const Cuts k = *c;
+  for (int i = 0; i < n; i++) y[i] = counted(x[i], &k);
+}
+
+static void quant_dx_cut(float *restrict y, const float *dy, const float *x, const Cuts *c, int n) {
+  float within = c->within, end = c->end;
+  for (int i = 0; i < n; i++) y[i] = (x[i] >= within) & (x[i] < end) ? dy[i] : 0;
+}
+
+static void quant_ds_cut(float *restrict y, const float *dy, const float *x, const Cuts *c, int n) {
+  const Cuts k = *c;
+  for (int i = 0; i < n; i++) {
+    float v = (x[i] >= k.within) & (x[i] < k.end) ? x[i] * k.inverse : 0;
+    y[i] = dy[i] * (counted(x[i], &k) - k.zp - v);
+  }
+}
+
 static void dequant(float *restrict y, const float *x, const float *scale, const float *zp, int n) {
   if (zp) for (int i = 0; i < n; i++) y[i] = (x[i] - zp[i]) * scale[i];
   else for (int i = 0; i < n; i++) y[i] = x[i] * scale[i];
@@ -105,6 +128,21 @@ static float sum(const float *x, int64_t n) {
   for (int half = 32; half; half /= 2)
     for (int k = 0; k < half; k++) acc[k] += acc[k + half];
   return acc[0];
+}
+
+static float extreme(const float *x, int64_t n, bool least) {
+  float sign = least ? -1 : 1, acc[64];
+  int64_t i = 0;
+  for (int k = 0; k < 64; k++) acc[k] = sign * x[k < n ? k : 0];
+  for (; i + 64 <= n; i += 64)
+    for (int k = 0; k < 64; k++) {
+      float v = sign * x[i + k];
+      acc[k] = v > acc[k] || v != v ? v : acc[k];
+    }
+  for (int k = 0; i < n; i++, k++) acc[k] = sign * x[i] > acc[k] || x[i] != x[i] ? sign * x[i] : acc[k];
+  for (int half = 32; half; half /= 2)
+    for (int k = 0; k < half; k++) acc[k] = acc[k + half] > acc[k] || acc[k + half] != acc[k + half] ? acc[k + half] : acc[k];
+  return sign * acc[0];
 }
 
 /* Columns from `at` in strips of 64 and 16, then what is left of them. V: what a vector of them adds; E: one of them. */
@@ -147,5 +185,6 @@ const Loops LOOPS = {
   .row = {[S_ADD] = row_add, [S_SUB] = row_sub, [S_MUL] = row_mul, [S_DIV] = row_div, [S_MAX] = row_max, [S_MIN] = row_min, [S_NEG] = row_neg,
           [S_ABS] = row_abs, [S_ROUND] = row_round, [S_SQRT] = row_sqrt, [S_EQ] = row_eq, [S_LT] = row_lt, [S_LE] = row_le, [S_AND] = row_and,
           [S_OR] = row_or, [S_XOR] = row_xor, [S_NOT] = row_not, [S_SELECT] = row_select, [S_CAST] = row_cast},
-  .quant = quant, .quant_dx = quant_dx, .quant_ds = quant_ds, .dequant = dequant, .dequant_f64 = dequant_f64, .sum = sum, .columns = columns, .squares = squares,
+  .quant = quant, .quant_dx = quant_dx, .quant_ds = quant_ds, .quant_cut = quant_cut, .quant_dx_cut = quant_dx_cut, .quant_ds_cut = quant_ds_cut,
+  .dequant = dequant, .dequant_f64 = dequant_f64, .sum = sum, .extreme = extreme, .columns = columns, .squares = squares,
 };

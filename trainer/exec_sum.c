@@ -1,4 +1,4 @@
-/* Sums over dimensions, and the statistics of batch normalization. Runs of floats are added in 64 lanes or row upon row, at most CHUNK
+/* Sums over dimensions, extremes over all of them, and the statistics of batch normalization. Runs of floats are added in 64 lanes or row upon row, at most CHUNK
  * at a time, and the partial sums in binary64: the order is fixed by the shape alone. */
 #include "trainer/exec_impl.h"
 
@@ -7,13 +7,13 @@
 enum { CHUNK = 128 }; /* rows, or 64ths of a run, whose sums stay in binary32 */
 
 bool sum_match(const Node *n, bool last, Sum *s) {
-  if (n->op != OP_REDUCE || n->a.scalar != S_ADD || !elem_eq(n->t.e, F32)) return false;
+  if (n->op != OP_REDUCE || (n->a.scalar != S_ADD && n->a.scalar != S_MAX && n->a.scalar != S_MIN) || !elem_eq(n->t.e, F32)) return false;
   const Type *x = &n->in[0]->t;
   const Iters *it = n->a.iters;
   int64_t ext[MAX_ITERS], product = 1, all = 1;
   int total = iters_extents(n, ext), before = -1;
   uint32_t seen = 0;
-  *s = (Sum){.out = 1};
+  *s = (Sum){.of = n->a.scalar, .out = 1};
   for (int i = 0; i < x->rank; i++) {
     int d = dim_at(x, last, i), found = -1;
     const Affine *a = &it->acc[0][d];
@@ -33,7 +33,7 @@ bool sum_match(const Node *n, bool last, Sum *s) {
     else s->ext[s->n] = ext[found], s->folded[s->n++] = folded;
   }
   for (int k = 0; k < total; k++) product *= ext[k];
-  return product == all && all > 0;
+  return product == all && all > 0 && (s->of == S_ADD || (s->n == 1 && s->folded[0]));
 }
 
 static double run_sum(const Loops *l, const float *x, int64_t n) {
@@ -80,6 +80,7 @@ void sum_run(const Loops *l, const Sum *s, const float *x, float *y, double *scr
   Run r = {l, s, scratch, (float *)(scratch + s->out)};
   int64_t size = 1;
   for (int k = 0; k < s->n; k++) size *= s->ext[k];
+  if (s->of != S_ADD) { *y = l->extreme(x, size, s->of == S_MIN); return; }
   memset(scratch, 0, (size_t)s->out * sizeof *scratch);
   sum_from(&r, 0, x, size, scratch);
   for (int64_t i = 0; i < s->out; i++) y[i] = (float)scratch[i];
