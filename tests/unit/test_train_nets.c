@@ -131,7 +131,8 @@ START_TEST(variants) {
     char text[128];
     snprintf(text, sizeof text, "{builtin: %s%s}", nets[_i], form[k]);
     Net *net = make(ctx, text, 10, 3, 32);
-    ck_assert(net_quantize(net, recipe(ctx, text, 10)));
+    Recipe *r = recipe(ctx, text, 10);
+    net_quantize(net, r, &r->quant);
     Arena *a = arena_new(ctx);
     TrainGraph t;
     bool ok = graph_verify(ctx, net->g) && net_train_graph(net, 2, 4, a, &t);
