@@ -215,7 +215,12 @@ static bool plan_node(Exec *e, const Node *n) {
 
 static bool waits(const Exec *e, const Node *n) { return !e->match[n->id].kind && (n->op == OP_RESHAPE || fusable(n)); }
 
-static int by_number(const void *a, const void *b) { return *(const int *)a < *(const int *)b ? -1 : *(const int *)a > *(const int *)b; }
+typedef struct Waiting { int64_t count; int id; } Waiting;
+
+static int by_size(const void *a, const void *b) {
+  const Waiting *x = a, *y = b;
+  return x->count != y->count ? (x->count < y->count ? -1 : 1) : x->id < y->id ? -1 : x->id > y->id;
+}
 
 static int what_it_reads(const Exec *e, const Node *n, const Node *const **in) {
   const Match *m = &e->match[n->id];
@@ -226,36 +231,28 @@ static int what_it_reads(const Exec *e, const Node *n, const Node *const **in) {
 /* Plans a node after the nodes that waited for it, which form one loop where they can: none begins before all they read is there. What is
  * element-wise reads nothing larger than itself, so the smaller come first, and those of one size begin after them. */
 static bool plan_tree(Exec *e, const Node *root) {
-  VEC(int) tree = {0};
+  VEC(Waiting) tree = {0};
+  const Node *n = root;
   bool ok = true;
   e->from = 0;
   if (!e->waiting[root->id]) return true;
   e->waiting[root->id] = false;
-  vec_push(e->arena, &tree, (int)root->id);
-  for (int i = 0; i < tree.n; i++) {
+  for (int i = 0; n; n = i < tree.n ? e->g->nodes[tree.p[i].id] : NULL, i++) {
     const Node *const *in;
-    int n = what_it_reads(e, e->g->nodes[tree.p[i]], &in);
-    for (int k = 0; k < n; k++) {
+    int n_in = what_it_reads(e, n, &in);
+    for (int k = 0; k < n_in; k++) {
       int x = (int)in[k]->id;
-      if (e->waiting[x]) vec_push(e->arena, &tree, x);
+      if (e->waiting[x]) vec_push(e->arena, &tree, ((Waiting){e->v[x].count, x}));
       else if (e->v[x].step > e->from) e->from = e->v[x].step;
       e->waiting[x] = false;
     }
   }
-  qsort(tree.p, (size_t)tree.n, sizeof *tree.p, by_number);
-  int64_t all = e->v[tree.p[tree.n - 1]].count, size = -1, next;
-  for (int i = 0; i < tree.n - 1; i++) if (e->v[tree.p[i]].count > all) all = e->v[tree.p[i]].count;
-  while (ok && size < all) {
-    int last = e->from;
-    next = all;
-    for (int i = 0; i < tree.n - 1; i++) if (e->v[tree.p[i]].count > size && e->v[tree.p[i]].count < next) next = e->v[tree.p[i]].count;
-    size = next;
-    for (int i = 0; ok && i < tree.n - 1; i++) {
-      if (e->v[tree.p[i]].count != size) continue;
-      ok = plan_node(e, e->g->nodes[tree.p[i]]);
-      if (e->v[tree.p[i]].step > last) last = e->v[tree.p[i]].step;
-    }
-    e->from = last;
+  if (tree.n) qsort(tree.p, (size_t)tree.n, sizeof *tree.p, by_size);
+  int last = e->from;
+  for (int i = 0; ok && i < tree.n; i++) {
+    if (i && tree.p[i].count > tree.p[i - 1].count) e->from = last;
+    ok = plan_node(e, e->g->nodes[tree.p[i].id]);
+    if (e->v[tree.p[i].id].step > last) last = e->v[tree.p[i].id].step;
   }
   return ok && plan_node(e, root);
 }
