@@ -220,7 +220,7 @@ static void quotients_of(int i, int count) {
   same(&r, 1e-30, 0);
 }
 START_TEST(quotients) {
-  for (int i = 0; i < 60; i++) quotients_of(i, 4001), quotients_of(i, 9001);
+  for (int i = 0; i < 60; i++) quotients_of(i, i / 6 % 2 ? 9001 : 4001);
 }
 END_TEST
 
