@@ -7,11 +7,12 @@
 
 static bool done(OpCall *c, Node *y) { c->out[0] = y; return y != NULL; }
 
-/* HALF_UP and HALF_DOWN are ties away from and toward zero; UP and DOWN are away from and toward zero. */
+/* HALF_UP and HALF_DOWN are ties away from and toward zero; UP and DOWN are away from and toward zero. Brevitas writes DOWN as
+ * ROUND_TO_ZERO. */
 static bool rounding_named(OpCall *c, const char *s, Round *r) {
   static const struct { const char *name; Round r; } names[] = {
     {"ROUND", RND_EVEN}, {"HALF_EVEN", RND_EVEN}, {"CEIL", RND_CEIL}, {"FLOOR", RND_FLOOR}, {"UP", RND_UP}, {"DOWN", RND_DOWN},
-    {"HALF_UP", RND_HALF_UP}, {"HALF_DOWN", RND_HALF_DOWN},
+    {"HALF_UP", RND_HALF_UP}, {"HALF_DOWN", RND_HALF_DOWN}, {"ROUND_TO_ZERO", RND_DOWN},
   };
   for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) if (!strcasecmp(s, names[i].name)) { *r = names[i].r; return true; }
   return ox_fail(c, E0204, "rounding_mode is \"%s\"", s);

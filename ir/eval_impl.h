@@ -17,9 +17,6 @@ double elem_round(Elem, double);
 /* A number of a code type as a value of a float type: one rounding, for 16-bit types to binary32 and on. */
 double code_to_float(Elem from, Elem to, int64_t);
 
-/* scalar_eval on n elements; b and c as the arity asks. */
-void scalar_run(Scalar, Elem operand, Elem result, const Val *a, const Val *b, const Val *c, Val *y, int n);
-
 /* n elements of a tensor from element `first` on, `step` elements apart; store: contiguous. */
 void vals_load(const Tensor *, int64_t first, int64_t step, Val *, int n);
 void vals_store(Tensor *, int64_t first, const Val *, int n);

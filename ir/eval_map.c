@@ -83,23 +83,20 @@ static void map_run(const Node *n, Val (*v)[RUN], Val *y, int count) {
   scalar_run(n->a.scalar, operand, n->t.e, v[0], n->n_in > 1 ? v[1] : NULL, n->n_in > 2 ? v[2] : NULL, y, count);
 }
 
-static double val_f(Elem e, Val v) { return elem_is_float(e) ? v.f : code_to_float(e, F64, v.i); }
-
-static void quant_run(const Node *n, Val (*v)[RUN], Val *y, int count) {
+static void quant_rows(const Node *n, Val (*v)[RUN], Val *y, int count) {
   Elem x = n->in[0]->t.e, scale = n->in[1]->t.e, zp = n->n_in > 2 ? n->in[2]->t.e : I32;
   assert(elem_is_float(scale));
-  for (int i = 0; i < count; i++)
-    y[i] = quant_eval(val_f(x, v[0][i]), v[1][i].f, n->n_in > 2 ? &v[2][i] : NULL, zp, scale, &n->a, n->t.e);
+  for (int i = 0; !elem_is_float(x) && i < count; i++) v[0][i].f = code_to_float(x, F64, v[0][i].i);
+  quant_run(v[0], v[1], n->n_in > 2 ? v[2] : NULL, zp, scale, &n->a, n->t.e, y, count);
 }
 
-static void dequant_run(const Node *n, Val (*v)[RUN], Val *y, int count) {
+static void dequant_rows(const Node *n, Val (*v)[RUN], Val *y, int count) {
   Elem zp = n->n_in > 2 ? n->in[2]->t.e : I32;
   assert(elem_is_code(n->in[0]->t.e) && elem_is_float(n->in[1]->t.e));
-  for (int i = 0; i < count; i++)
-    y[i].f = dequant_eval(v[0][i].i, v[1][i].f, n->n_in > 2 ? &v[2][i] : NULL, zp, n->in[1]->t.e, n->t.e);
+  dequant_run(v[0], v[1], n->n_in > 2 ? v[2] : NULL, zp, n->in[1]->t.e, n->t.e, y, count);
 }
 
-static void quant_grad_run(const Node *n, Val (*v)[RUN], Val *y, int count) {
+static void quant_grad_rows(const Node *n, Val (*v)[RUN], Val *y, int count) {
   float zp = (float)n->a.fill, lo = (float)n->a.lo, hi = (float)n->a.hi;
   for (int i = 0; i < count; i++) {
     float dy = (float)v[0][i].f, w = (float)v[1][i].f / (float)v[2][i].f, u = w + zp;
@@ -110,9 +107,9 @@ static void quant_grad_run(const Node *n, Val (*v)[RUN], Val *y, int count) {
 }
 
 bool eval_map(const Eval *e) { return eval_rows(e, map_run); }
-bool eval_quant(const Eval *e) { return eval_rows(e, quant_run); }
-bool eval_dequant(const Eval *e) { return eval_rows(e, dequant_run); }
-bool eval_quant_grad(const Eval *e) { return eval_rows(e, quant_grad_run); }
+bool eval_quant(const Eval *e) { return eval_rows(e, quant_rows); }
+bool eval_dequant(const Eval *e) { return eval_rows(e, dequant_rows); }
+bool eval_quant_grad(const Eval *e) { return eval_rows(e, quant_grad_rows); }
 
 /* Along an axis */
 

@@ -61,8 +61,8 @@ typedef struct Attr {
   Iters *iters;
   const Tensor *value;
   bool fused;             /* any operator: joins its only consumer and gets no buffer (passes/fuse.c); printed as `fused` */
-  int32_t certified;      /* levels, tables: the certificate's entry that says what they stand for, from 1; 0: none. No part of the meaning:
-                             not printed, not compared. Who changes which number goes in clears it (passes/certificate.h) */
+  int32_t certified;      /* levels, tables: the certificate's entry that says what they stand for, from 1; 0: none, below: lost. No part of the
+                             meaning: not printed, not compared. Who changes which number goes in gives it another, or none (passes/certificate.h) */
 } Attr;
 
 typedef struct Node Node;
@@ -192,7 +192,12 @@ Tensor *node_eval(Ctx *, const Node *, Tensor *const *ins);
 /* Scalar meaning on one element: operands and result as bits of their storage widened to double or int64. */
 typedef union Val { double f; int64_t i; } Val; /* f for float types, i for codes (u64 as its two's complement bits) */
 Val scalar_eval(Scalar, Elem operand, Elem result, const Val *args);
+/* The same on n elements; b and c as the arity asks. */
+void scalar_run(Scalar, Elem operand, Elem result, const Val *a, const Val *b, const Val *c, Val *y, int n);
 Val quant_eval(double x, double scale, const Val *zp, Elem zp_type, Elem scale_type, const Attr *, Elem result); /* zp may be NULL */
 double dequant_eval(int64_t x, double scale, const Val *zp, Elem zp_type, Elem scale_type, Elem result); /* zp may be NULL */
+/* The same on n elements, each with its scale and zero point. */
+void quant_run(const Val *x, const Val *scale, const Val *zp, Elem zp_type, Elem scale_type, const Attr *, Elem result, Val *y, int n);
+void dequant_run(const Val *x, const Val *scale, const Val *zp, Elem zp_type, Elem scale_type, Elem result, Val *y, int n);
 
 #endif

@@ -163,6 +163,7 @@ void scalar_run(Scalar s, Elem operand, Elem result, const Val *a, const Val *b,
     if (test) return;
   }
   if (result.bits == 64 && result.kind != EK_SHIFT) return;
+  if (elem_eq(result, F32)) { EACH(y[i].f = (float)y[i].f); }
   if (elem_is_float(result)) { EACH(y[i].f = elem_round(result, y[i].f)); }
   EACH(y[i].i = elem_wrap(result, y[i].i));
 }
@@ -210,6 +211,31 @@ double dequant_eval(int64_t x, double scale, const Val *zp, Elem zp_type, Elem s
   if (zp && elem_is_float(zp_type)) return elem_round(result, f32 ? (double)(((float)x - (float)zp->f) * (float)scale) : ((double)x - zp->f) * scale);
   int64_t d = (int64_t)((uint64_t)x - (uint64_t)(zp ? zp->i : 0));
   return elem_round(result, f32 ? (double)((float)d * (float)scale) : (double)d * scale);
+}
+
+/* quant_eval of the common kind: codes without a zero point, or with one of codes. rint(v) is v + 1.5*2^52 - 1.5*2^52 where |v| < 2^51. */
+static void quant_even(const Val *x, const Val *scale, const Val *zp, bool f32, const Attr *attr, Val *y, int n) {
+  const double big = 0x1.8p52;
+  for (int i = 0; i < n; i++) {
+    double v = f32 ? (double)((float)x[i].f / (float)scale[i].f) : x[i].f / scale[i].f;
+    if (!(fabs(v) < 0x1p51)) v = isnan(v) ? 0 : v > 0 ? fmin(rint(v), 0x1p62) : fmax(rint(v), -0x1p62);
+    else v = v + big - big;
+    int64_t q = (int64_t)v;
+    if (zp && !add_ok(q, zp[i].i, &q)) q = zp[i].i < 0 ? INT64_MIN : INT64_MAX;
+    y[i].i = q < attr->lo ? attr->lo : q > attr->hi ? attr->hi : q;
+  }
+}
+
+void quant_run(const Val *x, const Val *scale, const Val *zp, Elem zp_type, Elem scale_type, const Attr *attr, Elem result, Val *y, int n) {
+  if (attr->round == RND_EVEN && result.kind != EK_BASES && !(zp && elem_is_float(zp_type))) quant_even(x, scale, zp, scale_type.bits != 64, attr, y, n);
+  else for (int i = 0; i < n; i++) y[i] = quant_eval(x[i].f, scale[i].f, zp ? &zp[i] : NULL, zp_type, scale_type, attr, result);
+}
+
+void dequant_run(const Val *x, const Val *scale, const Val *zp, Elem zp_type, Elem scale_type, Elem result, Val *y, int n) {
+  if (elem_eq(result, F32) && scale_type.bits != 64 && !(zp && elem_is_float(zp_type))) {
+    EACH(y[i].f = (double)((float)(int64_t)((uint64_t)x[i].i - (uint64_t)(zp ? zp[i].i : 0)) * (float)scale[i].f));
+  }
+  EACH(y[i].f = dequant_eval(x[i].i, scale[i].f, zp ? &zp[i] : NULL, zp_type, scale_type, result));
 }
 
 /* Elements of tensors */

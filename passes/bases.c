@@ -16,7 +16,7 @@ typedef struct Weights {
   int pos[3][MAX_ITERS], n[3]; /* output iterators that the activations read alone (or nobody), that both read, that the weights read alone */
   int red[MAX_ITERS];          /* reduction iterators, the channels first */
   int64_t rows, terms, channels;
-  float *w;                    /* [rows, terms] in that order */
+  float *w; bool *have;        /* [rows, terms] in that order, and which rows are read */
 } Weights;
 enum { ALONE, BOTH, WEIGHTS };
 
@@ -63,24 +63,31 @@ static void next(const Node *c, const int *which, int n, int64_t *iter) {
   }
 }
 
-static void read_weights(Weights *w) {
+/* The terms of a row, read when they are asked for: most layers are told from bases by a few rows. */
+static const float *row_terms(Weights *w, int64_t row) {
   const Iters *it = w->c->a.iters;
   const Node *x = w->c->in[w->k];
-  int order[MAX_ITERS], n = 0;
-  int64_t iter[MAX_ITERS] = {0};
-  for (int p = BOTH; p <= WEIGHTS; p++) for (int i = 0; i < w->n[p]; i++) order[n++] = w->pos[p][i];
-  for (int j = 0; j < it->n_red; j++) order[n++] = w->red[j];
-  w->w = NEWN(w->a, float, w->rows * w->terms + 1);
-  for (int64_t q = 0; q < w->rows * w->terms; q++) {
+  int64_t iter[MAX_ITERS] = {0}, left = row;
+  float *to = w->w + row * w->terms;
+  if (w->have[row]) return to;
+  for (int p = WEIGHTS; p >= BOTH; p--)
+    for (int i = w->n[p] - 1; i >= 0; i--) {
+      int64_t n = extent(w->c, w->pos[p][i]);
+      iter[w->pos[p][i]] = left % n;
+      left /= n;
+    }
+  for (int64_t q = 0; q < w->terms; q++) {
     int64_t flat = 0;
     for (int d = 0; d < x->t.rank; d++) {
       int64_t v = it->acc[w->k][d].base;
       for (int i = 0; i < it->n_out + it->n_red; i++) v += it->acc[w->k][d].coef[i] * iter[i];
       flat = flat * x->t.d[d].n + v / it->acc[w->k][d].div;
     }
-    w->w[q] = (float)tensor_f(x->a.value, flat);
-    next(w->c, order, n, iter);
+    to[q] = (float)tensor_f(x->a.value, flat);
+    next(w->c, w->red, it->n_red, iter);
   }
+  w->have[row] = true;
+  return to;
 }
 
 /* False where the contraction is none of floats by constant weights, all of its reductions among the weights' iterators. */
@@ -121,16 +128,16 @@ static bool equally_spaced(const float *w, int64_t n) {
 }
 
 /* Terms of one group, gathered. */
-static const float *group_terms(const Weights *w, const Grouping *g, int64_t row, int64_t group, float *buffer) {
+static const float *group_terms(Weights *w, const Grouping *g, int64_t row, int64_t group, float *buffer) {
   int64_t taps = w->terms / w->channels, from = group * g->n;
-  const float *at = w->w + row * w->terms;
+  const float *at = row_terms(w, row);
   if (!g->taps_first) return at + from;
   for (int64_t i = 0; i < g->n; i++) buffer[i] = at[(from + i) % w->channels * taps + (from + i) / w->channels];
   return buffer;
 }
 
 /* A few groups from all over: false where one does not fit, or they take more than floats do. */
-static bool looks_fit(const Weights *w, const Grouping *g, float *buffer) {
+static bool looks_fit(Weights *w, const Grouping *g, float *buffer) {
   enum { SAMPLES = 16 };
   int64_t all = w->rows * g->groups, n = all < SAMPLES ? all : SAMPLES;
   uint8_t *code = NEWN(w->a, uint8_t, g->n + 1);
@@ -146,7 +153,7 @@ static bool looks_fit(const Weights *w, const Grouping *g, float *buffer) {
 }
 
 /* Fits all groups; false where one does not, or the bits reach `limit`. */
-static bool try_grouping(const Weights *w, Grouping *g, double limit) {
+static bool try_grouping(Weights *w, Grouping *g, double limit) {
   float *buffer = NEWN(w->a, float, g->n + 1);
   int64_t all = w->rows * g->groups;
   if (!looks_fit(w, g, buffer)) return false;
@@ -166,7 +173,7 @@ static bool try_grouping(const Weights *w, Grouping *g, double limit) {
 }
 
 /* The cheapest grouping; false where none takes less than half of the bits that floats take. */
-static bool best_grouping(const Weights *w, Grouping *best) {
+static bool best_grouping(Weights *w, Grouping *best) {
   enum { LEAST_TERMS = 4 }; /* fewer are no group: an alpha takes eight times their signs */
   int64_t taps = w->terms / w->channels;
   double limit = 16.0 * (double)(w->rows * w->terms);
@@ -275,9 +282,10 @@ Node *bases_contract(Rewrite *rw, const Node *old, Node *const *in) {
   Grouping b;
   Node *y = NULL;
   if (weights_of(&w, old)) {
-    read_weights(&w);
+    w.w = NEWN(a, float, w.rows * w.terms + 1);
+    w.have = NEWN(a, bool, w.rows);
     bool codes = true;
-    for (int64_t r = 0; r < w.rows; r++) codes = codes && equally_spaced(w.w + r * w.terms, w.terms);
+    for (int64_t r = 0; r < w.rows && codes; r++) codes = equally_spaced(row_terms(&w, r), w.terms);
     if (!codes && best_grouping(&w, &b)) y = rewritten(rw, &w, &b, in[1 - w.k]);
   }
   arena_free(a);

@@ -55,11 +55,13 @@ static bool magnitudes(Fit *f, const float *w, int64_t n) {
 
 /* Codes of all magnitudes as sums of n alphas; false where one is none. */
 static bool decode(Fit *f, int n) {
-  double far = tolerance(f->alpha, n);
+  double far = tolerance(f->alpha, n), sum[1 << MOST_BASES] = {0};
+  for (int i = 0; i < n; i++) /* as level() adds */
+    for (int c = (1 << i) - 1; c >= 0; c--) sum[c | 1 << i] = sum[c] + f->alpha[i], sum[c] -= f->alpha[i];
   for (int k = 0; k < f->m; k++) {
     double best = INFINITY;
     for (int c = 0; c < 1 << n; c++) {
-      double d = fabs(level(f->alpha, n, c) - f->v[k]);
+      double d = fabs(sum[c] - f->v[k]);
       if (d < best) best = d, f->code[k] = c;
     }
     if (!(best <= 2 * far)) return false;
@@ -126,7 +128,11 @@ static int frequent(const Fit *f, Difference best[MOST_DIFFERENCES]) {
 
 /* Chooses the alphas from `at` on among the differences from `from` on. */
 static bool choose(Fit *f, int n, int at, const Difference *d, int kinds, int from) {
-  if (at == n) return decode(f, n);
+  if (at == n) {
+    double all = 0;
+    for (int i = 0; i < n; i++) all += f->alpha[i];
+    return f->v[0] - all <= 2 * tolerance(f->alpha, n) && decode(f, n); /* no level is above their sum */
+  }
   for (int i = from; i <= kinds - (n - at); i++) {
     f->alpha[at] = d[i].d;
     if (choose(f, n, at + 1, d, kinds, i + 1)) return true;

@@ -12,8 +12,8 @@ typedef struct CertOperand { int from; Elem e; int64_t n; Val *v; } CertOperand;
 typedef struct CertStep { Op op; Scalar scalar; Elem e; Round round; int64_t lo, hi, levels; int shift, n_in; CertOperand in[4]; } CertStep;
 
 /* Why an integer stays in its range: it is a sum of codes a in alo..ahi times constants, whose positive and negative ones add up to pos[i] and
- * neg[i] for the sums of row[i]. n 0: not such a sum; the range follows from the type or from what the compiler knows. */
-typedef struct CertSums { int64_t n, *pos, *neg, *row, alo, ahi; } CertSums;
+ * neg[i] for the sums of row[i]. n 0: not such a sum; the range follows from the type or from what the compiler knows. terms: constants of a sum. */
+typedef struct CertSums { int64_t n, *pos, *neg, *row, alo, ahi, terms; } CertSums;
 
 typedef struct CertEntry {
   const char *layer, *op;  /* of the node that computed the integer, and the operator */
@@ -21,6 +21,8 @@ typedef struct CertEntry {
   int n_in, n_steps;
   CertStep *step;
   int64_t rows, *lo, *hi;  /* [rows] of the first integer */
+  int64_t *kept;           /* [rows] which of the function's rows these are, where prune took others; NULL: all */
+  int64_t *share;          /* [rows] what the first integer lost to prune: the steps get the integer and this; NULL: nothing */
   int64_t lo2, hi2;        /* of the second */
   CertSums sums;
   int64_t factor[2];       /* two integers: the form takes factor[0]*x + factor[1]*y; one: 1, 0 */

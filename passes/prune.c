@@ -7,6 +7,7 @@
  * for every position, and is taken out where that table is smaller than the weights that go.
  * Rounds go on until nothing changes: what went may have been all that read others. */
 #include "passes/access.h"
+#include "passes/certificate_add.h"
 #include "passes/pass.h"
 #include "passes/slices.h"
 
@@ -185,6 +186,28 @@ static bool touched(Slices *s, const Node *n) {
   return false;
 }
 
+/* The dimension whose rows a certified node has: -1 where it is not known, or all have one. */
+static int rows_axis(const Node *n) {
+  const Node *x = n->op == OP_GATHER ? n->in[1] : NULL;
+  if (!x) return n->a.axis;
+  while (node_is_map(x, S_CAST)) x = x->in[0];
+  if (!node_is_map(x, S_ADD) || !node_is_const(x->in[1])) return -1;
+  uint32_t axes = const_varies(x->in[1]->a.value, n->t.rank); /* the rows' places in the table */
+  return axes && !(axes & (axes - 1)) ? __builtin_ctz(axes) : -1;
+}
+
+/* The certificate's entry of the rows that stay. */
+static int cut_entry(Prune *p, const Node *old) {
+  int64_t rows = certificate_rows(p->o->certificate, old->a.certified), n = 0;
+  int axis = rows > 1 ? rows_axis(old) : -1;
+  if (rows <= 1) return old->a.certified;
+  if (axis < 0 || old->t.d[axis].sym || old->t.d[axis].n != rows) return CERT_LOST;
+  int64_t *kept = NEWN(p->scratch, int64_t, rows);
+  for (int64_t r = 0; r < rows; r++)
+    if (!slice_gone(p->s, old, axis, r)) kept[n++] = r;
+  return certificate_cut(p->o->certificate, old->a.certified, kept, n);
+}
+
 static Node *slices_rule(Rewrite *rw, const Node *old, Node *const *in) {
   Prune *p = rw->user;
   Iters it;
@@ -206,8 +229,7 @@ static Node *slices_rule(Rewrite *rw, const Node *old, Node *const *in) {
     if (old->op == OP_CONCAT) from += old->in[k]->t.d[a.axis].n;
   }
   if (old->op == OP_CONCAT && n == 1) return x[0];
-  for (int k = 0; k < old->n_in; k++) /* rows went: the entry no longer says which they are */
-    if (old->op == OP_GATHER || (old->op != OP_CONCAT && node_is_const(old->in[k]) && x[k] != in[k])) a.certified = 0;
+  if (a.certified > 0) a.certified = cut_entry(p, old);
   if (a.iters) {
     kept_iters(p->s, old, &it, acc);
     a.iters = &it;
@@ -281,7 +303,11 @@ static Node *share_rule(Rewrite *rw, const Node *old, Node *const *in) {
   Node *x[4] = {rw->map[add->in[0]->id], in[1], in[2], old->n_in > 3 ? in[3] : NULL};
   if (!(x[k] = map_rows(rw, old, k, c, rows, old->op == OP_THRESHOLDS ? lower_threshold : raise_offset))) return NULL;
   Attr a = old->a;
-  a.certified = 0; /* another number goes in */
+  if (a.certified > 0) {
+    int64_t *share = NEWN(p->scratch, int64_t, rows);
+    for (int64_t r = 0; r < rows; r++) share[r] = row_at(c, old->t.rank, old->a.axis, r);
+    a.certified = certificate_share(p->o->certificate, p->ranges, a.certified, add->in[0], a.axis, share, rows);
+  }
   rw->changes++;
   return node_new(rw->g, (Op)old->op, &old->t, old->n_in, x, &a, &old->loc);
 }

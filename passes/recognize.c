@@ -1,6 +1,7 @@
 /* recognize fixes the meaning (docs/ARCHITECTURE.md): one quant/dequant vocabulary, and exact integers for contractions of codes.
  *   spelling   clip of codes after quant narrows its bounds (QCDQ); quant of its own dequant vanishes; a float zero point of 0 vanishes
  *              a zero point of k + 1/2 doubles the codes (UniQ's weights: odd integers of half the scale)
+ *   concat     of codes whose scales are small multiples of one: codes of that scale
  *   movement   dequant moves below reshape, view, gather, concat, max and min pools, where bits stay (dequant_below)
  *   contract   contract(dequant(a, sa, za), dequant(w, sw, zw)) = dequant(sum (a-za)(w-zw), sa*sw): the sum in i32, or i64 where
  *              i32 may not hold it, the product of the scales in binary64, one rounding to the result
@@ -261,6 +262,51 @@ static Node *recognize_sum(Rewrite *rw, const Node *old, Node *const *in) {
   return node_dequant(g, y, s, NULL, old->t.e);
 }
 
+/* The greatest f32 s of which all n scales are small whole multiples, which then are exact; 0: none. */
+enum { MOST_MULTIPLE = 256, MOST_PARTS = 16 };
+static double common_scale(const double *scale, int n) {
+  double least = scale[0];
+  for (int i = 1; i < n; i++) least = fmin(least, scale[i]);
+  for (int parts = 1; parts <= MOST_PARTS; parts++) {
+    double s = least / parts;
+    bool exact = s == (double)(float)s && s * parts == least;
+    for (int i = 0; i < n && exact; i++) {
+      double m = scale[i] / s; /* s*m of 24 and 8 bits is exact in binary64 */
+      exact = m == floor(m) && m <= MOST_MULTIPLE && s * m == scale[i];
+    }
+    if (exact) return s;
+  }
+  return 0;
+}
+
+/* concat of dequantized codes whose scales, zero points or widths differ: dequant(concat((q - z)*m), s), each scale being m*s. The
+ * product of code and scale is the same real number, so its one rounding is, too. */
+static Node *recognize_concat(Rewrite *rw, const Node *old, Node *const *in) {
+  Graph *g = rw->g;
+  Arena *scratch = arena_new(g->ctx);
+  Operand *o = NEWN(scratch, Operand, old->n_in);
+  double *scale = NEWN(scratch, double, old->n_in);
+  int64_t lo, hi, least = INT64_MAX, most = INT64_MIN;
+  bool ok = old->op == OP_CONCAT && elem_eq(old->t.e, F32) && old->n_in > 1;
+  for (int i = 0; i < old->n_in && ok; i++)
+    ok = operand_of(in[i], &o[i]) && o[i].z_const && elem_eq(o[i].s->t.e, F32) && node_uniform(o[i].s, &scale[i]) && scale[i] > 0 && elem_is_int(o[i].q->t.e);
+  double s = ok ? common_scale(scale, old->n_in) : 0;
+  Node **q = NEWN(g->arena, Node *, old->n_in);
+  for (int i = 0; i < old->n_in && s > 0; i++) {
+    int64_t m = (int64_t)(scale[i] / s);
+    q[i] = without_zero(g, &o[i]);
+    code_bounds(q[i], &lo, &hi);
+    if (lo < -(1 << 20) || hi > 1 << 20) s = 0;
+    else if (m > 1) q[i] = folded_map(g, S_MUL, elem_for_range(lo * m, hi * m), q[i], node_const_i(g, elem_for_range(0, m), m));
+    least = lo * m < least ? lo * m : least, most = hi * m > most ? hi * m : most;
+  }
+  arena_free(scratch);
+  if (!(s > 0)) return NULL;
+  for (int i = 0; i < old->n_in; i++) q[i] = node_cast(g, q[i], elem_for_range(least, most));
+  rw->changes++;
+  return node_dequant(g, node_concat(g, old->n_in, q, old->a.axis), node_const_f(g, F32, s), NULL, F32);
+}
+
 static Node *recognize_rule(Rewrite *rw, const Node *old, Node *const *in) {
   Node *y;
   switch (old->op) {
@@ -281,7 +327,8 @@ static Node *recognize_rule(Rewrite *rw, const Node *old, Node *const *in) {
   case OP_REDUCE:
     y = recognize_sum(rw, old, in);
     return y ? y : dequant_below(rw, old, in);
-  case OP_VIEW: case OP_RESHAPE: case OP_GATHER: case OP_CONCAT: return dequant_below(rw, old, in);
+  case OP_CONCAT: y = dequant_below(rw, old, in); return y ? y : recognize_concat(rw, old, in);
+  case OP_VIEW: case OP_RESHAPE: case OP_GATHER: return dequant_below(rw, old, in);
   default: return NULL;
   }
 }

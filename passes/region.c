@@ -30,6 +30,8 @@ static bool is_step(const Node *n) {
   }
 }
 
+enum { STEPS_MAX = 64 };
+
 typedef struct Walk {
   Arena *a;
   const Node *stop;      /* fixed base, or NULL */
@@ -56,7 +58,6 @@ static void walk_add(Walk *w, const Node *n) {
 
 /* Collects the steps above `top`; found is its own work list. */
 static void walk(Walk *w, const Node *top) {
-  enum { STEPS_MAX = 64 };
   walk_add(w, top);
   for (int i = 0; i < w->found.n && w->ok; i++) {
     const Node *n = w->found.p[i];
@@ -98,7 +99,7 @@ static bool region_make(Walk *w, bool positions, Region *r) {
   r->n = w->found.n + r->first;
   r->step = NEWN(w->a, RegionStep, r->n);
   r->k = arena_alloc(w->a, sizeof *r->k * (size_t)r->n);
-  r->v = NEWN(w->a, Val, r->n);
+  r->v = arena_alloc(w->a, sizeof *r->v * (size_t)r->n);
   for (int i = 1; i < w->found.n; i++) /* into the order of computing: by id */
     for (int j = i; j > 0 && w->found.p[j]->id < w->found.p[j - 1]->id; j--) {
       const Node *t = w->found.p[j];
@@ -198,60 +199,83 @@ bool region_alike(Region *r, int64_t row, int64_t other) {
 
 static int64_t row_of(const Tensor *t, int64_t row) { return t->n == 1 || t->t.d[0].n == 1 ? 0 : row; }
 
-static Val thresholds_val(const Node *n, int64_t row, Val x) {
-  const Tensor *t = n->in[1]->a.value, *base = n->in[2]->a.value, *step = n->in[3]->a.value;
-  int64_t levels = t->t.d[1].n, at = (t->t.d[0].n == 1 ? 0 : row) * levels, count = 0;
+/* On n values x. */
+static void thresholds_run(const Node *n, int64_t row, const Val *x, Val *y, int count) {
+  const Tensor *t = n->in[1]->a.value;
+  int64_t levels = t->t.d[1].n, at = (t->t.d[0].n == 1 ? 0 : row) * levels;
+  int64_t base = tensor_i(n->in[2]->a.value, row_of(n->in[2]->a.value, row)), step = tensor_i(n->in[3]->a.value, row_of(n->in[3]->a.value, row));
   bool floats = elem_is_float(n->in[0]->t.e);
-  for (int64_t j = 0; j < levels; j++) count += floats ? tensor_f(t, at + j) <= x.f : tensor_i(t, at + j) <= x.i;
-  return (Val){.i = tensor_i(base, row_of(base, row)) + tensor_i(step, row_of(step, row)) * count};
+  int64_t reached[REGION_RUN] = {0};
+  for (int64_t j = 0; j < levels; j++) {
+    Val v = tensor_val(t, at + j);
+    for (int i = 0; i < count; i++) reached[i] += floats ? v.f <= x[i].f : v.i <= x[i].i;
+  }
+  for (int i = 0; i < count; i++) y[i].i = base + step * reached[i];
 }
 
-static Val requant_val(const Node *n, int64_t row, Val x) {
-  const Tensor *m = n->in[1]->a.value, *b = n->in[2]->a.value;
-  uint64_t p = (uint64_t)x.i * (uint64_t)tensor_i(m, row_of(m, row)) + (uint64_t)tensor_i(b, row_of(b, row));
-  int64_t y = (int64_t)p >> n->a.shift;
-  return (Val){.i = y < n->a.lo ? n->a.lo : y > n->a.hi ? n->a.hi : y};
+static void requant_run(const Node *n, int64_t row, const Val *x, Val *y, int count) {
+  int64_t m = tensor_i(n->in[1]->a.value, row_of(n->in[1]->a.value, row)), b = tensor_i(n->in[2]->a.value, row_of(n->in[2]->a.value, row));
+  for (int i = 0; i < count; i++) {
+    int64_t v = (int64_t)((uint64_t)x[i].i * (uint64_t)m + (uint64_t)b) >> n->a.shift;
+    y[i].i = v < n->a.lo ? n->a.lo : v > n->a.hi ? n->a.hi : v;
+  }
 }
 
-static Val step_val(const Region *r, int i) {
+/* Step i on n values. */
+static void step_run(const Region *r, int i, int n) {
   const RegionStep *s = &r->step[i];
-  const Node *n = s->n;
-  Val a[3] = {{0}, {0}, {0}};
-  if (n->op == OP_THRESHOLDS) return thresholds_val(n, r->row, r->v[s->in[0]]);
-  if (n->op == OP_REQUANT) return requant_val(n, r->row, r->v[s->in[0]]);
-  for (int k = 0; k < n->n_in; k++) a[k] = s->in[k] < 0 ? r->k[i][k] : r->v[s->in[k]];
-  if (n->op == OP_MAP) return scalar_eval(n->a.scalar, n->in[n->a.scalar == S_SELECT ? 1 : 0]->t.e, n->t.e, a);
-  bool zp = n->n_in > 2;
-  if (n->op == OP_QUANT) return quant_eval(a[0].f, a[1].f, zp ? &a[2] : NULL, zp ? n->in[2]->t.e : n->t.e, n->in[1]->t.e, &n->a, n->t.e);
-  return (Val){.f = dequant_eval(a[0].i, a[1].f, zp ? &a[2] : NULL, zp ? n->in[2]->t.e : n->t.e, n->in[1]->t.e, n->t.e)};
+  const Node *p = s->n;
+  Val same[3][REGION_RUN], *y = r->v[i];
+  const Val *a[3] = {NULL, NULL, NULL};
+  if (p->op == OP_THRESHOLDS) { thresholds_run(p, r->row, r->v[s->in[0]], y, n); return; }
+  if (p->op == OP_REQUANT) { requant_run(p, r->row, r->v[s->in[0]], y, n); return; }
+  for (int k = 0; k < p->n_in; k++) {
+    for (int j = 0; s->in[k] < 0 && j < n; j++) same[k][j] = r->k[i][k];
+    a[k] = s->in[k] < 0 ? same[k] : r->v[s->in[k]];
+  }
+  if (p->op == OP_MAP) {
+    scalar_run(p->a.scalar, p->in[p->a.scalar == S_SELECT ? 1 : 0]->t.e, p->t.e, a[0], a[1], a[2], y, n);
+    return;
+  }
+  Elem scale = p->in[1]->t.e, zp = p->n_in > 2 ? p->in[2]->t.e : p->t.e;
+  if (p->op == OP_QUANT) quant_run(a[0], a[1], a[2], zp, scale, &p->a, p->t.e, y, n);
+  else dequant_run(a[0], a[1], a[2], zp, scale, p->t.e, y, n);
 }
 
-Val region_eval(Region *r, int64_t row, Val x) {
+const Val *region_run(Region *r, int64_t row, int n) {
   if (r->row != row) load_row(r, row);
-  r->v[0] = x;
-  for (int i = 1; i < r->n; i++) r->v[i] = step_val(r, i);
+  for (int i = r->first; i < r->n; i++) step_run(r, i, n);
   return r->v[r->n - 1];
 }
 
 Val region_eval_leaves(Region *r, int64_t row, const Val *x) {
-  if (r->row != row) load_row(r, row);
-  for (int i = 0; i < r->first; i++) r->v[i] = x[i];
-  for (int i = r->first; i < r->n; i++) r->v[i] = step_val(r, i);
-  return r->v[r->n - 1];
+  for (int i = 0; i < r->first; i++) r->v[i][0] = x[i];
+  return *region_run(r, row, 1);
 }
+
+Val region_eval(Region *r, int64_t row, Val x) { return region_eval_leaves(r, row, &x); }
 
 static int sign_of(double v) { return v > 0 ? 1 : v < 0 ? -1 : 0; }
 
-/* Direction of step i from those of its operands, given finite constants: 1, -1; 0 unknown; 2 constant. */
+/* What a select chooses: where its condition is the same everywhere, the direction of one operand. */
+static int select_direction(const Region *r, int i, const int *dir) {
+  const RegionStep *s = &r->step[i];
+  if (s->in[0] >= 0 && dir[s->in[0]] != 2) return 0;
+  int k = (s->in[0] >= 0 ? r->v[s->in[0]][0].i : r->k[i][0].i) ? 1 : 2;
+  return s->in[k] >= 0 ? dir[s->in[k]] : 2;
+}
+
+/* Direction of step i from those of its operands, given finite constants: 1, -1; 0 unknown; 2 constant. The values are those at both ends. */
 static int step_direction(const Region *r, int i, const int *dir) {
   const RegionStep *s = &r->step[i];
   const Node *n = s->n;
   bool floats = elem_is_float(n->in[0]->t.e);
+  if (node_is_map(n, S_SELECT)) return select_direction(r, i, dir);
   int d[3] = {2, 2, 2};
   double k[3] = {0};
   for (int j = 0; j < n->n_in && j < 3; j++) {
     if (s->in[j] >= 0) d[j] = dir[s->in[j]];
-    if (s->in[j] >= 0 && d[j] == 2) k[j] = elem_is_float(n->in[j]->t.e) ? r->v[s->in[j]].f : (double)r->v[s->in[j]].i;
+    if (s->in[j] >= 0 && d[j] == 2) k[j] = elem_is_float(n->in[j]->t.e) ? r->v[s->in[j]]->f : (double)r->v[s->in[j]]->i;
     else if (s->in[j] < 0 && (n->op == OP_MAP || n->op == OP_QUANT || n->op == OP_DEQUANT))
       k[j] = elem_is_float(n->in[j]->t.e) ? r->k[i][j].f : (double)r->k[i][j].i;
     if (d[j] == 0) return 0;
@@ -280,23 +304,24 @@ static int step_direction(const Region *r, int i, const int *dir) {
   case S_NEG: return d[0] == 2 ? 2 : -d[0];
   case S_FLOOR: case S_CEIL: case S_TRUNC: case S_ROUND: case S_SQRT: case S_SIGN: return d[0];
   case S_CAST: return n->t.e.kind == EK_BOOL || n->t.e.kind == EK_SHIFT || n->t.e.kind == EK_BASES ? 0 : d[0];
+  case S_LT: case S_LE: return one == 2 || (both && d[0] != -d[1]) ? (one == 2 ? 2 : 0) : r->v[i][0].i == r->v[i][1].i ? 2 : d[0] != 2 ? -d[0] : d[1];
   case S_SHR: return floats || both || d[0] == 2 || k[1] < 0 ? 0 : d[0];
   default: return 0;
   }
 }
 
-/* At one end of the base's range: finite (then all between is, by monotony), and integer steps that did not wrap. */
-static bool end_sound(const Region *r) {
+/* At end e of the base's range: finite (then all between is, by monotony), and integer steps that did not wrap. */
+static bool end_sound(const Region *r, int e) {
   for (int i = r->first; i < r->n; i++) {
     const RegionStep *s = &r->step[i];
     const Node *n = s->n;
     if (elem_is_float(n->t.e)) {
-      if (!isfinite(r->v[i].f)) return false;
+      if (!isfinite(r->v[i][e].f)) return false;
       continue;
     }
     if (n->op != OP_MAP || elem_is_float(n->in[0]->t.e)) continue;
     wide a[3] = {0}, y;
-    for (int k = 0; k < n->n_in; k++) a[k] = s->in[k] < 0 ? r->k[i][k].i : r->v[s->in[k]].i;
+    for (int k = 0; k < n->n_in; k++) a[k] = s->in[k] < 0 ? r->k[i][k].i : r->v[s->in[k]][e].i;
     switch (n->a.scalar) {
     case S_ADD: y = a[0] + a[1]; break;
     case S_SUB: y = a[0] - a[1]; break;
@@ -306,9 +331,23 @@ static bool end_sound(const Region *r) {
     case S_DIV: y = a[1] ? a[0] / a[1] : 0; break;
     default: continue;
     }
-    if (y != r->v[i].i) return false;
+    if (y != r->v[i][e].i) return false;
   }
   return true;
+}
+
+/* Directions of all steps where leaf k is in lo..hi and the others at x; that of the top. */
+static int directions(Region *r, int64_t row, int k, const Val *x, Val lo, Val hi, int *dir) {
+  for (int i = 0; i < r->first; i++) {
+    r->v[i][0] = i == k ? lo : x[i];
+    r->v[i][1] = i == k ? hi : x[i];
+    dir[i] = i == k ? 1 : 2;
+  }
+  region_run(r, row, 2);
+  for (int i = r->first; i < r->n; i++) dir[i] = 0;
+  if (!end_sound(r, 0) || !end_sound(r, 1)) return 0;
+  for (int i = r->first; i < r->n; i++) dir[i] = step_direction(r, i, dir);
+  return dir[r->n - 1];
 }
 
 int region_direction(Region *r, int64_t row, Val lo, Val hi) {
@@ -317,15 +356,39 @@ int region_direction(Region *r, int64_t row, Val lo, Val hi) {
 }
 
 int region_direction_in(Region *r, int64_t row, int k, Val *x, Val lo, Val hi) {
-  int dir[LEAVES_MAX + 65], y = 1;
-  x[k] = lo;
-  region_eval_leaves(r, row, x);
-  if (!end_sound(r)) return 0;
+  int dir[STEPS_MAX + LEAVES_MAX];
+  int y = directions(r, row, k, x, lo, hi, dir);
   x[k] = hi;
-  region_eval_leaves(r, row, x);
-  if (!end_sound(r)) return 0;
-  for (int i = 0; i < r->first; i++) dir[i] = i == k ? 1 : 2;
   for (int i = r->first; i < r->n; i++)
-    if ((y = dir[i] = step_direction(r, i, dir)) == 0) return 0;
+    if (dir[i] == 0) return 0;
+  return y == 2 ? 1 : y;
+}
+
+/* One direction of two pieces, or of a piece and the step to the next; 2: constant. */
+static int join(int a, int b) { return a == 2 || a == b ? b : b == 2 ? a : 0; }
+
+static int climb(Region *r, int64_t row, int64_t lo, int64_t hi, int depth) {
+  int dir[STEPS_MAX + LEAVES_MAX], at = r->first;
+  int y = directions(r, row, 0, NULL, (Val){.i = lo}, (Val){.i = hi}, dir);
+  if (y) return y;
+  while (at < r->n && !((dir[at] == 1 || dir[at] == -1) && (node_is_map(r->step[at].n, S_LT) || node_is_map(r->step[at].n, S_LE)))) at++;
+  if (at == r->n || depth == 0) return 0;
+  int64_t a = lo, b = hi, first = r->v[at][0].i;
+  while (b - 1 != a) { /* where the comparison turns */
+    int64_t m = (int64_t)((uint64_t)a + ((uint64_t)b - (uint64_t)a) / 2);
+    region_eval(r, row, (Val){.i = m});
+    if (r->v[at][0].i == first) a = m;
+    else b = m;
+  }
+  int64_t before = region_eval(r, row, (Val){.i = a}).i, behind = region_eval(r, row, (Val){.i = b}).i;
+  int left = climb(r, row, lo, a, depth - 1);
+  if (left == 0) return 0;
+  left = join(left, behind > before ? 1 : behind < before ? -1 : 2);
+  return left ? join(left, climb(r, row, b, hi, depth - 1)) : 0;
+}
+
+int region_climb(Region *r, int64_t row, int64_t lo, int64_t hi) {
+  enum { TURNS = 8 };
+  int y = climb(r, row, lo, hi, TURNS);
   return y == 2 ? 1 : y;
 }

@@ -79,7 +79,7 @@ static int pool_direction(Rewrite *rw, const Chain *c, const Node *x, const Node
     double a = INFINITY, b = -INFINITY;
     for (int end = 0; end < 2; end++) {
       region_eval(&whole, r, (Val){.i = end ? hi : lo});
-      a = fmin(a, whole.v[at].f), b = fmax(b, whole.v[at].f);
+      a = fmin(a, whole.v[at]->f), b = fmax(b, whole.v[at]->f);
     }
     for (int64_t q = steps.rows == whole.rows ? r : 0; q < (steps.rows == whole.rows ? r + 1 : steps.rows); q++) {
       int d = region_direction(&steps, q, val_of(x->t.e, a), val_of(x->t.e, b));

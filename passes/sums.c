@@ -51,11 +51,6 @@ static void leaf_values(const Sums *s, int64_t c, Val *x) {
 
 static int64_t wide_at(const Sums *s, int64_t row, int64_t u) { return s->dir[row] > 0 ? s->lo[s->wide] + u : s->hi[s->wide] - u; }
 
-static int64_t level_at(Sums *s, int64_t row, Val *x, int64_t u) {
-  x[s->wide].i = wide_at(s, row, u);
-  return (region_eval_leaves(&s->r, row, x).i - s->y0[row]) / s->unit;
-}
-
 /* Ranges and the wide leaf; false where there are too many combinations. */
 static bool ranges_fit(Ranges *rs, Sums *s) {
   s->n = s->r.first;
@@ -91,7 +86,7 @@ static void find_slopes(Sums *s, int at, int64_t row) {
     for (int end = 0; end < 2; end++) {
       x[k].i = end ? s->hi[k] : s->lo[k];
       region_eval_leaves(&s->r, row, x);
-      v[end] = floats ? s->r.v[at].f : (double)s->r.v[at].i;
+      v[end] = floats ? s->r.v[at]->f : (double)s->r.v[at]->i;
     }
     s->slope[row][k] = s->hi[k] > s->lo[k] ? (v[1] - v[0]) / (double)(s->hi[k] - s->lo[k]) : 0;
   }
@@ -108,8 +103,7 @@ static bool find_ends(Sums *s, int64_t row) {
     if (d == 0 || (dir && d != dir)) return false;
     dir = d;
     for (int end = 0; end < 2; end++) {
-      x[s->wide].i = end ? s->hi[s->wide] : s->lo[s->wide];
-      int64_t y = region_eval_leaves(&s->r, row, x).i;
+      int64_t y = s->r.v[s->r.n - 1][end].i;
       if (y < least) least = y;
       if (y > most) most = y;
     }
@@ -120,32 +114,41 @@ static bool find_ends(Sums *s, int64_t row) {
   return (most - least) % s->unit == 0;
 }
 
-/* t of one combination, from a guess for each level (the combination before): a few evaluations each. */
-static void find_steps(Sums *s, int64_t row, int64_t c, const int32_t *guess, int32_t *t) {
-  int64_t n = count(s, s->wide), from = 0;
-  Val x[LEAVES_MAX];
-  leaf_values(s, c, x);
-  for (int64_t j = 0; j < s->levels[row]; j++) {
-    int64_t a = from - 1, b = n, step = 1; /* at a the level is not reached (or a is before all), at b it is (or b is behind all) */
-    int64_t g = guess ? guess[j] : from;
-    g = g < from ? from : g > n - 1 ? n - 1 : g;
-    while (b - a > 1) { /* gallop from the guess, then halve */
-      if (level_at(s, row, x, g) > j) {
-        b = g;
-        g = step ? g - step : a + (b - a) / 2;
-      } else {
-        a = g;
-        g = step ? g + step : a + (b - a) / 2;
-      }
-      step = step && step < n ? 2 * step : 0;
-      if (g <= a || g >= b) g = a + (b - a) / 2, step = 0;
-    }
-    t[j] = (int32_t)(from = b);
-    if (b == n) {
-      for (; j < s->levels[row]; j++) t[j] = (int32_t)n;
-      return;
-    }
+typedef struct Combination { Sums *s; int64_t row; Val x[LEAVES_MAX]; } Combination;
+
+/* Codes at the wide leaf's steps u, from where F is least. */
+static void codes_at(void *user, const int64_t *u, int64_t *y, int n) {
+  Combination *c = user;
+  for (int k = 0; k < c->s->n; k++)
+    for (int i = 0; i < n; i++) c->s->r.v[k][i] = k == c->s->wide ? (Val){.i = wide_at(c->s, c->row, u[i])} : c->x[k];
+  const Val *v = region_run(&c->s->r, c->row, n);
+  for (int i = 0; i < n; i++) y[i] = v[i].i;
+}
+_Static_assert((int)STAIRS_RUN <= (int)REGION_RUN, "asked for at once");
+
+/* t of one combination. All its levels lie about as far from those of the combination before, guess[], as one in their middle does; at: room. */
+static void find_steps(Sums *s, int64_t row, int64_t c, const int32_t *guess, int32_t *t, int64_t *at) {
+  int64_t n = count(s, s->wide), ends[2] = {0, n - 1}, y[2], most = s->levels[row];
+  Combination of = {.s = s, .row = row};
+  leaf_values(s, c, of.x);
+  codes_at(&of, ends, y, 2);
+  int64_t from = (y[0] - s->y0[row]) / s->unit, to = (y[1] - s->y0[row]) / s->unit; /* levels below `from` are reached at 0, those from `to` on never */
+  Stairs line = {.lo = 0, .hi = n - 1, .y0 = s->y0[row], .step = s->unit};
+  for (int64_t j = 0; j < from; j++) t[j] = 0;
+  for (int64_t j = to; j < most; j++) t[j] = (int32_t)n;
+  if (from >= to) return;
+  int64_t middle = from, above = to; /* the first level that was beyond half the way */
+  while (guess && middle < above) {
+    int64_t m = (middle + above) / 2;
+    if (guess[m] < n / 2) middle = m + 1;
+    else above = m;
   }
+  if (middle == to) middle--;
+  int64_t pivot = guess ? guess[middle] : 0;
+  stairs_near(codes_at, &of, &line, middle, 1, &pivot);
+  for (int64_t j = from; j < to; j++) at[j] = guess ? guess[j] + pivot - guess[middle] : pivot;
+  stairs_near(codes_at, &of, &line, from, to - from, at + from);
+  for (int64_t j = from; j < to; j++) t[j] = (int32_t)at[j];
 }
 
 static int64_t sum_at(const Sums *s, int64_t row, const Val *x) {
@@ -324,9 +327,9 @@ static bool prepare(Arena *a, Ranges *rs, Sums *s) {
     for (int k = 0; k < s->n; k++) if (!isfinite(s->slope[row][k]) || s->slope[row][k] == 0) return false;
   }
   for (int64_t row = 0; row < rows; row++) {
-    int64_t n = s->levels[row];
+    int64_t n = s->levels[row], *room = NEWN(a, int64_t, n + 1);
     s->t[row] = NEWN(a, int32_t, n * s->combos + 1);
-    for (int64_t c = 0; c < s->combos; c++) find_steps(s, row, c, c ? s->t[row] + (c - 1) * n : NULL, s->t[row] + c * n);
+    for (int64_t c = 0; c < s->combos; c++) find_steps(s, row, c, c ? s->t[row] + (c - 1) * n : NULL, s->t[row] + c * n, room);
   }
   return true;
 }

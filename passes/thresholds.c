@@ -27,17 +27,23 @@ typedef struct Work { Ranges *ranges; Certificate *certificate; } Work;
 
 /* What is known of one candidate. */
 typedef struct Plan {
-  Region r;
+  Region r, inner;         /* inner: from the base to the candidate's before, where there is one; n 0: not yet looked for */
   bool ready, possible;    /* what follows is computed; the base's range is known */
   Levels l;                /* row: NULL where some row is no staircase */
+  bool found, lineless;    /* l.row[].at are found; no line serves */
+  int64_t row, lo, hi;     /* the last answer of direction_of */
+  int dir;
 } Plan;
 
 typedef struct RowFn { Region *r; int64_t row; } RowFn;
 
-static int64_t row_value(void *user, int64_t x) {
+static void row_values(void *user, const int64_t *x, int64_t *y, int n) {
   RowFn *f = user;
-  return region_eval(f->r, f->row, (Val){.i = x}).i;
+  for (int i = 0; i < n; i++) f->r->v[0][i].i = x[i];
+  const Val *v = region_run(f->r, f->row, n);
+  for (int i = 0; i < n; i++) y[i] = v[i].i;
 }
+_Static_assert((int)STAIRS_RUN <= (int)REGION_RUN, "asked for at once");
 
 static int64_t table_value(void *user, int64_t row, int64_t x) { return region_eval(user, row, (Val){.i = x}).i; }
 
@@ -62,57 +68,107 @@ static bool row_ranges(Arena *a, Ranges *rs, Plan *p) {
   return true;
 }
 
-/* Scans a row: +1, -1 where the values only rise or fall, 0 else. */
-static int scan_direction(Plan *p, int64_t row) {
+/* Whether values that follow last go on as they did; *last becomes the last of them. */
+static void follow(const Val *y, int n, int64_t *last, bool *rises, bool *falls) {
+  for (int i = 0; i < n; i++) {
+    *rises = *rises && y[i].i >= *last;
+    *falls = *falls && y[i].i <= *last;
+    *last = y[i].i;
+  }
+}
+
+/* Scans, first here and there: +1, -1 where the values only rise or fall, 0 else. */
+static int scan_direction(Plan *p, int64_t row, int64_t lo, int64_t hi) {
+  int64_t last = region_eval(&p->r, row, (Val){.i = lo}).i, first = last, n;
   bool rises = true, falls = true;
-  RowFn f = {&p->r, row};
-  int64_t last = row_value(&f, p->l.lo[row]);
-  for (int64_t x = p->l.lo[row]; x < p->l.hi[row] && (rises || falls); x++) {
-    int64_t y = row_value(&f, x + 1);
-    rises = rises && y >= last;
-    falls = falls && y <= last;
-    last = y;
+  for (int64_t i = 0; i < REGION_RUN; i++) p->r.v[0][i].i = lo + (int64_t)((double)(hi - lo) * (double)i / REGION_RUN);
+  follow(region_run(&p->r, row, REGION_RUN), REGION_RUN, &last, &rises, &falls);
+  last = first;
+  for (int64_t x = lo; x < hi && (rises || falls); x += n) {
+    n = hi - x < REGION_RUN ? hi - x : REGION_RUN;
+    for (int64_t i = 0; i < n; i++) p->r.v[0][i].i = x + 1 + i;
+    follow(region_run(&p->r, row, (int)n), (int)n, &last, &rises, &falls);
   }
   return rises ? 1 : falls ? -1 : 0;
 }
 
-static bool find_stairs(Arena *a, Plan *p) {
-  int64_t unit = p->l.result.kind == EK_BASES ? 2 : 1, all = 0, scanned = 0;
+/* As region_climb, in plan[i]; where that proves nothing, the function is one of few codes, or scanned. *left: values that may be scanned. */
+static int direction_of(Arena *a, Plan *plan, int i, int64_t row, int64_t lo, int64_t hi, int64_t *left) {
+  Plan *p = &plan[i];
+  int d = region_climb(&p->r, row, lo, hi);
+  if (d) return d;
+  if (p->dir && p->row == row && p->lo == lo && p->hi == hi) return p->dir;
+  if (i > 0 && (p->inner.n || region_find(a, plan[i - 1].r.base, p->r.base, &p->inner))) {
+    int64_t at = p->inner.rows > 1 ? row : 0, few = TABLE_RANGE;
+    int inner = region_climb(&p->inner, at, lo, hi);
+    int64_t y0 = region_eval(&p->inner, at, (Val){.i = inner < 0 ? hi : lo}).i, y1 = region_eval(&p->inner, at, (Val){.i = inner < 0 ? lo : hi}).i;
+    if (inner && y1 - y0 < TABLE_RANGE) d = inner * direction_of(a, plan, i - 1, plan[i - 1].r.rows > 1 ? row : 0, y0, y1, &few);
+  }
+  uint64_t n = (uint64_t)hi - (uint64_t)lo + 1;
+  if (!d && n != 0 && n <= (uint64_t)*left) {
+    *left -= (int64_t)n;
+    d = scan_direction(p, row, lo, hi);
+  }
+  p->dir = d, p->row = row, p->lo = lo, p->hi = hi;
+  return d;
+}
+
+static bool find_ends(Arena *a, Plan *plan, int i) {
+  Plan *p = &plan[i];
+  int64_t unit = p->l.result.kind == EK_BASES ? 2 : 1, all = 0, left = SCAN_MAX;
   if (p->l.result.kind == EK_SHIFT) return false;
   p->l.row = NEWN(a, Stairs, p->l.rows);
-  for (int64_t i = 0; i < p->l.rows; i++) {
-    int dir = region_direction(&p->r, i, (Val){.i = p->l.lo[i]}, (Val){.i = p->l.hi[i]});
-    if (dir == 0) {
-      uint64_t n = (uint64_t)p->l.hi[i] - (uint64_t)p->l.lo[i] + 1;
-      if (n == 0 || n > SCAN_MAX || (scanned += (int64_t)n) > SCAN_MAX) return false;
-      if (!scan_direction(p, i)) return false;
-    }
-    RowFn f = {&p->r, i};
-    if (!stairs_find(a, row_value, &f, p->l.lo[i], p->l.hi[i], unit, LEVELS_MAX, &p->l.row[i])) return false;
-    if (p->l.row[i].n > p->l.most) p->l.most = p->l.row[i].n;
-    if ((all += p->l.row[i].n) > LEVELS_ALL) return false;
+  for (int64_t row = 0; row < p->l.rows; row++) {
+    Stairs *s = &p->l.row[row];
+    RowFn f = {&p->r, row};
+    if (!direction_of(a, plan, i, row, p->l.lo[row], p->l.hi[row], &left)) return false;
+    if (!stairs_ends(row_values, &f, p->l.lo[row], p->l.hi[row], unit, LEVELS_MAX, s)) return false;
+    if (s->n > p->l.most) p->l.most = s->n;
+    if ((all += s->n) > LEVELS_ALL) return false;
   }
   return true;
 }
 
-/* cheap: a form that costs little at run time; else any. */
-static Node *emit(Graph *g, Arena *scratch, Ranges *ranges, Plan *p, Node *x, bool cheap) {
+static const Levels *find_levels(Arena *a, Plan *p) {
+  for (int64_t row = 0; row < p->l.rows && !p->found; row++) {
+    RowFn f = {&p->r, row};
+    stairs_find(a, row_values, &f, &p->l.row[row]);
+  }
+  p->found = true;
+  return &p->l;
+}
+
+static Node *emit_line(Graph *g, Arena *scratch, Plan *p, Node *x) {
+  for (int64_t row = 0; row < p->l.rows && !p->lineless; row++) {
+    RowFn f = {&p->r, row};
+    p->lineless = !stairs_may_be_line(row_values, &f, &p->l.row[row]);
+  }
+  Node *y = p->lineless ? NULL : levels_requant(g, scratch, find_levels(scratch, p), x);
+  p->lineless = !y;
+  return y;
+}
+
+/* CHEAP: forms that cost little at run time; FAIR: that take no more numbers than a table of 16 bits has; then any. */
+enum { ANY, FAIR, CHEAP };
+
+static Node *emit(Graph *g, Arena *scratch, Ranges *ranges, Plan *plan, int i, Node *x, int effort) {
   int64_t lo, range, size;
+  Plan *p = &plan[i];
   Node *y;
   if (!p->ready) {
     p->ready = true;
     p->possible = row_ranges(scratch, ranges, p);
-    if (p->possible && !find_stairs(scratch, p)) p->l.row = NULL;
+    if (p->possible && !find_ends(scratch, plan, i)) p->l.row = NULL;
   }
   if (!p->possible) return NULL;
   size = levels_table_size(&p->l, &lo, &range);
-  if (p->l.row) {
-    if (p->l.most <= LEVELS_FEW) return levels_thresholds(g, &p->l, x);
-    if ((y = levels_requant(g, scratch, &p->l, x))) return y;
-    if (size && size <= TABLE_CHEAP) return levels_table(g, &p->l, table_value, &p->r, x);
-    return cheap || p->l.most * p->l.rows > TABLE_MAX ? NULL : levels_thresholds(g, &p->l, x);
-  }
-  return size && (!cheap || size <= TABLE_CHEAP) ? levels_table(g, &p->l, table_value, &p->r, x) : NULL;
+  if (effort >= FAIR && size > (effort == CHEAP ? TABLE_CHEAP : TABLE_RANGE)) size = 0;
+  if (!p->l.row) return size ? levels_table(g, &p->l, table_value, &p->r, x) : NULL;
+  if (p->l.most <= LEVELS_FEW) return levels_thresholds(g, find_levels(scratch, p), x);
+  if ((y = emit_line(g, scratch, p, x))) return y;
+  if (size && (size <= TABLE_CHEAP || (p->l.most > UINT8_MAX && size <= 2 * p->l.most * p->l.rows))) return levels_table(g, &p->l, table_value, &p->r, x);
+  if (effort == CHEAP || p->l.most * p->l.rows > (effort == FAIR ? TABLE_RANGE : TABLE_MAX)) return NULL;
+  return levels_thresholds(g, find_levels(scratch, p), x);
 }
 
 /* Notes what y stands for. */
@@ -174,9 +230,9 @@ static Node *thresholds_rule(Rewrite *rw, const Node *old, Node *const *in) {
     *p = (Plan){.r = r, .l = {.result = old->t.e, .axis = r.axis, .rows = r.rows}};
     found = region_extend(scratch, &p->r, rw->uses, &r);
   }
-  for (int cheap = 1; cheap >= 0 && !y; cheap--)
+  for (int effort = CHEAP; effort >= ANY && !y; effort--)
     for (int i = n - 1; i >= 0 && !y; i--)
-      if ((y = emit(rw->g, scratch, w->ranges, &plan[i], rw->map[plan[i].r.base->id], cheap))) certify(w, &plan[i], y);
+      if ((y = emit(rw->g, scratch, w->ranges, plan, i, rw->map[plan[i].r.base->id], effort))) certify(w, &plan[i], y);
   if (!y && n == 0) y = position_table(rw, scratch, w->ranges, old);
   if (!y && n == 0) y = pair_levels(rw, scratch, w->ranges, old, w->certificate);
   arena_free(scratch);

@@ -111,11 +111,14 @@ static json_t *entry_json(Ctx *c, const CertEntry *e, json_t *form) {
     if (!i && e->sums.n)
       json_object_set_new(x, "sums", json_pack("{s:[I,I] s:o s:o s:o}", "of", (json_int_t)e->sums.alo, (json_int_t)e->sums.ahi, "positive",
         ints_json(e->sums.pos, e->sums.n), "negative", ints_json(e->sums.neg, e->sums.n), "row", ints_json(e->sums.row, e->sums.n)));
+    if (!i && e->share) json_object_set_new(x, "share", ints_json(e->share, e->rows));
     json_array_append_new(in, x);
   }
   for (int i = 0; i < e->n_steps; i++) json_array_append_new(steps, step_json(c, &e->step[i]));
-  return json_pack("{s:o s:s s:I s:o s:o s:o s:o}", "layer", json_text(c->own, e->layer), "from", e->op, "rows", (json_int_t)e->rows, "in", in, "type",
+  json_t *j = json_pack("{s:o s:s s:I s:o s:o s:o s:o}", "layer", json_text(c->own, e->layer), "from", e->op, "rows", (json_int_t)e->rows, "in", in, "type",
                    elem_json(c, e->out), "meaning", steps, "form", form);
+  if (e->kept) json_object_set_new(j, "kept", ints_json(e->kept, e->rows));
+  return j;
 }
 
 json_t *certificate_json(const Certificate *cert, Ctx *c, const Graph *g, const char *sha, const char *target) {
@@ -124,8 +127,8 @@ json_t *certificate_json(const Certificate *cert, Ctx *c, const Graph *g, const 
   for (int i = 0; i < g->n_nodes; i++) {
     const Node *n = g->nodes[i];
     floats += n->op == OP_QUANT;
-    if (n->a.certified < 1 || n->a.certified > cert->entry.n) {
-      unexplained += n->op == OP_THRESHOLDS || n->op == OP_REQUANT;
+    if (n->a.certified < 1 || n->a.certified > cert->entry.n) { /* below 0: prune changed it */
+      unexplained += n->a.certified < 0 || n->op == OP_THRESHOLDS || n->op == OP_REQUANT;
       continue;
     }
     const CertEntry *e = &cert->entry.p[n->a.certified - 1];

@@ -204,6 +204,11 @@ static bool skips_of(Cmd *c, PassOptions *o) {
         diag_hint(c->ctx, "what may be left out gives nothing that others need: see `popshift list passes`");
         return false;
       }
+      if (p == PASS_unmultiply && o->no_multiply) {
+        diag(c->ctx, E0701, NULL, "--skip unmultiply contradicts --no-multiply, which is that pass");
+        diag_hint(c->ctx, "without --no-multiply the pass does nothing");
+        return false;
+      }
       o->skip |= 1u << p;
       s += n + (s[n] == ',');
     }

@@ -36,6 +36,7 @@ const Target *const *targets_of(Cmd *c, int *n) {
   VEC(const Target *) list = {0};
   /* what runs here is for here; what is written is for any machine */
   if (!s) s = c->verb == VERB_run || c->verb == VERB_score || c->verb == VERB_bench ? "native" : "c99";
+  bool more;
   *n = 0;
   do {
     size_t len = strcspn(s, ",");
@@ -47,8 +48,9 @@ const Target *const *targets_of(Cmd *c, int *n) {
         return NULL;
       }
     vec_push(c->ctx->own, &list, t);
-    s += len + (s[len] == ',');
-  } while (*s);
+    more = s[len] == ',';
+    s += len + more;
+  } while (more);
   *n = list.n;
   return list.p;
 }

@@ -207,6 +207,39 @@ static const char *help_name(Printer *pr, Help help, NType t, NType from, int im
 
 static bool same_type(NType a, NType b) { return elem_eq(a.e, b.e) && a.lanes == b.lanes; }
 
+/* GCC says of vectors beyond the machine's registers, taken or given by value, that their ABI changed, whatever is asked of it, though
+ * such a function is static. Where they are beyond, their function takes them in a struct, by address, and is always inlined. */
+static int vector_bytes(NType t) { return t.lanes > 1 ? t.lanes * (t.e.kind == EK_BOOL ? 8 : t.e.bits) / 8 : 0; }
+
+static void lanes_put(Str *o, const Spec *h, const char *text, size_t n) {
+  static const char head[] = "static inline ", unused[] = "static inline __attribute__((unused)) ";
+  const char *open = strchr(text, '('), *close = strchr(text, ')');
+  if (n < sizeof head || strncmp(text, head, sizeof head - 1) || !open || !close) { str_putn(o, text, n); return; }
+  const char *type = text + sizeof head - 1, *body = strchr(close, '\n') + 1;
+  int a = vector_bytes(h->t), b = vector_bytes(h->from), bytes = a > b ? a : b;
+  if (bytes > 16) {
+    str_printf(o, "#if defined(__x86_64__) && !defined(__clang__) && !defined(%s)\n", bytes > 32 ? "__AVX512F__" : "__AVX__");
+    str_printf(o, "struct %s_a {\n", h->name);
+    for (const char *p = open + 1, *end; p < close; p = end + 2) {
+      end = p + strcspn(p, ",)");
+      str_printf(o, "  %.*s;\n", (int)(end - p), p);
+    }
+    str_printf(o, "};\n#define %s(...) %s_f(&(const struct %s_a){__VA_ARGS__})\n", h->name, h->name, h->name);
+    str_printf(o, "static inline __attribute__((unused, always_inline)) %.*s_f(const struct %s_a *in) {\n", (int)(open - type), type, h->name);
+    for (const char *p = open + 1, *end; p < close; p = end + 2) {
+      end = p + strcspn(p, ",)");
+      const char *name = end;
+      while (name[-1] != ' ' && name[-1] != '*') name--;
+      str_printf(o, "  %.*s = in->%.*s;\n", (int)(end - p), p, (int)(end - name), name);
+    }
+    str_put(o, "#else\n");
+  }
+  str_put(o, unused);
+  str_putn(o, type, (size_t)(body - type));
+  if (bytes > 16) str_put(o, "#endif\n");
+  str_putn(o, body, n - (size_t)(body - text));
+}
+
 const char *c_help(Printer *pr, Help help, NType t, NType from, int imm, const uint8_t *perm) {
   for (int i = 0; i < pr->used.n; i++) {
     const Used *u = &pr->used.p[i];
@@ -222,10 +255,7 @@ const char *c_help(Printer *pr, Help help, NType t, NType from, int imm, const u
   pr->o = o;
   if (help == HELP_TYPE && text.n) str_put(&text, "\n");
   if (t.lanes > 1 || from.lanes > 1) { /* may serve only the plain side of an #if */
-    static const char head[] = "static inline ";
-    size_t at = text.n > sizeof head && !strncmp(text.p, head, sizeof head - 1) ? sizeof head - 1 : 0;
-    if (at) str_put(&pr->helpers, "static inline __attribute__((unused)) ");
-    str_putn(&pr->helpers, text.p + at, text.n - at);
+    if (text.n) lanes_put(&pr->helpers, &h, text.p, text.n);
   } else if (text.n) {
     str_putn(&pr->helpers, text.p, text.n);
   }

@@ -9,6 +9,7 @@ bool c_printer_open(Printer *pr, Ctx *ctx, const Program *p, const char *name, b
     Str s = {.ctx = ctx};
     str_quoted(&s, name);
     diag(ctx, E0701, NULL, "%s cannot name generated code: letters, digits and _, not reserved, at most 40 characters", s.p);
+    diag_hint(ctx, "--name IDENT gives another; without it the file's name is taken");
     str_free(&s);
     return false;
   }

@@ -43,6 +43,8 @@ expect 3 "$POPSHIFT" compile ratio.ir --no-multiply -o ratio.c
 says err 'node 5 "ratio" \(Div\): error E0309: --no-multiply: a value is divided'
 "$MKMODEL" mlp >mlp.onnx 2>/dev/null && expect 3 "$POPSHIFT" compile mlp.onnx --no-multiply -o mlp.c
 expect 2 "$POPSHIFT" compile s3.ir --no-multiply --emit hls -o project
+expect 2 "$POPSHIFT" compile s3.ir --no-multiply --skip unmultiply -o skipped.c;  says err 'contradicts --no-multiply'
+[ ! -e skipped.c ] || fail "a refused command left skipped.c"
 
 cc=riscv64-unknown-elf-gcc dump=riscv64-unknown-elf-objdump
 command -v $cc >/dev/null && command -v $dump >/dev/null || { [ $failures -eq 0 ] && skip "integers are right; $cc (gcc-riscv64-unknown-elf) is not here to look at objects"; return; }

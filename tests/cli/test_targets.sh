@@ -58,6 +58,7 @@ wrong '2,$d'                           "key 'name' is missing" "key 'cost' is mi
 expect 2 "$POPSHIFT" compile tiny.onnx --target x86-64-v5 -o w.c;            says err "no target 'x86-64-v5'"; says err 'did you mean x86-64'
 expect 2 "$POPSHIFT" compile tiny.onnx --target c99,c99 -o w.c;              says err 'names c99 twice'
 expect 2 "$POPSHIFT" compile tiny.onnx --target c99,,x86-64 -o w.c;         says err "no target ''"
+expect 2 "$POPSHIFT" compile tiny.onnx --target c99, -o w.c;                says err "no target ''"
 expect 2 "$POPSHIFT" run tiny.onnx --target c99,x86-64 --input random:1;     says err 'several are for compile'
 expect 0 "$POPSHIFT" compile tiny.onnx --target native -o n.c
 
@@ -126,7 +127,7 @@ for force in "" "--force bitserial"; do
   expect 0 "$POPSHIFT" compile "$first/fashion.onnx" $force --target $all -o net.c
   for cc in gcc ${force:+clang-19}; do
     command -v $cc >/dev/null || { echo "no $cc here"; continue; }
-    expect 0 $cc -std=c11 -Wall -Wextra -Wpedantic -Werror -O1 -I. main.c net.c -o v;  [ -s err ] && cat err
+    expect 0 $cc -std=c11 -Wall -Wextra -Wpedantic -Werror -O1 -I. main.c net.c -o v;  [ ! -s err ] || fail "$cc: $(head -3 err)"
     expect 0 ./v; cat out
     case $(uname -m) in x86_64) says out "^[2-6] of $n" ;; *) says out " of $n variants" ;; esac
   done

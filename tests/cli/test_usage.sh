@@ -24,3 +24,7 @@ expect 0 "$POPSHIFT" ops;           says out 'Conv'
 expect 0 "$POPSHIFT" ops --json
 expect 0 "$POPSHIFT" ops --markdown
 [ -z "$(ls | grep -vE '^(out|err)$')" ] || fail "a refused command left files: $(ls)"
+# A file whose name cannot name a function.
+"$MKMODEL" tiny >tiny.onnx
+expect 2 "$POPSHIFT" compile tiny.onnx -o trunc.c; says err '"trunc" cannot name generated code'; says err 'hint: --name IDENT'
+expect 0 "$POPSHIFT" compile tiny.onnx -o trunc.c --name tiny

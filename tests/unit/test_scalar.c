@@ -225,6 +225,34 @@ START_TEST(dequant_cases) {
 }
 END_TEST
 
+/* Many at once are each as alone, whatever number comes. */
+START_TEST(runs) {
+  enum { N = 64 };
+  static const double special[] = {0, -0.0, 0.5, 1.5, 2.5, -2.5, 0x1p50, 0x1.00000000000018p51, -0x1p51, 0x1p53, 0x1p62, -0x1p62, 1e300, -1e300, INFINITY, -INFINITY, NAN};
+  const Elem zps[] = {I8, I64, F32}, results[] = {I8, U8, I32, BIPOLAR}, scales[] = {F32, F64};
+  for (int times = 0; times < 3000; times++) {
+    Val x[N], k[N], zp[N], y[N], code[N];
+    Elem ze = zps[rng() % 3], se = scales[rng() % 2], e = results[rng() % 4], fe = rng() % 2 ? F32 : F64;
+    Attr a = {.round = times % 2 ? RND_EVEN : (Round)(rng() % RND_COUNT), .lo = elem_lo(e), .hi = elem_hi(e)};
+    bool with = rng() % 2;
+    for (int i = 0; i < N; i++) {
+      x[i].f = rng() % 3 ? ((double)(rng() % 4096) - 2048) / 8 : special[rng() % 17];
+      k[i].f = rng() % 8 ? ldexp(1 + (double)(rng() % 16) / 16, (int)(rng() % 8) - 4) : special[rng() % 17];
+      zp[i].i = elem_eq(ze, I64) && rng() % 4 == 0 ? (rng() % 2 ? INT64_MAX : INT64_MIN) : (int64_t)(rng() % 256) - 128;
+      code[i].i = rng() % 4 ? (int64_t)(rng() % 512) - 256 : (int64_t)((uint64_t)rng() << 33 ^ rng());
+      if (elem_is_float(ze)) zp[i].f = (double)(rng() % 256) / 8;
+    }
+    quant_run(x, k, with ? zp : NULL, ze, se, &a, e, y, N);
+    for (int i = 0; i < N; i++) holds(y[i].i == quant_eval(x[i].f, k[i].f, with ? &zp[i] : NULL, ze, se, &a, e).i);
+    dequant_run(code, k, with ? zp : NULL, ze, se, fe, y, N);
+    for (int i = 0; i < N; i++) {
+      double one = dequant_eval(code[i].i, k[i].f, with ? &zp[i] : NULL, ze, se, fe);
+      holds(y[i].f == one || (isnan(one) && isnan(y[i].f)));
+    }
+  }
+}
+END_TEST
+
 int main(void) {
   Suite *s = suite_create("scalar");
   TCase *t = tcase_create("all");
@@ -237,6 +265,7 @@ int main(void) {
   tcase_add_test(t, rounding_modes);
   tcase_add_test(t, quant_cases);
   tcase_add_test(t, dequant_cases);
+  tcase_add_test(t, runs);
   suite_add_tcase(s, t);
   SRunner *r = srunner_create(s);
   srunner_run_all(r, CK_NORMAL);

@@ -18,7 +18,7 @@ typedef struct Operand { int from; Kind k; size_t n; Val *v; } Operand;
 typedef enum Code { C_MAP, C_QUANT, C_DEQUANT, C_THRESHOLDS, C_REQUANT } Code;
 typedef struct Step { Code code; Scalar s; Kind k; Round round; int64_t lo, hi, levels; int shift, n_in; Operand in[4]; } Step;
 typedef struct Form { int kind; /* 0 thresholds, 1 requant, 2 table */ int64_t *t, *a, *b, levels, lo, hi, f[2], *least, *most; size_t n_t, n_a, n_b, n_within; int shift; } Form;
-typedef struct Layer { const char *name; int n_in, n; int64_t rows, *lo, *hi, lo2, hi2; Kind in[2]; Step step[66]; Val v[70]; Form form; } Layer;
+typedef struct Layer { const char *name; int n_in, n; int64_t rows, *lo, *hi, *share, lo2, hi2; Kind in[2]; Step step[66]; Val v[70]; Form form; } Layer;
 
 static _Noreturn void stop(int rc, const char *what, const char *where) {
   fprintf(stderr, "certify: %s%s%s\n", what, where ? ": " : "", where ? where : "");
@@ -294,14 +294,12 @@ static bool form_run(const Form *f, int64_t row, int64_t x, int64_t *y) {
     const int64_t *t = f->t + ((int64_t)f->n_t == f->levels ? 0 : row) * f->levels;
     int64_t lo = 0; /* how many are at most x */
     for (int64_t hi = f->levels, m; m = (lo + hi) / 2, lo < hi;) *(t[m] <= x ? &lo : &hi) = t[m] <= x ? m + 1 : m;
-    *y = a + b * lo;
-    return true;
+    return *y = a + b * lo, true;
   }
   if (f->kind == 2) {
     int64_t at = x + a;
     if (at < 0 || at >= (int64_t)f->n_t) return false;
-    *y = f->t[at];
-    return true;
+    return *y = f->t[at], true;
   }
   wide p = (wide)x * a + b;
   if (p != (int64_t)p) return false;
@@ -339,10 +337,12 @@ static bool layer_check(Layer *l, json_t *in, uint64_t *values, int64_t *proved)
   for (int i = 0; i < l->n; i++) kinds[l->n_in + i] = l->step[i].k;
   if (is_float(kinds[l->n_in + l->n - 1])) stop(EXIT_MODEL, "a layer does not end in a code", l->name);
   for (int64_t r = 0; r < l->rows; r++) {
-    if (l->lo[r] > l->hi[r] || l->lo[r] < least_of(l->in[0]) || l->hi[r] > most_of(l->in[0])) return refuse(l, r, "the range is not one of its type");
+    int64_t add = l->share ? l->share[r] : 0;
+    wide lo = l->lo[r] + (wide)(add < 0 ? add : 0), hi = l->hi[r] + (wide)(add > 0 ? add : 0);
+    if (l->lo[r] > l->hi[r] || lo < least_of(l->in[0]) || hi > most_of(l->in[0])) return refuse(l, r, "the range is not one of its type");
     for (int64_t x = l->lo[r];; x++) {
       for (int64_t y = l->lo2; y <= l->hi2; y++) {
-        int64_t want = meaning(l, kinds, r, x, y).i, got = 0;
+        int64_t want = meaning(l, kinds, r, x + add, y).i, got = 0;
         wide sum = (wide)l->form.f[0] * x + (wide)l->form.f[1] * y;
         if (l->form.least && (sum < l->form.least[r] || sum > l->form.most[r])) continue; /* they never meet */
         bool ok = sum == (int64_t)sum && form_run(&l->form, r, (int64_t)sum, &got);
@@ -370,6 +370,7 @@ static bool check(json_t *j, uint64_t *values, int64_t *proved) {
   for (int i = 0; i < l.n_in; i++) l.in[i] = kind_of(text(json_array_get(in, (size_t)i), "type"));
   l.lo = integers(json_array_get(in, 0), "lo", &n);
   if ((int64_t)n == l.rows) l.hi = integers(json_array_get(in, 0), "hi", &n);
+  if (l.hi && (int64_t)n == l.rows && json_object_get(json_array_get(in, 0), "share")) l.share = integers(json_array_get(in, 0), "share", &n);
   if (!l.hi || (int64_t)n != l.rows) stop(EXIT_MODEL, "ranges are not one for each row", l.name);
   if (l.n_in == 2) l.lo2 = integer(json_array_get(in, 1), "lo"), l.hi2 = integer(json_array_get(in, 1), "hi");
   if (l.lo2 > l.hi2 || l.hi2 == INT64_MAX || l.lo2 < least_of(l.in[1]) || l.hi2 > most_of(l.in[1])) stop(EXIT_MODEL, "the second range of", l.name);
@@ -389,8 +390,7 @@ int main(int argc, char **argv) {
   if (strcmp(text(j, "schema"), "popshift.certificate/1")) stop(EXIT_MODEL, "not a certificate of this version", argv[1]);
   json_t *layers = member(j, "layers");
   int refused = 0, n = (int)json_array_size(layers);
-  uint64_t values = 0;
-  int64_t proved = 0;
+  uint64_t values = 0; int64_t proved = 0;
   for (int i = 0; i < n; i++) refused += !check(json_array_get(layers, (size_t)i), &values, &proved);
   printf("%d of %d functions proved on %" PRIu64 " integers; ranges of %" PRId64 " follow from sums of weights\n", n - refused, n, values, proved);
   printf("not covered: %" PRId64 " levels of the model's own, %" PRId64 " quantizations of floats\n", integer(j, "unexplained"), integer(j, "float_quantizers"));
