@@ -21,7 +21,7 @@ static EvalOp *const eval_ops[OP_COUNT] = {
   [OP_MAP] = eval_map, [OP_VIEW] = eval_view, [OP_RESHAPE] = eval_reshape, [OP_STRAIGHT] = eval_reshape, [OP_CONCAT] = eval_concat, [OP_GATHER] = eval_gather,
   [OP_REDUCE] = eval_reduce, [OP_ARGREDUCE] = eval_argreduce, [OP_CUM] = eval_cum, [OP_CONTRACT] = eval_contract,
   [OP_QUANT] = eval_quant, [OP_DEQUANT] = eval_dequant, [OP_THRESHOLDS] = eval_thresholds, [OP_REQUANT] = eval_requant,
-  [OP_PACK] = eval_pack, [OP_BN] = eval_bn, [OP_BN_TRAIN] = eval_bn_train, [OP_BN_GRAD] = eval_bn_grad,
+  [OP_PACK] = eval_pack, [OP_BN] = eval_bn, [OP_BN_TRAIN] = eval_bn_train, [OP_BN_GRAD] = eval_bn_grad, [OP_QUANT_GRAD] = eval_quant_grad,
   [OP_LOCATE] = eval_locate, [OP_BASES] = eval_bases, [OP_SCATTER] = eval_scatter,
 };
 

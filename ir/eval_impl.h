@@ -37,7 +37,7 @@ enum { RUN = 256 }; /* elements computed at a time */
 typedef struct Eval { Ctx *ctx; const Node *n; Tensor *const *in; Tensor *y; } Eval;
 typedef bool EvalOp(const Eval *);
 EvalOp eval_map, eval_view, eval_reduce, eval_contract, eval_quant, eval_dequant, eval_thresholds, eval_requant, eval_concat,
-  eval_gather, eval_argreduce, eval_cum, eval_pack, eval_bn, eval_bn_train, eval_bn_grad, eval_locate, eval_scatter, eval_bases;
+  eval_gather, eval_argreduce, eval_cum, eval_pack, eval_bn, eval_bn_train, eval_bn_grad, eval_quant_grad, eval_locate, eval_scatter, eval_bases;
 bool eval_cancelled(const Eval *);            /* true with E0602 when the context says stop */
 Tensor *eval_tensor(Ctx *, const Node *, const Type *); /* tensor_new, with the node's location in the diagnostic */
 /* x itself where its elements lie as `to` does, else a new tensor of `to` (codes keep their low bits; words: zero extended

@@ -2,6 +2,7 @@
 #include "ir/eval_impl.h"
 
 #include <assert.h>
+#include <math.h>
 
 /* Walk over a node's elements in order, with the offset of each operand's element; adjacent dimensions that every operand
  * crosses evenly are merged, so that the last one is as long as it can be. */
@@ -95,9 +96,20 @@ static void dequant_rows(const Node *n, Val (*v)[RUN], Val *y, int count) {
   dequant_run(v[0], v[1], n->n_in > 2 ? v[2] : NULL, zp, n->in[1]->t.e, n->t.e, y, count);
 }
 
+static void quant_grad_rows(const Node *n, Val (*v)[RUN], Val *y, int count) {
+  float zp = (float)n->a.fill, lo = (float)n->a.lo, hi = (float)n->a.hi;
+  for (int i = 0; i < count; i++) {
+    float dy = (float)v[0][i].f, w = (float)v[1][i].f / (float)v[2][i].f, u = w + zp;
+    bool inside = lo < u && u < hi;
+    float r = u != u ? 0 : rintf(u), q = r < lo ? lo : r > hi ? hi : r;
+    y[i].f = n->a.flag ? (double)(dy * (q - zp - (inside ? w : 0))) : inside ? (double)dy : 0;
+  }
+}
+
 bool eval_map(const Eval *e) { return eval_rows(e, map_run); }
 bool eval_quant(const Eval *e) { return eval_rows(e, quant_rows); }
 bool eval_dequant(const Eval *e) { return eval_rows(e, dequant_rows); }
+bool eval_quant_grad(const Eval *e) { return eval_rows(e, quant_grad_rows); }
 
 /* Along an axis */
 

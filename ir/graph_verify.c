@@ -356,6 +356,15 @@ static bool bn_rule(const Verify *v, const Node *n) {
   return want_shape(v, n, n->a.flag ? &c : x);
 }
 
+/* Codes and zp small enough that binary32 has them. */
+static bool quant_grad_rule(const Verify *v, const Node *n) {
+  const Type *x = &n->in[1]->t;
+  if (!elem_eq(x->e, F32) || !type_eq(&n->in[0]->t, x) || !elem_eq(n->in[2]->t.e, F32)) return bad(v, n, "of %s and %s", show(v, &n->in[0]->t), show(v, x));
+  if (n->a.flag < 0 || n->a.flag > 1) return bad(v, n, "flag=%d", n->a.flag);
+  if (n->a.lo > n->a.hi || n->a.lo < -(1 << 22) || n->a.hi > 1 << 22 || !(n->a.fill > -0x1p22 && n->a.fill < 0x1p22)) return bad(v, n, "codes beyond 22 bits");
+  return broadcast_rule(v, n) && want_shape(v, n, x);
+}
+
 static bool straight_rule(const Verify *v, const Node *n) {
   const Type *a = &n->in[0]->t;
   if (!elem_is_float(a->e) || !type_eq(a, &n->in[1]->t)) return bad(v, n, "of %s and %s", show(v, a), show(v, &n->in[1]->t));
@@ -492,7 +501,7 @@ static bool (*const rules[OP_COUNT])(const Verify *, const Node *) = {
   [OP_CONCAT] = concat_rule, [OP_GATHER] = gather_rule, [OP_REDUCE] = reduce_rule, [OP_ARGREDUCE] = argreduce_rule,
   [OP_CUM] = cum_rule, [OP_CONTRACT] = contract_rule, [OP_QUANT] = quant_rule, [OP_DEQUANT] = dequant_rule,
   [OP_THRESHOLDS] = thresholds_rule, [OP_REQUANT] = requant_rule, [OP_PACK] = pack_rule,
-  [OP_BN] = bn_rule, [OP_BN_TRAIN] = bn_rule, [OP_BN_GRAD] = bn_rule, [OP_LOCATE] = locate_rule, [OP_STRAIGHT] = straight_rule, [OP_BASES] = bases_rule, [OP_SCATTER] = scatter_rule,
+  [OP_BN] = bn_rule, [OP_BN_TRAIN] = bn_rule, [OP_BN_GRAD] = bn_rule, [OP_QUANT_GRAD] = quant_grad_rule, [OP_LOCATE] = locate_rule, [OP_STRAIGHT] = straight_rule, [OP_BASES] = bases_rule, [OP_SCATTER] = scatter_rule,
 };
 
 /* Attributes are there exactly where ops.def says so: printing loses the others. */

@@ -149,7 +149,7 @@ static bool has_code(Ctx *ctx, const Graph *g, const bool *live) {
   bool ok = true;
   for (int i = 0; i < g->n_nodes; i++) {
     const Node *n = g->nodes[i];
-    bool none = n->op == OP_BN || n->op == OP_BN_TRAIN || n->op == OP_BN_GRAD || n->op == OP_LOCATE || n->op == OP_SCATTER || n->op == OP_STRAIGHT;
+    bool none = n->op == OP_BN || n->op == OP_BN_TRAIN || n->op == OP_BN_GRAD || n->op == OP_QUANT_GRAD || n->op == OP_LOCATE || n->op == OP_SCATTER || n->op == OP_STRAIGHT;
     if (live[i] && none) ok = diag(ctx, E0301, &n->loc, "no code for %s%s", op_info[n->op].name, n->op == OP_BN ? " (pass canon spells it out)" : ": it is of training graphs");
   }
   return ok;

@@ -4,6 +4,7 @@
 # Tests besides: compilers and qemu for microcontrollers (35 s to install), clang 19, the ONNX test data (skipped where it cannot be had). Demo besides: Fashion-MNIST.
 packages=(gcc g++ cmake ninja-build pkg-config libprotobuf-c-dev protobuf-c-compiler libpopt-dev libjansson-dev
           libmd-dev zlib1g-dev libzip-dev libpng-dev libjpeg62-turbo-dev llvm-19-dev libdnnl-dev libyaml-dev check)
+# Training on several machines (-DPOPSHIFT_MPI=ON): libopenmpi-dev openmpi-bin.
 # shellcheck disable=SC2034 # of those who source this
 test_packages=(clang-19 libonnx-testdata gcc-arm-none-eabi qemu-system-arm gcc-riscv64-unknown-elf qemu-user)
 

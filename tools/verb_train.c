@@ -183,8 +183,10 @@ static bool train(Run *run, const Recipe *r, TrainOptions *o) {
   json_decref(before);
   if (ctx->n_errors) return false;
   o->out = run->out;
-  if (train_run(ctx, r, o)) return write_result(run, "finished");
-  if (ctx->n_errors == 1 && diag_exit(ctx) == EXIT_MISMATCH) write_result(run, "diverged");
+  bool first = true;
+  o->first = &first;
+  if (train_run(ctx, r, o)) return !first || write_result(run, "finished");
+  if (first && ctx->n_errors == 1 && diag_exit(ctx) == EXIT_MISMATCH) write_result(run, "diverged");
   return false;
 }
 
@@ -227,7 +229,7 @@ static bool run_recipe(Run *run) {
   if (sweep_asked(c)) return sweep_each(c, check_one, run) && sweep_run(c, out, sweep_one, run);
   const Recipe *r = recipe_of(run, c->flag[FLAG_set].v, c->flag[FLAG_set].n);
   if (!r || !train(run, r, &o)) return false;
-  if (!cmd_has(c, FLAG_json)) return true;
+  if (!cmd_has(c, FLAG_json) || !json_array_size(run->phases)) return true; /* no phases: another rank tells them */
   json_t *top = json_pack("{s:s s:s s:O}", "schema", RESULT_SCHEMA, "run", out, "phases", run->phases);
   json_dumpf(top, stdout, JSON_PRESERVE_ORDER | JSON_INDENT(2) | JSON_REAL_PRECISION(6));
   putchar('\n');

@@ -360,12 +360,32 @@ static Node *unrounded(Vjp *v, const Node *q, Node **inside) {
 
 static Node *zero_of(Vjp *v, const Node *n) { return node_const_f(v->g, n->t.e, 0); }
 
+/* Codes, zero points and bounds as quant_grad has them. */
+static bool plain_pair(const Node *n, double *zp) {
+  const Node *q = n->in[0], *x = q->in[0];
+  *zp = 0;
+  if (!elem_eq(n->t.e, F32) || !elem_eq(x->t.e, F32) || !elem_eq(n->in[1]->t.e, F32) || !type_eq(&x->t, &n->t) || q->a.round != RND_EVEN) return false;
+  if (n->n_in > 2 && (!elem_eq(n->in[2]->t.e, F32) || !node_uniform(n->in[2], zp) || !(*zp > -0x1p22 && *zp < 0x1p22))) return false;
+  return q->a.lo >= -(1 << 22) && q->a.hi <= 1 << 22;
+}
+
+static void plain_pair_rule(Vjp *v, const Node *n, Node *dy, double zp) {
+  Graph *g = v->g;
+  Node *q = n->in[0], *x = q->in[0], *in[3] = {dy, x, n->in[1]};
+  Attr a = {.lo = q->a.lo, .hi = q->a.hi, .fill = zp};
+  if (v->wanted[x->id]) accumulate(v, x, node_new(g, OP_QUANT_GRAD, &x->t, 3, in, &a, NULL));
+  a.flag = 1;
+  if (v->wanted[in[2]->id]) accumulate(v, in[2], sum_to(g, node_new(g, OP_QUANT_GRAD, &x->t, 3, in, &a, NULL), &in[2]->t));
+}
+
 /* y = (q - zp)*scale: dscale = sum dy*(q - zp). Of codes from quant with the same scale and zero point (fake quantization):
  * dx = dy inside the bounds; dscale = sum dy*(q - zp - (inside ? x/scale : 0)), UniQ's Eq. 6 and LSQ's Eq. 3. */
 static bool dequant_rule(Vjp *v, const Node *n, Node *dy) {
   Graph *g = v->g;
   Node *q = n->in[0], *scale = n->in[1], *zp = n->n_in > 2 ? n->in[2] : NULL;
   bool pair = q->op == OP_QUANT && q->in[1] == scale && (q->n_in > 2 ? q->in[2] : NULL) == zp && q->t.e.kind != EK_BASES;
+  double z;
+  if (pair && plain_pair(n, &z)) { plain_pair_rule(v, n, dy, z); return true; }
   Node *level = node_cast(g, q, dy->t.e);
   if (zp) level = node_map2(g, S_SUB, level, node_cast(g, zp, dy->t.e));
   if (pair) {

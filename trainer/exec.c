@@ -1,9 +1,12 @@
-/* Planning and running. Nodes are taken in order; each becomes a step, joins a group of element-wise nodes, or is another's memory:
+/* Planning and running. Each node of the graph that exec_spell.c leaves becomes a step, joins a group of element-wise nodes, or is
+ * another's memory:
  *
- *   contract, pool, bn  ── exec_match.c ──> STEP_DNN        add-reduce ──> STEP_SUM        reshape ──> an alias
- *   map quant dequant   ── exec_fuse.c  ──> STEP_FUSE       what is left ──> STEP_EVAL, by eval's function
+ *   contract, pool      ── exec_match.c ──> STEP_DNN        add-reduce ──> part of a group, or STEP_SUM        reshape ──> an alias
+ *   map quant dequant   ── exec_fuse.c  ──> STEP_FUSE       bn_train's statistics ──> STEP_STATS (exec_sum.c)
+ *                                                           what is left ──> STEP_EVAL, by eval's function
  *
- * between them STEP_LIE where a value must lie otherwise (exec_lie.c). */
+ * between them STEP_LIE where a value must lie otherwise (exec_lie.c). Nodes are taken in order, but element-wise ones and reshapes only
+ * when a step needs them (plan_tree): so the derivative of a ReLU is computed where it is used, not where x is. */
 #include "trainer/exec_impl.h"
 
 #include <assert.h>
@@ -58,7 +61,7 @@ static void mark_live(Exec *e) {
 }
 
 static Step *step_add(Exec *e, StepKind kind, const Node *n) {
-  Step s = {.kind = kind, .in = {-1, -1, -1}, .out = {-1, -1, -1}};
+  Step s = {.kind = kind, .in = {-1, -1}, .out = {-1, -1}};
   if (n) vec_push(e->arena, &s.nodes, (int)n->id);
   if (n) e->v[n->id].step = e->steps.n;
   vec_push(e->arena, &e->steps, s);
@@ -73,7 +76,7 @@ static void finish_in(Exec *e, const Node *n, int made) {
   if (made == (int)n->id) return;
   e->v[made].step = e->steps.n - 1;
   e->v[n->id].step = e->steps.n;
-  vec_push(e->arena, &e->steps, ((Step){.kind = STEP_LIE, .in = {made, -1, -1}, .out = {(int)n->id, -1, -1}}));
+  vec_push(e->arena, &e->steps, ((Step){.kind = STEP_LIE, .in = {made, -1}, .out = {(int)n->id, -1}}));
 }
 
 /* Element-wise groups */
@@ -84,7 +87,7 @@ static bool group_takes(Exec *e, int at, const Node *n, bool last) {
   if (s->kind != STEP_FUSE || s->last != last) return false;
   if (!type_shape_eq(&e->g->nodes[s->nodes.p[0]]->t, &n->t)) return false;
   for (int k = 0; k < n->n_in; k++) {
-    if (e->v[n->in[k]->id].step == at && e->v[n->in[k]->id].alias < 0) continue; /* a member; an alias of one has no register */
+    if (e->v[n->in[k]->id].step == at && group_member(s, (int)n->in[k]->id)) continue;
     int v = group_operand(e, n, k, last, &r, false);
     if (v < 0 || e->v[v].step >= at) return false;
   }
@@ -94,7 +97,7 @@ static bool group_takes(Exec *e, int at, const Node *n, bool last) {
 static bool plan_fuse(Exec *e, const Node *n) {
   bool last = e->v[n->id].lie == LIE_LAST;
   Read r;
-  int earliest = 0;
+  int earliest = e->from;
   if (!fusable(n) || e->v[n->id].lie == LIE_STORED) return false;
   for (int k = 0; k < n->n_in; k++) {
     Read whole;
@@ -140,41 +143,21 @@ static bool plan_match(Exec *e, const Node *n) {
   return true;
 }
 
-/* bn_train and bn_grad nodes on the same inputs are one step each. */
-static bool plan_bn(Exec *e, const Node *n) {
-  bool grad = n->op == OP_BN_GRAD;
-  int64_t spatial = 1, forward = -1;
-  if (n->op != OP_BN_TRAIN && !grad) return false;
-  const Type *t = &n->in[grad]->t;
-  for (int i = 2; i < t->rank; i++) spatial *= t->d[i].n;
-  for (int s = 0; s < e->steps.n; s++) {
-    Step *st = &e->steps.p[s];
-    const Node *o = st->kind == STEP_DNN && st->nodes.n ? e->g->nodes[st->nodes.p[0]] : NULL;
-    if (o && grad && o->op == OP_BN_TRAIN && o->in[0] == n->in[1] && o->a.fill == n->a.fill) forward = s;
-    if (!o || o->op != n->op || o->a.fill != n->a.fill || memcmp(o->in, n->in, 3 * sizeof *n->in)) continue;
-    if (st->out[n->a.flag] >= 0) return false;
-    int y = n->a.flag || lies_as(&e->v[n->id], LIE_LAST) ? (int)n->id : -1;
-    if (y < 0) return false;
-    st->out[n->a.flag] = y;
-    vec_push(e->arena, &st->nodes, (int)n->id);
-    e->v[n->id].step = s;
-    return true;
+/* The statistics of one value are one step. */
+static bool plan_stats(Exec *e, const Node *n) {
+  if (n->op != OP_BN_TRAIN || !n->a.flag) return false;
+  int x = value_as(e, (int)n->in[0]->id, LIE_LAST), to = n->a.flag - 1, at = 0;
+  int64_t c = n->t.d[0].n;
+  while (at < e->steps.n && (e->steps.p[at].kind != STEP_STATS || e->steps.p[at].in[0] != x)) at++;
+  if (at < e->steps.n && e->steps.p[at].out[to] >= 0) return false; /* of another epsilon, which does not matter here: exec_spell has no such */
+  if (at == e->steps.n) {
+    Step *s = step_add(e, STEP_STATS, NULL);
+    s->in[0] = x;
+    s->scratch = arena_aligned(e->arena, (size_t)(4 * c) * sizeof(double) + (size_t)(2 * sum_width(c)) * sizeof(float));
   }
-  if (grad && forward < 0) return false; /* its statistics come from the forward step */
-  int in[3];
-  for (int k = 0; k < 3; k++) in[k] = value_as(e, (int)n->in[k]->id, k == 0 || (grad && k == 1) ? LIE_LAST : LIE_ROWS);
-  DnnOp *op = grad ? dnn_bn_grad(e->dnn, t->d[0].n, spatial, t->d[1].n, (float)n->a.fill) : dnn_bn_forward(e->dnn, t->d[0].n, spatial, t->d[1].n, (float)n->a.fill);
-  if (!op) return false;
-  int y = n->a.flag ? (int)n->id : result_in(e, n, LIE_LAST);
-  Step *s = step_add(e, STEP_DNN, n);
-  s->op = op;
-  memcpy(s->in, in, sizeof in);
-  s->out[n->a.flag] = y;
-  /* oneDNN writes every result: those that no node asked for go here */
-  s->scratch = arena_alloc(e->arena, sizeof(double) * (size_t)(t->d[0].n * spatial * t->d[1].n + 4 * t->d[1].n));
-  s->mean = grad ? e->steps.p[forward].mean : NEWN(e->arena, float, t->d[1].n);
-  s->var = grad ? e->steps.p[forward].var : NEWN(e->arena, float, t->d[1].n);
-  finish_in(e, n, y);
+  e->steps.p[at].out[to] = (int)n->id;
+  vec_push(e->arena, &e->steps.p[at].nodes, (int)n->id);
+  e->v[n->id].step = at;
   return true;
 }
 
@@ -183,8 +166,14 @@ static bool plan_bn(Exec *e, const Node *n) {
 static bool plan_sum(Exec *e, const Node *n) {
   Sum s;
   int id = n->n_in ? (int)n->in[0]->id : -1;
-  if (n->op != OP_REDUCE || n->a.scalar != S_ADD || !elem_eq(n->t.e, F32) || e->v[n->id].lie == LIE_LAST) return false;
+  if (n->op != OP_REDUCE || !elem_eq(n->t.e, F32) || e->v[n->id].lie == LIE_LAST) return false;
   Lie lie = e->v[id].lie;
+  int at = e->v[id].step;
+  if (at >= 0 && fuse_sums(e, n, &e->steps.p[at], &s)) {
+    vec_push(e->arena, &e->steps.p[at].sums, (int)n->id);
+    e->v[n->id].step = at;
+    return true;
+  }
   if (!sum_match(n, lie == LIE_LAST, &s)) {
     if (lie != LIE_LAST || !sum_match(n, false, &s)) return false;
     lie = LIE_ROWS;
@@ -194,7 +183,7 @@ static bool plan_sum(Exec *e, const Node *n) {
   st->in[0] = x, st->out[0] = (int)n->id;
   st->sum = NEW(e->arena, Sum);
   *st->sum = s;
-  st->scratch = arena_alloc(e->arena, (sizeof(double) + sizeof(float)) * (size_t)(s.out + 1));
+  st->scratch = arena_aligned(e->arena, (size_t)s.out * sizeof(double) + (size_t)(s.out + 1024) * sizeof(float)); /* sum_width(c) <= out + 1024 */
   return true;
 }
 
@@ -220,18 +209,63 @@ static bool plan_eval(Exec *e, const Node *n) {
 static bool plan_node(Exec *e, const Node *n) {
   int errors = e->ctx->n_errors;
   if (n->op == OP_ARG || n->op == OP_CONST) return true;
-  bool done = plan_match(e, n) || (e->ctx->n_errors == errors && (plan_bn(e, n) || plan_alias(e, n) || plan_fuse(e, n) || plan_sum(e, n)));
+  bool done = plan_match(e, n) || (e->ctx->n_errors == errors && (plan_stats(e, n) || plan_alias(e, n) || plan_fuse(e, n) || plan_sum(e, n)));
   return done || (e->ctx->n_errors == errors && plan_eval(e, n));
+}
+
+static bool waits(const Exec *e, const Node *n) { return !e->match[n->id].kind && (n->op == OP_RESHAPE || fusable(n)); }
+
+typedef struct Waiting { int64_t count; int id; } Waiting;
+
+static int by_size(const void *a, const void *b) {
+  const Waiting *x = a, *y = b;
+  return x->count != y->count ? (x->count < y->count ? -1 : 1) : x->id < y->id ? -1 : x->id > y->id;
+}
+
+static int what_it_reads(const Exec *e, const Node *n, const Node *const **in) {
+  const Match *m = &e->match[n->id];
+  *in = m->kind ? m->in : (const Node *const *)n->in;
+  return m->kind ? 1 + (m->in[1] != NULL) : n->n_in;
+}
+
+/* Plans a node after the nodes that waited for it, which form one loop where they can: none begins before all they read is there. What is
+ * element-wise reads nothing larger than itself, so the smaller come first, and those of one size begin after them. */
+static bool plan_tree(Exec *e, const Node *root) {
+  VEC(Waiting) tree = {0};
+  const Node *n = root;
+  bool ok = true;
+  e->from = 0;
+  if (!e->waiting[root->id]) return true;
+  e->waiting[root->id] = false;
+  for (int i = 0; n; n = i < tree.n ? e->g->nodes[tree.p[i].id] : NULL, i++) {
+    const Node *const *in;
+    int n_in = what_it_reads(e, n, &in);
+    for (int k = 0; k < n_in; k++) {
+      int x = (int)in[k]->id;
+      if (e->waiting[x]) vec_push(e->arena, &tree, ((Waiting){e->v[x].count, x}));
+      else if (e->v[x].step > e->from) e->from = e->v[x].step;
+      e->waiting[x] = false;
+    }
+  }
+  if (tree.n) qsort(tree.p, (size_t)tree.n, sizeof *tree.p, by_size);
+  int last = e->from;
+  for (int i = 0; ok && i < tree.n; i++) {
+    if (i && tree.p[i].count > tree.p[i - 1].count) e->from = last;
+    ok = plan_node(e, e->g->nodes[tree.p[i].id]);
+    if (e->v[tree.p[i].id].step > last) last = e->v[tree.p[i].id].step;
+  }
+  return ok && plan_node(e, root);
 }
 
 /* What another step than its own reads, or the caller, has memory. */
 static void mark_kept(Exec *e) {
   for (int s = 0; s < e->steps.n; s++) {
     const Step *st = &e->steps.p[s];
-    for (int k = 0; k < 3; k++) {
+    for (int k = 0; k < 2; k++) {
       if (st->in[k] >= 0) e->v[st->in[k]].kept = true;
       if (st->out[k] >= 0) e->v[st->out[k]].kept = true;
     }
+    for (int k = 0; k < st->sums.n; k++) e->v[st->sums.p[k]].kept = true;
     for (int k = 0; k < st->n_operand; k++) e->v[st->operand[k]].kept = true;
     if (st->kind != STEP_FUSE) continue;
     for (int i = 0; i < st->nodes.n; i++) {
@@ -239,7 +273,7 @@ static void mark_kept(Exec *e) {
       Read r;
       for (int k = 0; k < n->n_in; k++) {
         int v = group_operand(e, n, k, st->last, &r, false);
-        if (v >= 0 && e->v[v].step != s) e->v[v].kept = true;
+        if (v >= 0 && (e->v[v].step != s || v >= e->g->n_nodes)) e->v[v].kept = true;
       }
     }
   }
@@ -247,7 +281,9 @@ static void mark_kept(Exec *e) {
   for (int v = e->n_v - 1; v >= 0; v--) if (e->v[v].kept && e->v[v].alias >= 0) e->v[e->v[v].alias].kept = true;
 }
 
-Exec *exec_new(Ctx *ctx, Dnn *dnn, const Graph *g) {
+Exec *exec_new(Ctx *ctx, Dnn *dnn, const Graph *given) {
+  Graph *g = exec_spell(given);
+  if (!g) return NULL;
   Arena *arena = arena_new(ctx);
   Exec *e = NEW(arena, Exec);
   *e = (Exec){.ctx = ctx, .arena = arena, .dnn = dnn, .g = g, .loops = loops_best(), .n_v = g->n_nodes, .cap_v = 2 * g->n_nodes + 16};
@@ -264,7 +300,10 @@ Exec *exec_new(Ctx *ctx, Dnn *dnn, const Graph *g) {
     if (!type_count(&g->nodes[i]->t, &e->v[i].count)) ok = diag(ctx, E0304, &g->nodes[i]->loc, "a dimension is not known");
   }
   if (ok) mark_live(e), choose_lies(e);
-  for (int i = 0; ok && i < g->n_nodes; i++) if (e->v[i].live) ok = plan_node(e, g->nodes[i]);
+  e->waiting = NEWN(arena, bool, g->n_nodes + 1);
+  for (int i = 0; i < g->n_nodes; i++) e->waiting[i] = e->v[i].live && g->nodes[i]->op != OP_ARG && g->nodes[i]->op != OP_CONST;
+  for (int i = 0; ok && i < g->n_nodes; i++) if (!waits(e, g->nodes[i])) ok = plan_tree(e, g->nodes[i]);
+  for (int i = 0; ok && i < g->n_outs; i++) ok = plan_tree(e, g->outs[i].v);
   for (int i = 0; ok && i < g->n_outs; i++) e->outs[i] = value_as(e, (int)g->outs[i].v->id, LIE_STORED);
   if (!ok) { exec_free(e); return NULL; }
   mark_kept(e);
@@ -277,7 +316,7 @@ Exec *exec_new(Ctx *ctx, Dnn *dnn, const Graph *g) {
 void exec_free(Exec *e) {
   if (!e) return;
   for (int i = 0; i < e->g->n_nodes; i++) dnn_op_free(e->op[i]);
-  for (int s = 0; s < e->steps.n; s++) if (!e->steps.p[s].match.kind) dnn_op_free(e->steps.p[s].op); /* of bn */
+  graph_free(e->g);
   arena_free(e->arena);
 }
 
@@ -290,19 +329,8 @@ void exec_bind(Exec *e, int arg, const void *data) { e->v[e->g->args[arg]->id].d
 static float *f32(const Exec *e, int v) { return v < 0 ? NULL : e->v[v].data; }
 
 static bool dnn_step(Exec *e, Step *s) {
-  const Node *n = e->g->nodes[s->nodes.p[0]];
   float *x = f32(e, s->in[0]), *w = f32(e, s->in[1]), *y = f32(e, s->out[0]);
   DnnArgs a = {.ws = s->ws};
-  if (n->op == OP_BN_TRAIN || n->op == OP_BN_GRAD) {
-    int64_t c = n->in[2]->t.d[0].n;
-    float *spare = (float *)(void *)s->scratch, *other[3] = {y ? y : spare + 4 * c, s->out[1] < 0 ? spare : f32(e, s->out[1]), s->out[2] < 0 ? spare + c : f32(e, s->out[2])};
-    if (n->op == OP_BN_GRAD) a = (DnnArgs){.dy = x, .x = w, .w = f32(e, s->in[2]), .mean = s->mean, .var = s->var, .dx = other[0], .dw = other[1], .db = other[2]};
-    else a = (DnnArgs){.x = x, .w = w, .b = f32(e, s->in[2]), .y = other[0], .mean = s->mean, .var = s->var};
-    if (!dnn_run(s->op, &a)) return false;
-    if (n->op == OP_BN_TRAIN && s->out[1] >= 0) memcpy(other[1], s->mean, (size_t)c * sizeof(float));
-    if (n->op == OP_BN_TRAIN && s->out[2] >= 0) memcpy(other[2], s->var, (size_t)c * sizeof(float));
-    return true;
-  }
   switch (s->match.kind) {
   case MATCH_CONV_GRAD_X: a.dy = x, a.w = w, a.dx = y; break;
   case MATCH_CONV_GRAD_W: a.x = x, a.dy = w, a.dw = y; break;
@@ -316,6 +344,12 @@ static bool dnn_step(Exec *e, Step *s) {
     for (int64_t i = 0; i < e->v[s->out[0]].count; i++) y[i] *= size;
   }
   return true;
+}
+
+static void stats_step(Exec *e, Step *s) {
+  int64_t c = e->g->nodes[s->nodes.p[0]]->t.d[0].n;
+  float *spare = (float *)(void *)(s->scratch + 4 * c), *mean = s->out[0] < 0 ? spare : f32(e, s->out[0]), *var = s->out[1] < 0 ? spare : f32(e, s->out[1]);
+  stats_run(e->loops, f32(e, s->in[0]), e->v[s->in[0]].count / c, c, mean, var, s->scratch);
 }
 
 static bool eval_step(Exec *e, Step *s) {
@@ -344,6 +378,7 @@ bool exec_run(Exec *e) {
     case STEP_FUSE: fuse_run(e, s->fuse); break;
     case STEP_DNN: ok = dnn_step(e, s); break;
     case STEP_SUM: sum_run(e->loops, s->sum, f32(e, s->in[0]), f32(e, s->out[0]), s->scratch); break;
+    case STEP_STATS: stats_step(e, s); break;
     case STEP_LIE: if (!e->ran || !step_once(e, s)) lie_run(&e->v[s->in[0]], &e->v[s->out[0]]); break;
     case STEP_EVAL: ok = eval_step(e, s); break;
     }
@@ -355,8 +390,8 @@ bool exec_run(Exec *e) {
 const void *exec_out(const Exec *e, int out) { return e->v[e->outs[out]].data; }
 
 void exec_print(Str *s, const Exec *e) {
-  static const char *const kinds[] = {[STEP_FUSE] = "loop", [STEP_DNN] = "onednn", [STEP_SUM] = "sum", [STEP_LIE] = "copy", [STEP_EVAL] = "eval"};
-  static const char *const matches[] = {"bn", "conv", "conv_grad_x", "conv_grad_w", "matmul", "pool", "pool_grad", "sum_grad"};
+  static const char *const kinds[] = {[STEP_FUSE] = "loop", [STEP_DNN] = "onednn", [STEP_SUM] = "sum", [STEP_STATS] = "statistics", [STEP_LIE] = "copy", [STEP_EVAL] = "eval"};
+  static const char *const matches[] = {"", "conv", "conv_grad_x", "conv_grad_w", "matmul", "pool", "pool_grad", "sum_grad"};
   for (int i = 0; i < e->steps.n; i++) {
     const Step *st = &e->steps.p[i];
     str_put(s, kinds[st->kind]);
@@ -367,6 +402,7 @@ void exec_print(Str *s, const Exec *e) {
       str_printf(s, "%s%s", k ? ", " : ": ", n->op == OP_MAP ? scalar_info[n->a.scalar].name : op_info[n->op].name);
       if (st->kind == STEP_EVAL) type_print(s, NULL, &n->t);
     }
+    for (int k = 0; k < st->sums.n; k++) str_put(s, ", sum");
     str_put(s, "\n");
   }
 }

@@ -1,7 +1,8 @@
 /* The trainer's executor: a graph planned once for fixed shapes and run many times, by oneDNN where an access is a convolution, a
  * matrix product or a pool, by fused loops where nodes are element-wise, and by eval's own functions elsewhere. Results follow
- * ir/ops.def; float sums of contract, reduce and bn have another order than eval's, so they differ from it by at most
- * (K+8)*eps*sum|a*b|; everything else, and sums of codes that stay below 2^24, has eval's bits. */
+ * ir/ops.def; float sums of contract and reduce have another order than eval's, so they differ from it by at most (K+8)*eps*sum|a*b|, and
+ * so does batch normalization; everything else, and sums of codes that stay below 2^24, has eval's bits, but for quotients of quant_grad
+ * below 2^-100. */
 #ifndef POPSHIFT_TRAINER_EXEC_H
 #define POPSHIFT_TRAINER_EXEC_H
 

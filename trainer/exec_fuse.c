@@ -1,6 +1,6 @@
-/* Groups of element-wise nodes, computed BLOCK elements at a time so that what lies between them never leaves the first cache.
- * Every node of a group has a register of one block, or the part of its buffer where others read it; an operand that repeats (a
- * scalar, one number per channel) is spread into a register, once where the pattern divides the block. */
+/* Groups of element-wise nodes, computed a block of elements at a time so that what lies between them never leaves the first cache.
+ * Every node of a group has a register: a slot of one block, or the part of its buffer where others read it; an operand that repeats (a
+ * scalar, one number per channel) is spread into a slot, once where the pattern divides the block. */
 #include "trainer/exec_impl.h"
 
 #include <assert.h>
@@ -10,7 +10,7 @@
 const Loops *loops_best(void) {
 #ifdef POPSHIFT_X86_LOOPS
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) return &loops_avx512;
-  if (__builtin_cpu_supports("avx2")) return &loops_avx2;
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return &loops_avx2;
 #endif
   return &loops_plain;
 }
@@ -82,6 +82,7 @@ bool fusable(const Node *n) {
     if (!elem_eq(n->in[0]->t.e, F32) || !elem_eq(n->in[1]->t.e, F32) || n->a.round != RND_EVEN || !small_code(n->t.e) || n->t.e.kind == EK_BASES) return false;
     return !code_zp || (node_uniform(n->in[2], &z) && fabs(z) < 0x1p21);
   }
+  if (n->op == OP_QUANT_GRAD) return true;
   if (n->op != OP_DEQUANT || !elem_eq(n->t.e, F32)) return false;
   /* codes, or sums of codes that the executor keeps as floats */
   bool codes = small_code(n->in[0]->t.e) || elem_eq(n->in[0]->t.e, I32);
@@ -124,15 +125,18 @@ bool read_pattern(const Type *loop, bool last, const Type *t, bool t_last, Read 
 
 /* Plans */
 
+enum { CACHE = 6144, LEAST = 256 }; /* floats: of all slots of a group, and of one */
+
 typedef struct Source { int reg; Read read; } Source; /* an f64 scale takes two registers */
-typedef struct FuseOp { const Node *n; int value, reg, in[3]; bool zp_code; float code; } FuseOp;
+typedef struct FuseOp { const Node *n; int value, reg, in[3]; BlockOp *row; bool zp_code, one, cuts; float code; Cuts cut; } FuseOp; /* one: a quantizer's scale is one number; cuts: it has them in this run */
+typedef struct FuseSum { int reg, value; int64_t c, width; double *total; float *acc; } FuseSum; /* over [.., c] */
 struct Fuse {
   int64_t count;
-  int block, n_ops, n_sources, n_regs;
+  int block, n_ops, n_sources, n_regs, n_sums;
   FuseOp *op;
   Source *source;
+  FuseSum *sum;
   float **at;              /* where each register is for the block at hand */
-  float *memory;           /* n_regs blocks */
 };
 
 static int source_of(Exec *e, Fuse *f, const Step *s, const Node *n, int k) {
@@ -148,9 +152,75 @@ static int source_of(Exec *e, Fuse *f, const Step *s, const Node *n, int k) {
   return f->source[f->n_sources++].reg;
 }
 
-static bool in_group(const Step *s, int value) {
-  for (int i = 0; i < s->nodes.n; i++) if (s->nodes.p[i] == value) return true;
-  return false;
+bool fuse_sums(const Exec *e, const Node *n, const Step *s, Sum *sum) {
+  const Node *x = n->in[0];
+  if (s->kind != STEP_FUSE || n->a.scalar != S_ADD || !group_member(s, (int)x->id) || !sum_match(n, s->last, sum) || !e->v[x->id].count) return false;
+  if (sum->n == 1) return sum->folded[0];
+  for (int i = 0; i < s->sums.n; i++) { /* blocks begin with the first of ext[1] numbers, for every sum */
+    int64_t c = e->v[s->sums.p[i]].count;
+    if (c != 1 && c != sum->ext[1]) return false;
+  }
+  return sum->n == 2 && sum->folded[0] && sum->ext[1] <= BLOCK;
+}
+
+static void add_sums(Exec *e, Fuse *f, const Step *s) {
+  f->sum = NEWN(e->arena, FuseSum, s->sums.n + 1);
+  for (int i = 0; i < s->sums.n; i++) {
+    const Node *n = e->g->nodes[s->sums.p[i]];
+    FuseSum *to = &f->sum[f->n_sums++];
+    Sum sum;
+    fuse_sums(e, n, s, &sum);
+    *to = (FuseSum){.value = (int)n->id, .c = sum.out, .width = sum.out > 1 ? sum_width(sum.out) : 1};
+    for (int k = 0; k < f->n_ops; k++) if (f->op[k].n == n->in[0]) to->reg = f->op[k].reg;
+    to->total = NEWN(e->arena, double, to->c);
+    to->acc = arena_aligned(e->arena, (size_t)to->width * sizeof(float));
+  }
+}
+
+/* Slots of one block in f->memory: of sources that are spread, for good (two where they are f64); of values that nobody else reads, until
+ * their last reader in the group; at most as many as it takes. slot: by register, -1 none. Returns their number. */
+static int give_slots(const Exec *e, Fuse *f, int *slot, Arena *scratch) {
+  int n = 0, n_free = 0, *last = NEWN(scratch, int, f->n_regs + 1), *idle = NEWN(scratch, int, f->n_regs + 1);
+  for (int i = 0; i < f->n_regs; i++) slot[i] = -1;
+  for (int i = 0; i < f->n_sources; i++) {
+    if (f->source[i].read.whole) continue;
+    slot[f->source[i].reg] = n;
+    n += elem_eq(e->v[f->source[i].read.value].t.e, F64) ? 2 : 1;
+  }
+  for (int i = 0; i < f->n_ops; i++)
+    for (int k = 0; k < 3; k++) if (f->op[i].in[k] >= 0) last[f->op[i].in[k]] = i;
+  for (int i = 0; i < f->n_sums; i++) last[f->sum[i].reg] = f->n_ops;
+  for (int i = 0; i < f->n_ops; i++) {
+    const FuseOp *op = &f->op[i];
+    if (!e->v[op->value].kept) slot[op->reg] = n_free ? idle[--n_free] : n++;
+    for (int j = 0; j <= i; j++) /* those whose last reader this was; itself, where nobody reads it */
+      if (slot[f->op[j].reg] >= 0 && (last[f->op[j].reg] > j ? last[f->op[j].reg] : j) == i) idle[n_free++] = slot[f->op[j].reg];
+  }
+  return n;
+}
+
+/* A block that is a multiple of the channels keeps their registers as they are, and sums want it. */
+static int64_t period_of(const Fuse *f) {
+  int64_t period = 1;
+  for (int i = 0; i < f->n_sources; i++) {
+    const Read *r = &f->source[i].read;
+    if (!r->whole && !r->outer && r->inner == 1 && r->mid > 1 && r->mid <= BLOCK && (period == 1 || period == r->mid)) period = r->mid;
+  }
+  for (int i = 0; i < f->n_sums; i++) if (f->sum[i].c > 1) period = f->sum[i].c;
+  return period;
+}
+
+static void place(Exec *e, Fuse *f) {
+  Arena *scratch = arena_new(e->ctx);
+  int *slot = NEWN(scratch, int, f->n_regs + 1), n = give_slots(e, f, slot, scratch);
+  int64_t period = period_of(f), fits = CACHE / (n + 1);
+  fits = fits < LEAST ? LEAST : fits > BLOCK ? BLOCK : fits;
+  f->block = (int)(fits < period ? period : fits / period * period);
+  int64_t apart = (f->block + 15) / 16 * 16 + 48; /* slots a multiple of 4096 bytes apart would wait for each other's stores */
+  float *memory = arena_aligned(e->arena, (size_t)((n + 1) * apart) * sizeof(float));
+  f->at = NEWN(e->arena, float *, f->n_regs);
+  for (int i = 0; i < f->n_regs; i++) f->at[i] = slot[i] < 0 ? NULL : memory + slot[i] * apart;
+  arena_free(scratch);
 }
 
 Fuse *fuse_new(Exec *e, const Step *s) {
@@ -161,28 +231,55 @@ Fuse *fuse_new(Exec *e, const Step *s) {
   for (int i = 0; i < s->nodes.n; i++) {
     const Node *n = e->g->nodes[s->nodes.p[i]];
     FuseOp *op = &f->op[f->n_ops++];
-    *op = (FuseOp){.n = n, .value = (int)n->id, .in = {-1, -1, -1}};
+    *op = (FuseOp){.n = n, .value = (int)n->id, .in = {-1, -1, -1}, .row = n->op == OP_MAP ? e->loops->row[n->a.scalar] : NULL};
     double z;
     for (int k = 0; k < n->n_in; k++) {
       if (n->op == OP_QUANT && k == 2 && !elem_eq(n->in[2]->t.e, F32)) {
         op->zp_code = node_uniform(n->in[2], &z), op->code = (float)z;
         continue;
       }
-      if (!in_group(s, (int)n->in[k]->id)) { op->in[k] = source_of(e, f, s, n, k); continue; }
+      if (!group_member(s, (int)n->in[k]->id)) { op->in[k] = source_of(e, f, s, n, k); continue; }
       for (int j = 0; j < i; j++) if (f->op[j].n == n->in[k]) op->in[k] = f->op[j].reg;
     }
+    op->one = n->n_in > 1 && e->v[n->in[n->op == OP_QUANT_GRAD ? 2 : 1]->id].count == 1;
     op->reg = f->n_regs++;
   }
-  int64_t period = 1; /* a block that is a multiple of the channels keeps their registers as they are */
-  for (int i = 0; i < f->n_sources; i++) {
-    const Read *r = &f->source[i].read;
-    if (!r->whole && !r->outer && r->inner == 1 && r->mid > 1 && r->mid <= BLOCK && (period == 1 || period == r->mid)) period = r->mid;
-  }
-  f->block = (int)(BLOCK / period * period);
-  f->at = NEWN(e->arena, float *, f->n_regs);
-  f->memory = arena_aligned(e->arena, (size_t)f->n_regs * BLOCK * sizeof(float));
-  for (int i = 0; i < f->n_regs; i++) f->at[i] = f->memory + (size_t)i * BLOCK;
+  add_sums(e, f, s);
+  place(e, f);
   return f;
+}
+
+/* Cuts of quantizers */
+
+enum { WORTH = 8192 }; /* elements from which it pays to look for them */
+
+static float number_at(int64_t order) { /* binary32 in order: -infinity is the first */
+  int32_t bits = (int32_t)(order < 0 ? INT64_C(-2147483648) - order - 1 : order);
+  float x;
+  memcpy(&x, &bits, sizeof x);
+  return x;
+}
+
+/* The least x with x/scale + zp above, or not below, a bound; NaN: none. */
+static float cut(float scale, float zp, float bound, bool above) {
+  int64_t lo = -INT64_C(0x7f800001), hi = INT64_C(0x7f800001); /* at lo it does not hold, at hi, behind infinity, it does */
+  while (hi - lo > 1) {
+    int64_t mid = lo + (hi - lo) / 2;
+    float u = number_at(mid) / scale + zp;
+    *((above ? u > bound : u >= bound) ? &hi : &lo) = mid;
+  }
+  return hi > INT64_C(0x7f800000) ? NAN : number_at(hi);
+}
+
+/* False where the scale is none. Half-way cases go to the even code. */
+static bool find_cuts(const FuseOp *op, float scale, float zp, Cuts *c) {
+  float lo = (float)op->n->a.lo, hi = (float)op->n->a.hi;
+  if (!(scale > 0) || isinf(scale)) return false;
+  *c = (Cuts){.lo = lo, .nan = lo > 0 ? lo : hi < 0 ? hi : 0, .zp = zp, .inverse = 1 / scale, .within = cut(scale, zp, lo, true), .end = cut(scale, zp, hi, false)};
+  for (int k = 0; k < CUTS; k++) c->code[k] = lo + (float)k < hi ? cut(scale, zp, lo + (float)k + 0.5f, (op->n->a.lo + k) % 2 == 0) : NAN;
+  if (isnan(c->within)) c->within = INFINITY, c->end = -INFINITY;
+  if (isnan(c->end)) c->end = INFINITY;
+  return true;
 }
 
 /* One run */
@@ -224,18 +321,41 @@ static void slow_row(const FuseOp *op, float *y, float *const *at, int n) {
 
 static void run_op(const Loops *l, const FuseOp *op, float *const *at, int n) {
   const Node *node = op->n;
-  float *y = at[op->reg];
+  float *y = at[op->reg], lo = (float)node->a.lo, hi = (float)node->a.hi;
   const float *in[3];
   for (int k = 0; k < 3; k++) in[k] = op->in[k] < 0 ? NULL : at[op->in[k]];
-  if (node->op == OP_VIEW) memcpy(y, in[0], (size_t)n * sizeof *y);
-  else if (node->op == OP_QUANT) l->quant(y, in[0], in[1], in[2], op->zp_code ? op->code : 0, (float)node->a.lo, (float)node->a.hi, n);
+  if (op->row) op->row(y, in[0], in[1], in[2], n);
+  else if (op->cuts && node->op == OP_QUANT) l->quant_cut(y, in[0], &op->cut, n);
+  else if (op->cuts) (node->a.flag ? l->quant_ds_cut : l->quant_dx_cut)(y, in[0], in[1], &op->cut, n);
+  else if (node->op == OP_VIEW) memcpy(y, in[0], (size_t)n * sizeof *y);
+  else if (node->op == OP_QUANT) l->quant(y, in[0], in[1], in[2], op->zp_code ? op->code : 0, lo, hi, op->one, n);
+  else if (node->op == OP_QUANT_GRAD) (node->a.flag ? l->quant_ds : l->quant_dx)(y, in[0], in[1], in[2], (float)node->a.fill, lo, hi, op->one, n);
   else if (node->op == OP_DEQUANT && elem_eq(node->in[1]->t.e, F64)) l->dequant_f64(y, in[0], (const double *)(const void *)in[1], n);
   else if (node->op == OP_DEQUANT) l->dequant(y, in[0], in[1], in[2], n);
-  else if (l->row[node->a.scalar]) l->row[node->a.scalar](y, in[0], in[1], in[2], n);
   else slow_row(op, y, at, n);
 }
 
+/* Before the first block, when scales are there. */
+static void prepare(const Fuse *f, FuseOp *op) {
+  const Node *n = op->n;
+  bool grad = n->op == OP_QUANT_GRAD, few = n->a.hi - n->a.lo <= CUTS, dx = grad && !n->a.flag;
+  op->cuts = false;
+  if ((!grad && n->op != OP_QUANT) || !op->one || op->zp_code || f->count < WORTH || !(few || dx)) return;
+  const float *zp = !grad && op->in[2] >= 0 ? f->at[op->in[2]] : NULL;
+  if (zp && !node_uniform(n->in[2], &(double){0})) return;
+  op->cuts = find_cuts(op, *f->at[op->in[grad ? 2 : 1]], grad ? (float)n->a.fill : zp ? *zp : 0, &op->cut);
+}
+
+static void add_up(const Loops *l, const FuseSum *s, const float *x, int n) {
+  if (s->c == 1) { *s->total += (double)l->sum(x, n); return; }
+  memset(s->acc, 0, (size_t)s->width * sizeof *s->acc);
+  l->columns(s->acc, x, s->width, n);
+  sum_fold(s->acc, s->width, s->c, s->total);
+}
+
 void fuse_run(Exec *e, Fuse *f) {
+  for (int i = 0; i < f->n_sums; i++) memset(f->sum[i].total, 0, (size_t)f->sum[i].c * sizeof(double));
+  for (int i = 0; i < f->n_ops; i++) if (e->v[f->op[i].value].kept) f->at[f->op[i].reg] = e->v[f->op[i].value].data;
   for (int64_t start = 0; start < f->count; start += f->block) {
     int n = (int)(f->count - start < f->block ? f->count - start : f->block);
     for (int i = 0; i < f->n_sources; i++) {
@@ -244,10 +364,11 @@ void fuse_run(Exec *e, Fuse *f) {
       if (s->read.whole) f->at[s->reg] = elem_eq(v->t.e, F64) ? (float *)(void *)((double *)v->data + start) : (float *)v->data + start;
       else if (start == 0 || !steady(f, &s->read)) spread(e, f, s, start, n);
     }
-    for (int i = 0; i < f->n_ops; i++) {
-      const Value *v = &e->v[f->op[i].value];
-      if (v->kept) f->at[f->op[i].reg] = (float *)v->data + start;
-      run_op(e->loops, &f->op[i], f->at, n);
-    }
+    for (int i = 0; start == 0 && i < f->n_ops; i++) prepare(f, &f->op[i]);
+    for (int i = 0; i < f->n_ops; i++) run_op(e->loops, &f->op[i], f->at, n);
+    for (int i = 0; i < f->n_sums; i++) add_up(e->loops, &f->sum[i], f->at[f->sum[i].reg], n);
+    for (int i = 0; i < f->n_ops; i++) if (e->v[f->op[i].value].kept) f->at[f->op[i].reg] += f->block;
   }
+  for (int i = 0; i < f->n_sums; i++)
+    for (int64_t k = 0; k < f->sum[i].c; k++) ((float *)e->v[f->sum[i].value].data)[k] = (float)f->sum[i].total[k];
 }

@@ -46,11 +46,12 @@ bool fusable(const Node *);                                   /* by operator and
 bool view_spreads(const Node *view, Type *aligned);           /* a view that only repeats x: x's type with dimensions of 1 put in */
 bool read_pattern(const Type *loop, bool last, const Type *t, bool t_last, Read *); /* t broadcast against the loop */
 
-typedef enum StepKind { STEP_FUSE, STEP_DNN, STEP_SUM, STEP_LIE, STEP_EVAL } StepKind;
+typedef enum StepKind { STEP_FUSE, STEP_DNN, STEP_SUM, STEP_STATS, STEP_LIE, STEP_EVAL } StepKind;
 typedef struct Step {
   StepKind kind;
-  VEC(int) nodes;          /* ids of nodes it computes: one, but for groups and batch normalization; none for STEP_LIE */
-  int in[3], out[3];       /* values, -1 none: of STEP_DNN by the parts they play; groups: none */
+  VEC(int) nodes;          /* ids of nodes it computes: one, but for groups and STEP_STATS; none for STEP_LIE */
+  VEC(int) sums;           /* STEP_FUSE: ids of sums over its nodes, added up as they are computed */
+  int in[2], out[2];       /* values, -1 none: of STEP_DNN by the parts they play; STEP_STATS: mean and variance; groups: none */
   int *operand, n_operand; /* STEP_EVAL: values of the node's operands */
   bool last;               /* STEP_FUSE: layout of the loop */
   Fuse *fuse;
@@ -59,14 +60,13 @@ typedef struct Step {
   struct Sum *sum;
   double *scratch;
   void *ws;                /* of max pooling */
-  float *mean, *var;       /* of bn_train, for its gradient */
 } Step;
 
 struct Exec {
   Ctx *ctx;
   Arena *arena;
   Dnn *dnn;
-  const Graph *g;
+  Graph *g;                /* as exec_spell left it */
   Value *v; int n_v, cap_v; /* by node id, then the copies */
   struct { Step *p; int n, cap; } steps;
   Match *match;            /* by node id */
@@ -74,8 +74,12 @@ struct Exec {
   int *uses;               /* by node id: operands of others that it is, and outputs */
   int *outs;               /* values of the outputs, as eval stores them */
   const struct Loops *loops; /* of this processor */
+  bool *waiting;           /* by node id: not planned yet */
+  int from;                /* while planning: the first step that may take a node (plan_tree) */
   bool ran;                /* copies of constants are there */
 };
+
+Graph *exec_spell(const Graph *);                      /* exec_spell.c: a new graph of the same arguments and outputs; NULL with a diagnostic */
 
 /* exec_lie.c: where values lie, and the copies that lie otherwise. */
 bool lies_same(const Type *);                          /* channels last is row-major */
@@ -89,26 +93,48 @@ void assign_memory(Exec *);                            /* buffers by lifetime */
 /* Value that a group with this layout reads as operand k of n, and how; -1 where it cannot without a new copy (add: make one). */
 int group_operand(Exec *, const Node *n, int k, bool last, Read *, bool add);
 
-enum { BLOCK = 1024 };   /* elements that a group computes at a time */
+enum { BLOCK = 1024 };   /* the most elements that a group computes at a time */
+/* Where a quantizer of one scale changes: u = x/scale + zp grows with x, so codes are counted by comparisons, with all bits of the
+ * division's. code[k]: the least x whose code is lo + k + 1, NaN behind the last of up to 4 codes; x is inside from within to below end. */
+enum { CUTS = 3 };
+typedef struct Cuts { float code[CUTS], within, end, lo, nan, zp, inverse; } Cuts;
 /* y = row(a, b, c) on n floats; exact where scalar.c is. NULL: no loop, element by element through scalar_eval. */
 typedef void BlockOp(float *restrict y, const float *a, const float *b, const float *c, int n);
 typedef struct Loops {
   BlockOp *row[SCALAR_COUNT];
-  /* clamp(round(x/scale + zp)) + code, then as quant_eval; zp may be NULL */
-  void (*quant)(float *restrict y, const float *x, const float *scale, const float *zp, float code, float lo, float hi, int n);
+  /* clamp(round(x/scale + zp)) + code, then as quant_eval; zp may be NULL; one: all of scale are equal */
+  void (*quant)(float *restrict y, const float *x, const float *scale, const float *zp, float code, float lo, float hi, bool one, int n);
+  void (*quant_cut)(float *restrict y, const float *x, const Cuts *, int n);
+  void (*quant_dx_cut)(float *restrict y, const float *dy, const float *x, const Cuts *, int n);
+  void (*quant_ds_cut)(float *restrict y, const float *dy, const float *x, const Cuts *, int n); /* x/scale by its inverse: within 2 ulp */
+  /* quant_grad's flags 0 and 1 */
+  void (*quant_dx)(float *restrict y, const float *dy, const float *x, const float *scale, float zp, float lo, float hi, bool one, int n);
+  void (*quant_ds)(float *restrict y, const float *dy, const float *x, const float *scale, float zp, float lo, float hi, bool one, int n);
   void (*dequant)(float *restrict y, const float *x, const float *scale, const float *zp, int n);
   void (*dequant_f64)(float *restrict y, const float *x, const double *scale, int n); /* exact product rounded once */
-  float (*sum)(const float *x, int64_t n);                    /* 16 running sums, then a tree */
-  void (*add)(float *restrict y, const float *x, int64_t n);  /* y += x */
+  float (*sum)(const float *x, int64_t n);                    /* 64 running sums, then a tree */
+  float (*extreme)(const float *x, int64_t n, bool least);    /* NaN wins; of zeros any */
+  /* acc[i % width] += x[i], or += (x[i] - mean[i % width])^2: in order of i */
+  void (*columns)(float *restrict acc, const float *x, int64_t width, int64_t n);
+  void (*squares)(float *restrict acc, const float *x, const float *mean, int64_t width, int64_t n);
 } Loops;
 extern const Loops loops_plain, loops_avx2, loops_avx512;
 const Loops *loops_best(void); /* of this processor: the bits are the same */
 
+static inline bool group_member(const Step *s, int node) {
+  for (int i = 0; i < s->nodes.n; i++) if (s->nodes.p[i] == node) return true;
+  return false;
+}
 Fuse *fuse_new(Exec *, const Step *);
 void fuse_run(Exec *, Fuse *);
-/* y = sum of x over some dimensions: adjacent dimensions of one kind merged. */
-typedef struct Sum { int n; int64_t ext[MAX_RANK]; bool folded[MAX_RANK]; int64_t out; } Sum;
+/* y = sum of x over some dimensions, adjacent dimensions of one kind merged; or its greatest or least number over all. */
+typedef struct Sum { Scalar of; int n; int64_t ext[MAX_RANK]; bool folded[MAX_RANK]; int64_t out; } Sum;
 bool sum_match(const Node *reduce, bool last, Sum *);
-void sum_run(const Loops *, const Sum *, const float *x, float *y, double *scratch); /* scratch: out doubles + out floats */
+int64_t sum_width(int64_t c);  /* a multiple of c whose rows are added well: floats that a partial sum of [.., c] takes */
+void sum_fold(const float *acc, int64_t width, int64_t c, double *y); /* y[i % c] += acc[i] */
+bool fuse_sums(const Exec *, const Node *reduce, const Step *, Sum *); /* the group can add up its value as it computes it */
+void sum_run(const Loops *, const Sum *, const float *x, float *y, double *scratch); /* scratch: out doubles + sum_width(out) floats */
+/* Mean and biased variance of each column of [rows, c]; scratch: 4c doubles, then 2 sum_width(c) floats. */
+void stats_run(const Loops *, const float *x, int64_t rows, int64_t c, float *mean, float *var, double *scratch);
 
 #endif

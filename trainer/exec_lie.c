@@ -39,11 +39,8 @@ static void node_wants(Classes *c, const Node *n) {
   case MATCH_POOL: case MATCH_POOL_GRAD: case MATCH_SUM_GRAD: want(c, n, true), want(c, m->in[0], true); return;
   default: break;
   }
-  bool bn = n->op == OP_BN_TRAIN || n->op == OP_BN_GRAD;
-  if (bn) {
+  if (n->op == OP_BN_TRAIN) {
     want(c, n->in[0], true);
-    if (n->op == OP_BN_GRAD) want(c, n->in[1], true);
-    if (!n->a.flag) want(c, n, true);
   } else if (fusable(n)) {
     for (int k = 0; k < n->n_in && n->op != OP_VIEW; k++) join(c, n, n->in[k]);
   } else if (n->op == OP_ARG ? n->a.index > 0 : n->op != OP_CONST) {
@@ -105,7 +102,7 @@ int value_as(Exec *e, int value, Lie lie) {
   if (lies_as(&e->v[value], lie)) return value;
   if (e->v[value].as[lie] >= 0) return e->v[value].as[lie];
   int copy = value_copy(e, value, lie);
-  vec_push(e->arena, &e->steps, ((Step){.kind = STEP_LIE, .in = {value, -1, -1}, .out = {copy, -1, -1}}));
+  vec_push(e->arena, &e->steps, ((Step){.kind = STEP_LIE, .in = {value, -1}, .out = {copy, -1}}));
   return copy;
 }
 
@@ -179,15 +176,15 @@ bool step_once(const Exec *e, const Step *s) {
   return s->kind == STEP_LIE && s->in[0] < e->g->n_nodes && node_is_const(e->g->nodes[s->in[0]]);
 }
 
-/* Greedy: at each step its outputs take the tightest buffers that are free, then those whose last reader it was become free. */
+/* Greedy: at each step its outputs take the buffers that became free last, whose lines are still in a cache; then those whose last reader it was become free. */
 void assign_memory(Exec *e) {
   Arena *scratch = arena_new(e->ctx);
   int *until = NEWN(scratch, int, e->n_v);
-  struct Buffer { char *p; size_t size; int user; } *buf = NEWN(scratch, struct Buffer, e->n_v + 1);
+  struct Buffer { char *p; size_t size; int user, since; } *buf = NEWN(scratch, struct Buffer, e->n_v + 1);
   int n_buf = 0;
   for (int s = 0; s < e->steps.n; s++) {
     const Step *st = &e->steps.p[s];
-    for (int k = 0; k < 3; k++) read_at(e, until, st->in[k], s);
+    for (int k = 0; k < 2; k++) read_at(e, until, st->in[k], s);
     for (int k = 0; k < st->n_operand; k++) read_at(e, until, st->operand[k], s);
     for (int i = 0; i < st->nodes.n; i++) {
       const Node *n = e->g->nodes[st->nodes.p[i]];
@@ -209,12 +206,12 @@ void assign_memory(Exec *e) {
       if (!x->live || !x->kept || x->step != s || x->alias >= 0 || step_once(e, &e->steps.p[s])) continue;
       size_t need = bytes_of(x);
       int best = -1;
-      for (int b = 0; b < n_buf; b++) if (buf[b].user < 0 && buf[b].size >= need && (best < 0 || buf[b].size < buf[best].size)) best = b;
-      if (best < 0) buf[best = n_buf++] = (struct Buffer){arena_aligned(e->arena, need), need, -1};
+      for (int b = 0; b < n_buf; b++) if (buf[b].user < 0 && buf[b].size >= need && buf[b].size <= 2 * need + 4096 && (best < 0 || buf[b].since > buf[best].since)) best = b;
+      if (best < 0) buf[best = n_buf++] = (struct Buffer){arena_aligned(e->arena, need), need, -1, s};
       buf[best].user = v;
       x->data = buf[best].p;
     }
-    for (int b = 0; b < n_buf; b++) if (buf[b].user >= 0 && until[buf[b].user] <= s) buf[b].user = -1;
+    for (int b = 0; b < n_buf; b++) if (buf[b].user >= 0 && until[buf[b].user] <= s) buf[b].user = -1, buf[b].since = s;
   }
   for (int v = 0; v < e->n_v; v++) if (e->v[v].alias >= 0) e->v[v].data = e->v[owner(e, v)].data;
   arena_free(scratch);

@@ -222,12 +222,6 @@ static DnnOp *finish(DnnOp *op, bool ok) {
   return op;
 }
 
-/* Is the implementation behind pd generated code ("bnorm_jit:avx512_core"), not loops ("nspc_bnorm:any")? */
-static bool is_jit(const_dnnl_primitive_desc_t pd) {
-  const char *name = NULL;
-  return !dnnl_primitive_desc_query(pd, dnnl_query_impl_info_str, 0, &name) && name && strstr(name, "jit");
-}
-
 /* Descriptions of memory */
 
 static dnnl_memory_desc_t strided(int rank, const int64_t *dims, const int64_t *strides) {
@@ -493,57 +487,3 @@ static DnnOp *pool(Dnn *dnn, const DnnPool *p, bool grad) {
 
 DnnOp *dnn_pool_forward(Dnn *dnn, const DnnPool *p) { return pool(dnn, p, false); }
 DnnOp *dnn_pool_grad(Dnn *dnn, const DnnPool *p) { return pool(dnn, p, true); }
-
-/* Batch normalization */
-
-static dnnl_status_t bn_pd(Dnn *dnn, const dnnl_memory_desc_t *x, float eps, bool grad, dnnl_primitive_desc_t *pd) {
-  const unsigned flags = dnnl_use_scale | dnnl_use_shift;
-  dnnl_batch_normalization_desc_t d;
-  dnnl_primitive_desc_t forward = NULL;
-  *pd = NULL;
-  dnnl_status_t s = dnnl_batch_normalization_forward_desc_init(&d, dnnl_forward_training, x, eps, flags);
-  if (!s) s = dnnl_primitive_desc_create(&forward, &d, dnn->attr, dnn->engine, NULL);
-  if (!grad) { *pd = forward; return s; }
-  if (!s) s = dnnl_batch_normalization_backward_desc_init(&d, dnnl_backward, x, x, eps, flags);
-  if (!s) s = dnnl_primitive_desc_create(pd, &d, dnn->attr, dnn->engine, forward);
-  if (forward) dnnl_primitive_desc_destroy(forward);
-  return s;
-}
-
-/* oneDNN has jit kernels for channels last in multiples of 4; for others its plain loops take 4 to 5 times as long as blocked layouts
- * with padded channels and their reorders (50 channels, one AVX-512 core). */
-static dnnl_status_t bn_choose(DnnOp *op, const dnnl_memory_desc_t *x, float eps, bool grad) {
-  static const dnnl_format_tag_t blocked[] = {dnnl_nChw16c, dnnl_nChw8c};
-  Dnn *dnn = op->dnn;
-  dnnl_status_t s = bn_pd(dnn, x, eps, grad, &op->pd);
-  for (int i = 0; i < 2 && !s && x->dims[1] >= 8 && !is_jit(op->pd); i++) {
-    dnnl_memory_desc_t md;
-    dnnl_primitive_desc_t pd = NULL;
-    if (!dnnl_memory_desc_init_by_tag(&md, 4, x->dims, dnnl_f32, blocked[i]) && !bn_pd(dnn, &md, eps, grad, &pd) && is_jit(pd)) {
-      dnnl_primitive_desc_destroy(op->pd);
-      op->pd = pd;
-    } else if (pd) dnnl_primitive_desc_destroy(pd);
-  }
-  return s;
-}
-
-static DnnOp *bn(Dnn *dnn, int64_t n, int64_t spatial, int64_t c, float eps, bool grad) {
-  const char *what = grad ? "batch normalization's gradient" : "batch normalization";
-  if (!check_size(dnn->ctx, what, 1, n, c, &spatial)) return NULL;
-  dnnl_memory_desc_t x = channels_last(2, n, c, (int64_t[]){1, spatial}), vec = row_major(1, &c);
-  DnnOp *op = op_new(dnn, what);
-  dnnl_status_t s = bn_choose(op, &x, eps, grad);
-  bool ok = s ? failed(dnn->ctx, E0307, what, s) : true;
-  ok = ok && IN(op, DNNL_ARG_SRC, x, &x) && IN(op, DNNL_ARG_SCALE, w, &vec);
-  if (grad) /* 2.6 counts the shift among the inputs; its values do not matter */
-    ok = ok && IN(op, DNNL_ARG_SHIFT, w, &vec) && IN(op, DNNL_ARG_DIFF_DST, dy, &x) && IN(op, DNNL_ARG_MEAN, mean, &vec) &&
-         IN(op, DNNL_ARG_VARIANCE, var, &vec) && OUT(op, DNNL_ARG_DIFF_SRC, dx, &x) && OUT(op, DNNL_ARG_DIFF_SCALE, dw, &vec) &&
-         OUT(op, DNNL_ARG_DIFF_SHIFT, db, &vec);
-  else
-    ok = ok && IN(op, DNNL_ARG_SHIFT, b, &vec) && OUT(op, DNNL_ARG_DST, y, &x) && OUT(op, DNNL_ARG_MEAN, mean, &vec) &&
-         OUT(op, DNNL_ARG_VARIANCE, var, &vec);
-  return finish(op, ok);
-}
-
-DnnOp *dnn_bn_forward(Dnn *dnn, int64_t n, int64_t spatial, int64_t c, float eps) { return bn(dnn, n, spatial, c, eps, false); }
-DnnOp *dnn_bn_grad(Dnn *dnn, int64_t n, int64_t spatial, int64_t c, float eps) { return bn(dnn, n, spatial, c, eps, true); }

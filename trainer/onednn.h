@@ -1,5 +1,5 @@
-/* The float compute of training, by oneDNN 2.6 (onednn.c alone sees its header): convolution, matrix product, pooling and batch
- * normalization, forward and backward, f32. Activations are dense, channels last [n, spatial.., c]; weights are dense in the graph's
+/* The float compute of training, by oneDNN 2.6 (onednn.c alone sees its header): convolution, matrix product and pooling,
+ * forward and backward, f32. Activations are dense, channels last [n, spatial.., c]; weights are dense in the graph's
  * order [oc, ic/groups, k..]; vectors are [c]. Buffers are the caller's, 64-aligned where speed matters, and no output overlaps an input.
  * A Dnn and its operations belong to one thread at a time and compute in that thread alone: every call sets OpenMP's thread count of
  * the calling thread to 1, so bits depend on the machine's instruction set, never on OMP_NUM_THREADS or on how many workers run.
@@ -20,7 +20,6 @@ void dnn_op_free(DnnOp *);  /* NULL is fine */
 typedef struct DnnArgs {
   const float *x, *w, *b, *dy;
   float *y, *dx, *dw, *db;
-  float *mean, *var;        /* [c]: written by bn_forward, read by bn_grad */
   void *ws;                 /* dnn_workspace bytes, 64-aligned, kept by the caller from pool_forward to pool_grad */
 } DnnArgs;
 
@@ -66,10 +65,5 @@ typedef struct DnnPool {
 
 DnnOp *dnn_pool_forward(Dnn *, const DnnPool *); /* x -> y, ws */
 DnnOp *dnn_pool_grad(Dnn *, const DnnPool *);    /* dy, ws -> dx */
-
-/* Batch normalization with the statistics of this call over n*spatial rows of c: y = w*(x - mean)/sqrt(var + eps) + b; var is
- * biased (divided by n*spatial). The gradient takes mean and var to be functions of x. */
-DnnOp *dnn_bn_forward(Dnn *, int64_t n, int64_t spatial, int64_t c, float eps); /* x, w, b -> y, mean, var */
-DnnOp *dnn_bn_grad(Dnn *, int64_t n, int64_t spatial, int64_t c, float eps);    /* x, w, dy, mean, var -> dx, dw, db */
 
 #endif

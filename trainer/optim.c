@@ -18,7 +18,7 @@ double schedule_lr(const Schedule *s, int64_t iteration, int64_t per_epoch, doub
   return lr;
 }
 
-int optim_slots(const Optim *o) { return o->kind == OPTIM_AMSGRAD ? 3 : o->kind == OPTIM_ADAM ? 2 : o->momentum != 0; }
+int optim_slots(const Optim *o) { return o->kind == OPTIM_AMSGRAD ? 3 : o->kind != OPTIM_SGD ? 2 : o->momentum != 0; }
 
 OptimStep optim_begin(const Optim *o, double lr, int64_t t) {
   OptimStep s = {.o = o, .lr = (float)lr, .decay = (float)o->weight_decay, .momentum = (float)o->momentum};
@@ -27,7 +27,13 @@ OptimStep optim_begin(const Optim *o, double lr, int64_t t) {
   s.beta2 = (float)o->beta2;
   s.epsilon = (float)o->epsilon;
   s.root_correction = (float)sqrt(1 - math_eval(S_POW, o->beta2, (double)t));
-  s.rate = (float)(lr / (1 - math_eval(S_POW, o->beta1, (double)t)));
+  double rate = lr / (1 - math_eval(S_POW, o->beta1, (double)t));
+  if (o->kind == OPTIM_RADAM) {
+    double power = math_eval(S_POW, o->beta2, (double)t), all = 2 / (1 - o->beta2) - 1, rho = all - 2 * (double)t * power / (1 - power);
+    s.adaptive = rho > 4;
+    if (s.adaptive) rate *= sqrt((rho - 4) * (rho - 2) * all / ((all - 4) * (all - 2) * rho));
+  }
+  s.rate = (float)rate;
   return s;
 }
 
@@ -71,7 +77,29 @@ static void amsgrad(const OptimStep *s, const ParamGroup *p, const float *restri
   }
 }
 
+/* Its moments without the denominator: the first steps of radam. */
+static void moments(const OptimStep *s, const ParamGroup *p, const float *restrict grad, int64_t begin, int64_t end) {
+  float rate = s->rate, mul = p->grad_mul, decay = s->decay * p->decay_mul, b1 = s->beta1, b2 = s->beta2, c1 = 1 - b1, c2 = 1 - b2;
+  float *restrict value = p->value, *restrict m = p->state, *restrict v = p->state + p->n;
+  for (int64_t i = begin; i < end; i++) {
+    float g = grad[i] * mul + decay * value[i];
+    m[i] = b1 * m[i] + c1 * g;
+    v[i] = b2 * v[i] + c2 * g * g;
+    value[i] -= rate * m[i];
+  }
+}
+
+static void radam(const OptimStep *s, const ParamGroup *p, const float *grad, int64_t begin, int64_t end) {
+  (s->adaptive ? adam : moments)(s, p, grad, begin, end);
+}
+
+void optim_average(const OptimStep *s, const ParamGroup *p, int64_t begin, int64_t end) {
+  float keep = (float)s->o->ema, more = 1 - keep, *restrict average = p->average;
+  const float *restrict value = p->value;
+  for (int64_t i = begin; i < end; i++) average[i] = keep * average[i] + more * value[i];
+}
+
 void optim_step(const OptimStep *s, const ParamGroup *p, const float *grad, int64_t begin, int64_t end) {
-  static void (*const steps[])(const OptimStep *, const ParamGroup *, const float *, int64_t, int64_t) = {[OPTIM_SGD] = sgd, [OPTIM_ADAM] = adam, [OPTIM_AMSGRAD] = amsgrad};
+  static void (*const steps[])(const OptimStep *, const ParamGroup *, const float *, int64_t, int64_t) = {[OPTIM_SGD] = sgd, [OPTIM_ADAM] = adam, [OPTIM_AMSGRAD] = amsgrad, [OPTIM_RADAM] = radam};
   steps[s->o->kind](s, p, grad, begin, end);
 }

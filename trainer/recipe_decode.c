@@ -303,11 +303,12 @@ static bool read_warmup(Decoder *d, const Doc *n, void *to, const Field *f) {
                                    {"shape", read_shape, offsetof(Schedule, warm_constant), 0, 0, false}));
 }
 
+static const char *const optimizers[] = {[OPTIM_SGD] = "sgd", [OPTIM_ADAM] = "adam", [OPTIM_AMSGRAD] = "amsgrad", [OPTIM_RADAM] = "radam"};
+
 static bool read_optimizer(Decoder *d, const Doc *n, void *to, const Field *f) {
-  static const char *const names[] = {[OPTIM_SGD] = "sgd", [OPTIM_ADAM] = "adam", [OPTIM_AMSGRAD] = "amsgrad"};
   int which;
   (void)f;
-  if (!is_shape(d, n, SHAPE_SCALAR) || !one_of(d, n, n->text, names, 3, &which)) return false;
+  if (!is_shape(d, n, SHAPE_SCALAR) || !one_of(d, n, n->text, optimizers, 4, &which)) return false;
   *(OptimKind *)to = (OptimKind)which;
   return true;
 }
@@ -326,7 +327,7 @@ static bool check_phase(Decoder *d, const Doc *n, const Phase *p) {
   static const char *const of_sgd[] = {"momentum", "nesterov", NULL}, *const of_adam[] = {"betas", "epsilon", NULL}, *const of_prune[] = {"prune", "top_k", NULL};
   bool ok = true, adam = p->optim.kind != OPTIM_SGD;
   for (const char *const *k = adam ? of_sgd : of_adam; *k; k++)
-    if (doc_find(n, *k)) ok = diag(d->ctx, E0703, at(d, doc_find(n, *k)), "%s.%s: not for optimizer %s", path(d), *k, adam ? "adam or amsgrad" : "sgd");
+    if (doc_find(n, *k)) ok = diag(d->ctx, E0703, at(d, doc_find(n, *k)), "%s.%s: not for optimizer %s", path(d), *k, optimizers[p->optim.kind]);
   for (const char *const *k = of_prune; *k && p->alq.mode != ALQ_PRUNE; k++)
     if (doc_find(n, *k)) ok = diag(d->ctx, E0703, at(d, doc_find(n, *k)), "%s.%s: only of a phase with alq: prune", path(d), *k);
   if (!p->quant && doc_find(n, "alq")) ok = diag(d->ctx, E0703, at(d, doc_find(n, "alq")), "%s.alq: only of a phase with quant: true", path(d));
@@ -355,6 +356,7 @@ static bool read_phase(Decoder *d, const Doc *n, Phase *p) {
         {"warmup", read_warmup, offsetof(Phase, lr), 0, 0, false}, {"momentum", read_f64, offsetof(Phase, optim.momentum), 0, 0.99999, false},
         {"nesterov", read_bool, offsetof(Phase, optim.nesterov), 0, 0, false}, {"betas", read_betas, offsetof(Phase, optim), 0, 0.999999, false},
         {"epsilon", read_f64, offsetof(Phase, optim.epsilon), 1e-30, 1, false}, {"weight_decay", read_f64, offsetof(Phase, optim.weight_decay), 0, 1, false},
+        {"ema", read_f64, offsetof(Phase, optim.ema), 0, 0.999999, false},
         {"epochs", read_i64, offsetof(Phase, epochs), 0, 100000, true}, {"calibrate", read_i64, offsetof(Phase, calibrate), 1, 1000000, false},
         {"ssp", read_ssp, offsetof(Phase, ssp), 0, 0, false})))
     return false;

@@ -113,7 +113,8 @@ static void put_lr(Str *s, const Schedule *l) {
 
 static void put_phase(Str *s, const Phase *p) {
   const Optim *o = &p->optim;
-  static const char *const optimizers[] = {[OPTIM_SGD] = "sgd", [OPTIM_ADAM] = "adam", [OPTIM_AMSGRAD] = "amsgrad"}, *const modes[ALQ_MODES] = {"basis", "coord", "prune", "ste", "reconstruct"};
+  static const char *const optimizers[] = {[OPTIM_SGD] = "sgd", [OPTIM_ADAM] = "adam", [OPTIM_AMSGRAD] = "amsgrad", [OPTIM_RADAM] = "radam"};
+  static const char *const modes[ALQ_MODES] = {"basis", "coord", "prune", "ste", "reconstruct"};
   bool adam = o->kind != OPTIM_SGD;
   put_field(s, "  - name: ", p->name);
   str_printf(s, p->own_rows ? "\n    quant:\n" : "\n    quant: %s\n", p->quant ? "true" : "false");
@@ -133,6 +134,7 @@ static void put_phase(Str *s, const Phase *p) {
     str_printf(s, "\n    nesterov: %s", o->nesterov ? "true" : "false");
   }
   put_number(s, "\n    weight_decay: ", o->weight_decay);
+  if (o->ema > 0) put_number(s, "\n    ema: ", o->ema);
   str_printf(s, "\n    epochs: %" PRId64 "\n", p->epochs);
   if (p->quant) str_printf(s, "    calibrate: %" PRId64 "\n", p->calibrate);
   if (p->ssp.start == 0) return;

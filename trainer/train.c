@@ -42,6 +42,7 @@ static bool load_data(Trainer *t) {
     return diag(t->ctx, E0703, &loc, "test images are %dx%dx%d, training images %dx%dx%d", t->test->c, t->test->h, t->test->w, t->train->c, t->train->h, t->train->w);
   if (t->train->n < r->batch) return diag(t->ctx, E0703, &loc, "%lld images are fewer than a batch of %lld", (long long)t->train->n, (long long)r->batch);
   t->shard_size = r->batch / r->shards;
+  if (r->shards % t->ranks.count) return diag(t->ctx, E0703, &loc, "%lld shards cannot be shared out evenly among %d ranks", (long long)r->shards, t->ranks.count);
   if (t->shard_size > 4096) return diag(t->ctx, E0703, &loc, "a shard has %lld images, at most 4096 can be", (long long)t->shard_size);
   t->per_epoch = t->train->n / r->batch;
   t->order = NEWN(t->arena, int32_t, t->train->n);
@@ -129,6 +130,7 @@ static bool lock_folder(Trainer *t) {
 }
 
 static bool make_folder(Trainer *t) {
+  if (t->ranks.me) return true;
   struct stat s;
   if (mkdir(t->o->out, 0777) && errno != EEXIST) return diag(t->ctx, E0502, NULL, "cannot make folder '%s': %s", t->o->out, strerror(errno));
   if (stat(t->o->out, &s) || !S_ISDIR(s.st_mode)) return diag(t->ctx, E0502, NULL, "'%s' is not a folder", t->o->out);
@@ -138,6 +140,7 @@ static bool make_folder(Trainer *t) {
 /* A run that starts: no checkpoint of an earlier one stays, or --resume would go on with that; nor its result, or a sweep would take it for this one's. */
 static bool write_recipe(Trainer *t) {
   static const char *const names[] = {"result.json", "checkpoint.ckpt"};
+  if (t->ranks.me) return true;
   for (int i = 0; i < 2; i++) {
     const char *old = path_in(t, names[i]);
     if (unlink(old) && errno != ENOENT) return diag(t->ctx, E0502, NULL, "cannot remove '%s': %s", old, strerror(errno));
@@ -208,7 +211,7 @@ static Progress progress_of(const Trainer *t, const Show *s) {
 }
 
 static bool interrupted(Trainer *t, Show *s) {
-  if (!t->ctx->cancel || !*t->ctx->cancel) return false;
+  if (!ranks_any(&t->ranks, t->ctx->cancel && *t->ctx->cancel)) return false; /* all stop after the same step */
   progress_clear(&s->line);
   if (state_save(t)) diag(t->ctx, E0602, NULL, "interrupted; the state is in %s", path_in(t, "checkpoint.ckpt"));
   return true;
@@ -246,7 +249,7 @@ static bool end_epoch(Trainer *t, Show *s) {
   Metrics m = {.arena = arena_new(t->ctx)};
   bool ok = metrics_collect(t, &m);
   row.metric = m.p, row.n_metric = m.n;
-  ok = ok && trainlog_write(s->log, &row);
+  ok = ok && (t->ranks.me || trainlog_write(s->log, &row));
   arena_free(m.arena);
   if (!ok) return false;
   t->epoch++, t->step = 0;
@@ -254,7 +257,7 @@ static bool end_epoch(Trainer *t, Show *s) {
   if (!state_save(t)) return false;
   if (s->saved - s->drawn < DRAW_SECONDS) return true;
   s->drawn = s->saved;
-  return draw_curves(t);
+  return t->ranks.me || draw_curves(t);
 }
 
 /* Layers of alq whose alphas recognition does not find again in their weights: few numbers, many alphas. */
@@ -286,12 +289,14 @@ static bool frozen(Trainer *t, PhaseResult *res) {
 
 static bool end_phase(Trainer *t, const Show *s) {
   const Phase *ph = &t->r->phase[t->phase];
+  take_averages(t);
+  if (ph->optim.ema > 0 && !state_save(t)) return false; /* what begins with this run begins with them */
   PhaseResult res = {.name = ph->name, .quantized = net_quantized(t->net), .train_loss = t->seen ? t->loss / (double)t->seen : NAN,
                      .train_accuracy = t->seen ? (double)t->correct / (double)t->seen : NAN, .test_accuracy = s->test_accuracy,
                      .images_per_second = t->seconds > 0 ? (double)t->images / t->seconds : NAN, .net = t->net, .frozen_accuracy = NAN};
   if (!ph->keep) return true;
   if (t->test && net_quantized(t->net) && !frozen(t, &res)) return false;
-  return draw_curves(t) && (!t->o->phase_done || t->o->phase_done(t->o->user, &res));
+  return t->ranks.me || (draw_curves(t) && (!t->o->phase_done || t->o->phase_done(t->o->user, &res)));
 }
 
 static bool begin_phase(Trainer *t) {
@@ -326,13 +331,16 @@ static bool run_phases(Trainer *t, Show *s, bool resumed) {
 bool train_run(Ctx *ctx, const Recipe *r, const TrainOptions *o) {
   Arena *arena = arena_new(ctx);
   Trainer t = {.ctx = ctx, .arena = arena, .r = r, .o = o, .shuffle = {r->seed, RNG_SHUFFLE}};
-  Show s = {.line = progress_new(stderr, o->quiet), .saved = clock_seconds(), .drawn = clock_seconds(), .test_accuracy = NAN};
+  bool ranks = ranks_start(ctx, &t.ranks);
+  if (o->first) *o->first = !t.ranks.me;
+  Show s = {.line = progress_new(stderr, o->quiet || !ranks || t.ranks.me), .saved = clock_seconds(), .drawn = clock_seconds(), .test_accuracy = NAN};
   bool resumed = false;
   for (int i = 0; i < r->n_phase; i++) s.epochs_all += r->phase[i].epochs;
-  bool ok = load_data(&t) && make_net(&t) && make_workers(&t) && make_folder(&t) && (!o->resume || state_load(&t, &resumed));
+  bool ok = ranks && load_data(&t) && make_net(&t) && make_workers(&t) && make_folder(&t) && (!o->resume || state_load(&t, &resumed));
+  if (ok) ranks_any(&t.ranks, false); /* all have read the checkpoint before the first removes or replaces it */
   if (ok && !resumed) ok = state_init(&t) && write_recipe(&t);
   if (ok && o->resume && !resumed) diag_warn(ctx, E0801, NULL, "there is no checkpoint in '%s' yet: the run starts anew", o->out);
-  if (ok) ok = (s.log = trainlog_open(ctx, path_in(&t, "log.jsonl"), resumed ? t.iteration : -1)) != NULL;
+  if (ok && !t.ranks.me) ok = (s.log = trainlog_open(ctx, path_in(&t, "log.jsonl"), resumed ? t.iteration : -1)) != NULL;
   ok = ok && run_phases(&t, &s, resumed);
   progress_clear(&s.line);
   if (!ok && ctx->cancel && *ctx->cancel && t.lock > 0 && !access(path_in(&t, "checkpoint.ckpt"), F_OK)) diag_hint(ctx, "the same command with --resume goes on");
@@ -343,5 +351,6 @@ bool train_run(Ctx *ctx, const Recipe *r, const TrainOptions *o) {
   rt_pool_free(t.pool);
   net_free(t.net);
   arena_free(arena);
+  ranks_end(&t.ranks, ok);
   return ok;
 }

@@ -26,7 +26,8 @@ typedef struct TrainOptions {
   bool resume, quiet, verbose;
   double save_seconds;           /* between checkpoints within an epoch */
   Graph *(*load)(void *user, const char *path);      /* a float graph from a file (net: {onnx: FILE}); NULL with a diagnostic */
-  bool (*phase_done)(void *user, const PhaseResult *);
+  bool (*phase_done)(void *user, const PhaseResult *); /* of several ranks (ranks.h) the first calls it */
+  bool *first;                   /* or NULL: set to whether this process is the first of its ranks, which writes */
   void *user;
 } TrainOptions;
 

@@ -5,6 +5,7 @@
 #include "runtime/pool.h"
 #include "trainer/dataset.h"
 #include "trainer/exec.h"
+#include "trainer/ranks.h"
 #include "trainer/train.h"
 #include "trainer/trainlog.h"
 
@@ -32,6 +33,7 @@ typedef struct Trainer {
   Transform augment, plain;
   bool normalizes;         /* the network has the recipe's normalization in it */
   Rng shuffle;
+  Ranks ranks;
   RtPool *pool;
   int lock;                /* file that one run at a time holds; 0: none */
   int threads;
@@ -71,6 +73,7 @@ static inline const char *path_in(const Trainer *t, const char *name) { return a
 /* train_step.c */
 bool phase_build(Trainer *);                         /* graphs, plans and buffers for the net as it is */
 void phase_free(Trainer *);
+void take_averages(Trainer *);                       /* the phase ends with them: values become the averages where there are such */
 bool train_batch(Trainer *);                         /* one step from t->step; adds to loss, correct, seen */
 /* Accuracy of a graph with batch shard_size whose output 0 are logits, on a data set; predictions may be NULL. u8: the input is bytes. */
 bool evaluate(Trainer *, const Graph *, const Dataset *, bool u8, int32_t *predictions, double *accuracy);

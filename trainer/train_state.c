@@ -12,6 +12,7 @@
 static const char *entry(Arena *a, const char *kind, const Param *p) { return arena_printf(a, "%s:%s", kind, p->name); }
 
 bool state_save(Trainer *t) {
+  if (t->ranks.me) return true;
   Arena *scratch = arena_new(t->ctx);
   Ckpt *c = ckpt_new(t->ctx);
   Str recipe = {.ctx = t->ctx};
@@ -27,6 +28,7 @@ bool state_save(Trainer *t) {
     ckpt_put(c, entry(scratch, "value", q), CKPT_F32, q->n, q->value);
     ckpt_put(c, entry(scratch, "least", q), CKPT_F32, 1, &q->least);
     ckpt_put(c, entry(scratch, "state", q), CKPT_F32, state_floats(t, p), t->group[p].state);
+    if (t->group[p].average) ckpt_put(c, entry(scratch, "average", q), CKPT_F32, q->n, t->group[p].average);
   }
   bool ok = ckpt_write(c, path_in(t, "checkpoint.ckpt"));
   ckpt_free(c);
@@ -117,7 +119,10 @@ bool state_load(Trainer *t, bool *found) {
     const Param *q = &t->net->p[p];
     int64_t n = state_floats(t, p);
     const float *state = ckpt_get(c, entry(scratch, "state", q), CKPT_F32, n);
-    ok = state != NULL;
+    const float *average = t->group[p].average ? ckpt_get(c, entry(scratch, "average", q), CKPT_F32, q->n) : NULL;
+    ok = state && (average || !t->group[p].average);
+    for (int64_t i = 0; ok && average && i < q->n; i++) if (!isfinite(average[i])) ok = diag(t->ctx, E0106, NULL, "%s: the average of %s is not finite", path, q->name);
+    if (ok && average) memcpy(t->group[p].average, average, (size_t)q->n * sizeof *average);
     if (ok && n) memcpy(t->group[p].state, state, (size_t)n * sizeof *state);
   }
   arena_free(scratch);

@@ -37,7 +37,7 @@ static bool plan(Worker *w, Exec **e, const Graph *g) {
 }
 
 static void show_plan(const Trainer *t, const Exec *e) {
-  if (!t->o->verbose) return;
+  if (!t->o->verbose || t->ranks.me) return;
   Str s = {.ctx = t->ctx};
   exec_print(&s, e);
   fputs(s.p ? s.p : "", stderr);
@@ -45,15 +45,15 @@ static void show_plan(const Trainer *t, const Exec *e) {
 }
 
 /* n: the net's own, or all of them. */
-static void bind_params(const Trainer *t, Exec *e, int n) {
-  for (int p = 0; p < n; p++) exec_bind(e, 1 + p, t->net->p[p].value);
+static void bind_params(const Trainer *t, Exec *e, int n, bool averages) {
+  for (int p = 0; p < n; p++) exec_bind(e, 1 + p, averages && t->group[p].average ? t->group[p].average : t->net->p[p].value);
 }
 
 Exec *params_run(Trainer *t, const Graph *g) {
   Worker *w = t->worker;
   Exec *e = NULL;
   if (plan(w, &e, g)) {
-    bind_params(t, e, t->net->n_p - t->net->n_aux);
+    bind_params(t, e, t->net->n_p - t->net->n_aux, false);
     if (exec_run(e)) return e;
     w->failed = true;
   }
@@ -73,6 +73,10 @@ static void lay_out(Trainer *t) {
     t->offset[p + 1] = t->offset[p] + (q->role != PARAM_TABLE || t->tg.out_sum[p] >= 0 ? q->n : 0);
     t->group[p] = (ParamGroup){.name = q->name, .n = q->n, .value = q->value, .state = NEWN(a, float, state_floats(t, p) + 1),
                                .grad_mul = q->grad_mul, .decay_mul = q->decay_mul};
+    if (t->r->phase[t->phase].optim.ema > 0 && t->tg.out_grad[p] >= 0 && !q->taken) {
+      t->group[p].average = NEWN(a, float, q->n + 1);
+      memcpy(t->group[p].average, q->value, (size_t)q->n * sizeof *q->value);
+    }
     int out = t->tg.out_mean[p] >= 0 ? t->tg.out_mean[p] : t->tg.out_var[p];
     int64_t n = 0;
     if (out >= 0 && type_count(&t->tg.g->outs[out].v->in[0]->t, &n)) t->stat_count[p] = (double)n / (double)q->n;
@@ -94,17 +98,17 @@ bool phase_build(Trainer *t) {
   if (!net_train_graph(t->net, t->shard_size, t->r->batch, ph->quant && ph->alq.mode == ALQ_PRUNE, t->phase_arena, &t->tg)) { t->tg.g = NULL; return false; }
   t->precision = NEWN(t->phase_arena, float, t->tg.n_precision + 1);
   t->test_graph = net_bind(t->net, t->shard_size, true);
+  lay_out(t);
   for (int i = 0; i < t->threads; i++) {
     Worker *w = &t->worker[i];
     if (!plan(w, &w->train, t->tg.g) || !plan(w, &w->test, t->test_graph)) return workers_ok(t);
-    bind_params(t, w->train, t->net->n_p), bind_params(t, w->test, t->net->n_p - t->net->n_aux);
+    bind_params(t, w->train, t->net->n_p, false), bind_params(t, w->test, t->net->n_p - t->net->n_aux, true);
     exec_bind(w->train, 0, w->x), exec_bind(w->test, 0, w->x);
     for (int k = 0; k < t->tg.n_precision; k++) exec_bind(w->train, t->tg.arg_precision + k, &t->precision[k]);
     exec_bind(w->train, t->tg.g->n_args - 1, w->label64);
   }
   t->last_train = exec_channels_last(t->worker->train, 0);
   show_plan(t, t->worker->train);
-  lay_out(t);
   return true;
 }
 
@@ -117,6 +121,10 @@ void phase_free(Trainer *t) {
   t->tg.g = t->test_graph = NULL;
   if (t->phase_arena) arena_free(t->phase_arena);
   t->phase_arena = NULL;
+}
+
+void take_averages(Trainer *t) {
+  for (int p = 0; p < t->net->n_p; p++) if (t->group[p].average) memcpy(t->net->p[p].value, t->group[p].average, (size_t)t->net->p[p].n * sizeof(float));
 }
 
 /* One batch */
@@ -141,19 +149,28 @@ static void run_shard(Trainer *t, Worker *w, int64_t s) {
   }
 }
 
+/* This rank's shards: so many, from `me` times as many on. */
+static int64_t own_shards(const Trainer *t) { return t->r->shards / t->ranks.count; }
+
 static void shards_task(void *arg, size_t begin, size_t end) {
   Trainer *t = arg;
-  Worker *w = &t->worker[piece_of(t, (size_t)t->r->shards, begin, end)];
-  for (size_t s = begin; s < end && !w->failed; s++) run_shard(t, w, (int64_t)s);
+  Worker *w = &t->worker[piece_of(t, (size_t)own_shards(t), begin, end)];
+  for (size_t s = begin; s < end && !w->failed; s++) run_shard(t, w, own_shards(t) * t->ranks.me + (int64_t)s);
 }
 
 typedef struct Sweep { Trainer *t; OptimStep step; double done; } Sweep; /* done: part of the phase before the step, 0 .. 1 */
 enum { STRIP = 2048 }; /* elements summed over shards while they are in the first cache */
 
-/* Sums of shards, in the tree ((0+1)+(2+3))+.., into shard 0. */
-static void tree_sum(Trainer *t, bool stat, int64_t begin, int64_t end) {
-  for (int64_t stride = 1; stride < t->r->shards; stride *= 2)
-    for (int64_t s = 0; s + stride < t->r->shards; s += 2 * stride) {
+/* Shards that ranks sum up before they exchange them: their own, where those are a subtree. */
+static int64_t subtree(const Trainer *t) {
+  int64_t n = own_shards(t);
+  return t->ranks.count > 1 && !(n & (n - 1)) ? n : 1;
+}
+
+/* Sums of shards, in the tree ((0+1)+(2+3))+.., into shard `first` of `count`; from a stride on: what is below is there. */
+static void tree_sum(Trainer *t, bool stat, int64_t first, int64_t count, int64_t stride, int64_t begin, int64_t end) {
+  for (; stride < count; stride *= 2)
+    for (int64_t s = first; s + stride < first + count; s += 2 * stride) {
       float *restrict a = stat ? t->shard[s].stat : t->shard[s].grad;
       const float *b = stat ? t->shard[s + stride].stat : t->shard[s + stride].grad;
       for (int64_t i = begin; i < end; i++) a[i] += b[i];
@@ -179,16 +196,16 @@ static void update_range(const Sweep *u, int p, int64_t begin, int64_t end) {
   int64_t at = t->offset[p];
   if (q->role == PARAM_STAT) {
     if (t->tg.out_mean[p] < 0 && t->tg.out_var[p] < 0) return;
-    tree_sum(t, true, at + begin, at + end);
+    tree_sum(t, true, 0, t->r->shards, subtree(t), at + begin, at + end);
     update_statistics(t, p, begin, end);
     return;
   }
   if (t->tg.out_sum[p] >= 0) {
-    tree_sum(t, true, at + begin, at + end);
+    tree_sum(t, true, 0, t->r->shards, subtree(t), at + begin, at + end);
     memcpy(q->value + begin, t->shard[0].stat + at + begin, (size_t)(end - begin) * sizeof(float));
   }
   if (t->tg.out_grad[p] < 0) return;
-  tree_sum(t, false, at + begin, at + end);
+  tree_sum(t, false, 0, t->r->shards, subtree(t), at + begin, at + end);
   if (q->taken) return;
   if (q->prior > 0) {
     float *restrict grad = t->shard[0].grad + at, alpha = (float)((double)q->prior * prior_factor(q->prior_decay, u->done));
@@ -196,6 +213,7 @@ static void update_range(const Sweep *u, int p, int64_t begin, int64_t end) {
   }
   optim_step(&u->step, &t->group[p], t->shard[0].grad + at, begin, end);
   if (q->least > 0) for (int64_t i = begin; i < end; i++) if (!(q->value[i] >= q->least)) q->value[i] = q->least;
+  if (t->group[p].average) optim_average(&u->step, &t->group[p], begin, end);
 }
 
 static void update_task(void *arg, size_t begin, size_t end) {
@@ -218,12 +236,34 @@ static void quantizers_update(Trainer *t, const Phase *ph, int64_t iteration, do
     if (due[q]) quantizer_ops[q]->update(&(Update){t->net, t->r, ph, iteration, t->per_epoch, lr, t->grad, rt_pool_for, t->pool}, (Quantizer)q);
 }
 
+static void subtree_task(void *arg, size_t begin, size_t end) {
+  Trainer *t = arg;
+  for (int64_t i = (int64_t)begin; i < (int64_t)end; i += STRIP)
+    for (int stat = 0; stat < 2; stat++)
+      tree_sum(t, stat, own_shards(t) * t->ranks.me, subtree(t), 1, i, i + STRIP < (int64_t)end ? i + STRIP : (int64_t)end);
+}
+
+/* All ranks get the subtrees of all, and add them up in the same order as one would. */
+static void exchange(Trainer *t) {
+  if (t->ranks.count == 1) return;
+  rt_pool_for(t->pool, (size_t)t->n_values, subtree_task, t);
+  for (int64_t s = 0; s < t->r->shards; s++) {
+    Shard *sh = &t->shard[s];
+    int owner = (int)(s / own_shards(t));
+    ranks_send(&t->ranks, owner, &sh->loss, sizeof sh->loss), ranks_send(&t->ranks, owner, &sh->correct, sizeof sh->correct);
+    if (s % subtree(t)) continue;
+    ranks_send(&t->ranks, owner, sh->grad, t->n_values * (int64_t)sizeof(float));
+    ranks_send(&t->ranks, owner, sh->stat, t->n_values * (int64_t)sizeof(float));
+  }
+}
+
 bool train_batch(Trainer *t) {
   const Phase *ph = &t->r->phase[t->phase];
   int64_t i = t->epoch * t->per_epoch + t->step;
   if (t->tg.n_precision) ssp_draw(&ph->ssp, t->r->seed, t->iteration, (double)i / (double)(ph->epochs * t->per_epoch), t->tg.n_precision, t->precision);
-  rt_pool_for(t->pool, (size_t)t->r->shards, shards_task, t);
+  rt_pool_for(t->pool, (size_t)own_shards(t), shards_task, t);
   if (!workers_ok(t)) return false;
+  exchange(t);
   Sweep u = {t, optim_begin(&ph->optim, schedule_lr(&ph->lr, i, t->per_epoch, (double)ph->epochs), i + 1), (double)i / (double)(ph->epochs * t->per_epoch)};
   rt_pool_for(t->pool, (size_t)t->n_values, update_task, &u);
   quantizers_update(t, ph, i, u.step.lr);
@@ -241,7 +281,7 @@ bool train_batch(Trainer *t) {
 
 /* Evaluation */
 
-typedef struct Test { Trainer *t; Exec **e; const Dataset *d; bool u8, last; int32_t *pred; uint8_t *bytes; int64_t n_chunks, *correct; } Test;
+typedef struct Test { Trainer *t; Exec **e; const Dataset *d; bool u8, last; int32_t *pred; uint8_t *bytes; int64_t first, n_chunks, *correct; } Test; /* chunks of this rank: n_chunks from first */
 
 static void test_chunk(Test *test, Worker *w, Exec *e, int64_t chunk) {
   Trainer *t = test->t;
@@ -271,13 +311,16 @@ static void test_task(void *arg, size_t begin, size_t end) {
   Test *test = arg;
   int piece = piece_of(test->t, (size_t)test->n_chunks, begin, end);
   Worker *w = &test->t->worker[piece];
-  for (size_t c = begin; c < end && !w->failed; c++) test_chunk(test, w, test->e[piece], (int64_t)c);
+  for (size_t c = begin; c < end && !w->failed; c++) test_chunk(test, w, test->e[piece], test->first + (int64_t)c);
 }
 
 bool evaluate(Trainer *t, const Graph *g, const Dataset *d, bool u8, int32_t *predictions, double *accuracy) {
   Arena *scratch = arena_new(t->ctx);
-  Test test = {.t = t, .d = d, .u8 = u8, .pred = predictions, .e = NEWN(scratch, Exec *, t->threads), .n_chunks = (d->n + t->shard_size - 1) / t->shard_size};
-  test.correct = NEWN(scratch, int64_t, test.n_chunks);
+  Test test = {.t = t, .d = d, .u8 = u8, .pred = predictions, .e = NEWN(scratch, Exec *, t->threads), .first = 0};
+  int64_t all = (d->n + t->shard_size - 1) / t->shard_size;
+  test.correct = NEWN(scratch, int64_t, all);
+  test.first = all * t->ranks.me / t->ranks.count, test.n_chunks = all * (t->ranks.me + 1) / t->ranks.count - test.first;
+  if (predictions) memset(predictions, 0, (size_t)d->n * sizeof *predictions);
   bool own = g != t->test_graph;
   for (int i = 0; i < t->threads; i++) {
     Worker *w = &t->worker[i];
@@ -290,7 +333,9 @@ bool evaluate(Trainer *t, const Graph *g, const Dataset *d, bool u8, int32_t *pr
   if (ok) rt_pool_for(t->pool, (size_t)test.n_chunks, test_task, &test);
   ok = ok && workers_ok(t);
   int64_t correct = 0;
-  for (int64_t c = 0; c < test.n_chunks; c++) correct += test.correct[c];
+  for (int64_t c = 0; c < all; c++) correct += test.correct[c];
+  if (ok) ranks_sum(&t->ranks, &correct);
+  if (ok && predictions) ranks_join(&t->ranks, predictions, d->n);
   *accuracy = (double)correct / (double)d->n;
   for (int i = 0; own && i < t->threads; i++) exec_free(test.e[i]);
   arena_free(scratch);
@@ -344,7 +389,7 @@ bool calibrate(Trainer *t) {
   int64_t batches = t->r->phase[t->phase].calibrate * t->r->shards, all = t->train->n / t->shard_size;
   if (batches > all) batches = all; /* each image once */
   for (int i = 0; i < net->n_site; i++) if (net->site[i].weight && site_ops(&net->site[i])->init_weight) site_ops(&net->site[i])->init_weight(net, &net->site[i]);
-  if (ok) bind_params(t, e, net->n_p - net->n_aux), exec_bind(e, 0, w->x), tr.layout = exec_channels_last(e, 0) ? LAYOUT_NHWC : LAYOUT_NCHW;
+  if (ok) bind_params(t, e, net->n_p - net->n_aux, false), exec_bind(e, 0, w->x), tr.layout = exec_channels_last(e, 0) ? LAYOUT_NHWC : LAYOUT_NCHW;
   rng_permutation(t->shuffle, UINT64_C(1) << 40, t->train->n, t->order);
   ok = ok && calibrate_acts(t, e, &tr, batches, scratch);
   exec_free(e);

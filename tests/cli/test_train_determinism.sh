@@ -15,7 +15,7 @@ quant:
   - {match: "*", weight: uniq/2, act: uniq/2}
 phases:
   - {name: float, optimizer: sgd, lr: cosine(0.05), momentum: 0.9, weight_decay: 1e-4, epochs: 2}
-  - {name: low, quant: true, optimizer: adam, lr: constant(0.002), epochs: 2, calibrate: 2}
+  - {name: low, quant: true, optimizer: radam, lr: constant(0.002), ema: 0.9, epochs: 2, calibrate: 2}
 R
 train() { local out=$1 threads=$2; shift 2; "$POPSHIFT" train --recipe recipe.yaml -q --save-every 0 --threads "$threads" -o "$out" "$@"; }
 # same RUN: its networks, predictions and log are those of one thread.

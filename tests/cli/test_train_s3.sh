@@ -32,7 +32,7 @@ while IFS=";" read -r q options types; do
   done
   expect 0 "$POPSHIFT" compile "$run/low.onnx" --explain -o low.c
   says out "^node [0-9]+ \"fc1[^ ]*\" i4\[1,64\] \. ($types)\["
-  [ "$(grep -cE "^node [0-9]+ \"fc[1-4][^ ]*\" [iu]4.* \. (i[1-4]|shift<[3-5]>|bases<1>)\[" out)" = 4 ] || { fail "$q: not four layers of codes"; grep '^node.* \. ' out; }
+  [ "$(grep -cE "^node [0-9]+ \"fc[1-4][^ ]*\" [iu]4.* \. (i[1-4]|shift<[3-6]>|bases<1>)\[" out)" = 4 ] || { fail "$q: not four layers of codes"; grep '^node.* \. ' out; }
   expect 0 "$POPSHIFT" compile "$run/low.onnx" --no-multiply --target rv32imc -o low.c
 done <<'ROWS'
 s3/2;sigma: 0.01;i2
@@ -42,7 +42,7 @@ denseshift/2;sigma: 0.01;i3
 denseshift/3;sigma: 0.01;shift<4>|shift<3>
 staircase/3;sigma: 0.01, prior: 0.001, prior_decay: cosine;shift<3>|i3
 deepshift_q/3;;shift<4>|shift<3>
-deepshift_q/5;;shift<5>
+deepshift_q/5;;shift<5>|shift<6>
 deepshift_ps/3;;shift<3>|i3
 deepshift_ps/5;;shift<5>
 inq/5;;shift<5>

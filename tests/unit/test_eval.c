@@ -617,6 +617,17 @@ START_TEST(batch_normalization) {
 }
 END_TEST
 
+/* u = x/2 + 1.5 of codes 0 .. 3 is -0.5, 1.5 (to even: 2), 3, NaN (0); inside is the second alone. */
+START_TEST(quantization_gradient) {
+  Node *dy = LIST(F32, 2, 4, 8, 16), *x = LIST(F32, -4, 0, 3, NAN), *two = node_const_f(g, F32, 2);
+#define GRAD(dy, x, scale, ...) node_new(g, OP_QUANT_GRAD, &x->t, 3, (Node *[]){dy, x, scale}, &(Attr){__VA_ARGS__}, NULL)
+  EXPECT(GRAD(dy, x, two, .hi = 3, .fill = 1.5), 0, 4, 0, 0);
+  EXPECT(GRAD(dy, x, two, .hi = 3, .fill = 1.5, .flag = 1), -3, 2, 12, -24);
+  EXPECT(GRAD(dy, x, LIST(F32, 4, 1, 0.75, 1), .lo = -2, .hi = 1, .flag = 1), 0, 0, 8, 0); /* u = -1, 0, 4, NaN */
+#undef GRAD
+}
+END_TEST
+
 START_TEST(places) {
   Node *x = LIST(F32, 3, 7, 7, 1, NAN, 2);
   Type t = {.e = I64, .rank = 1, .d = {{3, 0}}};
@@ -669,6 +680,7 @@ int main(void) {
   tcase_add_test(t, graphs);
   tcase_add_loop_test(t, limits, 0, 6);
   tcase_add_test(t, batch_normalization);
+  tcase_add_test(t, quantization_gradient);
   tcase_add_test(t, places);
   tcase_add_test(t, single_nodes);
   suite_add_tcase(s, t);

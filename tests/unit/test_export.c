@@ -337,7 +337,7 @@ END_TEST
 
 /* A text for every operator. */
 START_TEST(no_operator_is_forgotten) {
-  bool there[OP_COUNT] = {[OP_ARG] = true, [OP_MAP] = true, [OP_BN_TRAIN] = true, [OP_BN_GRAD] = true, [OP_LOCATE] = true, [OP_SCATTER] = true, [OP_STRAIGHT] = true}; /* training only */
+  bool there[OP_COUNT] = {[OP_ARG] = true, [OP_MAP] = true, [OP_BN_TRAIN] = true, [OP_BN_GRAD] = true, [OP_QUANT_GRAD] = true, [OP_LOCATE] = true, [OP_SCATTER] = true, [OP_STRAIGHT] = true}; /* training only */
   for (int i = 0; i < N_NODES; i++) {
     Graph *g = node_graph(i);
     for (int k = 0; k < g->n_nodes; k++) there[g->nodes[k]->op] = true;

@@ -43,7 +43,7 @@ static const char *const right[] = {
   "u3[2,3] = thresholds %c, %t, %r, %r axis=0", "u8[2,3] = requant %c, %one, %one axis=0 shift=0 lo=0 hi=9", "u8 = requant %one, %one, %one axis=0 shift=1 lo=0 hi=9", "u8[2,3] = requant %c, %i, %l axis=1 shift=20 lo=0 hi=255",
   "u32[2,8,1] = pack %c axis=1", "u64[2,1,1] = pack %p axis=1", "u32[2,2,1] = pack %p2 axis=1",
   "f32[2,3] = bn %x, %g3, %g3, %g3, %g3 fill=1e-05", "f32[N,3] = bn %n, %g3, %g3, %g3, %g3", "f32[2,3] = bn_train %x, %g3, %g3", "f32[3] = bn_train %x, %g3, %g3 flag=2",
-  "f32[2,3] = bn_grad %x, %x, %g3", "f32[3] = bn_grad %x, %x, %g3 flag=1", "i64[2] = locate max %x [n | c:3](n, c)", "f32[7] = scatter %x, %lx",
+  "f32[2,3] = quant_grad %x, %x, %s lo=0 hi=3 fill=1.5", "f32[2,3] = quant_grad %x, %x, %g3 lo=-8 hi=7 flag=1", "f32[2,3] = bn_grad %x, %x, %g3", "f32[3] = bn_grad %x, %x, %g3 flag=1", "i64[2] = locate max %x [n | c:3](n, c)", "f32[7] = scatter %x, %lx",
   "i3[2] = const [-4, 3]", "u64 = const 18446744073709551615", "shift<3>[3] = const [-4, 0, 1]", "bases<1>[2] = const [-1, 1]", "bases<2>[2] = const [0, 3]",
 };
 
@@ -56,7 +56,8 @@ static const char *const wrong[] = {
   "f32[N,3] = map add %n, %k", "f32[2,3] = map neg %n", "bool[2,3] = map isnan %c",
   /* training */
   "f32[2,3] = bn %x, %g3, %g3, %g3, %s", "f64[2,3] = bn %d, %g3, %g3, %g3, %g3", "f32[3] = bn_train %x, %g3, %g3", "f32[2,3] = bn_train %x, %g3, %g3 flag=1",
-  "f32[3] = bn_train %x, %g3, %g3 flag=3", "f32[2,3] = bn_grad %f, %x, %g3", "f32[3] = bn_grad %x, %x, %s flag=1", "i32[2] = locate max %x [n | c:3](n, c)", "i64[2] = locate add %x [n | c:3](n, c)",
+  "f32[3] = bn_train %x, %g3, %g3 flag=3", "f32[2,3] = quant_grad %x, %x, %s lo=0 hi=3 flag=2", "f32[2,3] = quant_grad %x, %x, %s lo=3 hi=0", "f32[2,3] = quant_grad %x, %d, %s lo=0 hi=3",
+  "f32[2,3] = quant_grad %x, %x, %f lo=0 hi=3", "f32[4,3] = quant_grad %x, %x, %f lo=0 hi=3", "f32[2,3] = quant_grad %x, %x, %s lo=0 hi=8388608", "f32[2,3] = quant_grad %x, %x, %s lo=0 hi=3 fill=nan", "f32[2,3] = bn_grad %f, %x, %g3", "f32[3] = bn_grad %x, %x, %s flag=1", "i32[2] = locate max %x [n | c:3](n, c)", "i64[2] = locate add %x [n | c:3](n, c)",
   "f32[7] = scatter %x, %l", "i8[7] = scatter %x, %lx", "u8[7] = scatter %x, %lx",
   /* movement */
   "f32[5] = reshape %x", "u8[6] = reshape %x", "f32[M,3] = reshape %n", "f32[N,N,3] = reshape %n", "f32[6] = reshape %n",

@@ -180,6 +180,96 @@ START_TEST(fake_quantized) {
 }
 END_TEST
 
+/* An input of one channel whose gradient nobody wants, but the step of its quantizer: of several forms. */
+START_TEST(first_layers) {
+  for (int i = 0; i < 3; i++) {
+    Rig r = rig();
+    Node *w = IN(4, 1, 3, 3), *step = IN(1), *b = IN(4);
+    tensor_set_f(r.x[1], 0, 0.11);
+    Type t = type_make(F32, 4, (int64_t[]){3, 1, 9, 8});
+    Tensor *image = tensor_new(r.ctx, &t);
+    for (int64_t k = 0; k < image->n; k++) tensor_set_f(image, k, uniform(&r));
+    Node *x = node_const(r.g, image), *q = node_dequant(r.g, node_quant(r.g, x, step, NULL, INTK(4), -8, 7, RND_EVEN), step, NULL, F32);
+    Node *y = relu(&r, node_map2(r.g, S_ADD, conv(&r, q, w, 3, 1 + i / 2, i), channels(&r, b)));
+    with_gradients(&r, y, 3e-5, 0);
+  }
+}
+END_TEST
+
+/* Codes and quant_grad by one scale, of many sizes, against eval's divisions: every bit, but of quotients that are no normal numbers, and
+ * of what many elements add to the gradient of the scale. */
+static void quotients_of(int i, int count) {
+  Rig r = rig();
+  r.seed += (uint64_t)i * 977;
+  Node *x = IN(count), *dy = IN(count), *s = IN(1), *zp = i % 3 ? NULL : node_const_f(r.g, F32, 1.5);
+  float scale = i < 40 ? ldexpf(1 + (float)fabs(uniform(&r)), i - 20) : ldexpf(1.7f, 3 * (i - 50));
+  tensor_set_f(r.x[2], 0, (double)scale);
+  for (int k = 2000; k < count; k++) { /* near ties */
+    float tie = (float)(k % 23 - 11) / 2 * scale;
+    for (int step = k / 23 % 5 - 2; step; step -= step > 0 ? 1 : -1) tie = nextafterf(tie, step > 0 ? INFINITY : -INFINITY);
+    tensor_set_f(r.x[0], k, (double)tie);
+  }
+  for (int k = 0; k < 2000; k++) tensor_set_f(r.x[0], k, uniform(&r) * 5 * (double)scale);
+  static const double odd[] = {NAN, INFINITY, -INFINITY, 0, -0.0, 1e-45, -1e-45, 3e38, -3e38, 1e-38};
+  for (int k = 0; k < 10; k++) tensor_set_f(r.x[0], k, odd[k]);
+  int64_t lo = i % 3 == 1 ? i % 2 ? -2 : -4 : 0, hi = lo ? -lo - 1 : i % 2 ? 3 : i % 4 ? 255 : 1;
+  graph_out(r.g, "q", node_cast(r.g, node_quant(r.g, x, s, zp, lo ? INTK(3) : U8, lo, hi, RND_EVEN), F32));
+  graph_out(r.g, "dx", node_new(r.g, OP_QUANT_GRAD, &x->t, 3, (Node *[]){dy, x, s}, &(Attr){.lo = lo, .hi = hi, .fill = zp ? 1.5 : 0}, NULL));
+  if (count > 8000) { same(&r, 0, 0); return; }
+  graph_out(r.g, "ds", node_new(r.g, OP_QUANT_GRAD, &x->t, 3, (Node *[]){dy, x, s}, &(Attr){.lo = lo, .hi = hi, .fill = zp ? 1.5 : 0, .flag = 1}, NULL));
+  same(&r, 1e-30, 0);
+}
+START_TEST(quotients) {
+  for (int i = 0; i < 60; i++) quotients_of(i, i / 6 % 2 ? 9001 : 4001);
+}
+END_TEST
+
+/* The same of many elements, whose codes are counted: the quotient in the gradient of the scale is a product with the inverse. */
+START_TEST(many_gradients) {
+  for (int i = 0; i < 6; i++) {
+    Rig r = rig();
+    Node *x = IN(9001), *dy = IN(9001), *s = IN(1);
+    tensor_set_f(r.x[2], 0, 0.3 + i);
+    for (int k = 0; k < 9001; k++) tensor_set_f(r.x[0], k, 3 * (0.3 + i) * uniform(&r));
+    Attr a = {.lo = i % 2 ? -2 : 0, .hi = i % 2 ? 1 : 3, .fill = i % 3 ? 0 : 1.5, .flag = 1};
+    graph_out(r.g, "ds", node_new(r.g, OP_QUANT_GRAD, &x->t, 3, (Node *[]){dy, x, s}, &a, NULL));
+    same(&r, 1e-6, 0);
+  }
+}
+END_TEST
+
+/* Batch normalization in every place: behind a sum, of two dimensions, with its value read twice; statistics as outputs. */
+START_TEST(normalized) {
+  static const int64_t channels_of[] = {1, 3, 16, 20, 50, 64, 130};
+  for (size_t i = 0; i < sizeof channels_of / sizeof *channels_of; i++) {
+    Rig r = rig();
+    int64_t c = channels_of[i];
+    Node *a = IN(5, c, 7, 6), *b = IN(5, c, 7, 6), *x = node_map2(r.g, S_ADD, node_map2(r.g, S_ADD, a, node_map2(r.g, S_MUL, b, b)), node_const_f(r.g, F32, 3));
+    Node *y = relu(&r, bn(&r, x, IN(c), IN(c)));
+    for (int flag = 1; flag < 3; flag++)
+      graph_out(r.g, flag == 1 ? "mean" : "var", node_new(r.g, OP_BN_TRAIN, &r.arg[2]->t, 3, (Node *[]){x, r.arg[2], r.arg[3]}, &(Attr){.fill = 1e-5, .flag = flag}, NULL));
+    y = node_map2(r.g, S_MUL, y, bn(&r, y, r.arg[2], r.arg[3]));
+    y = node_reduce_axes(r.g, S_ADD, y, 12, false);
+    with_gradients(&r, node_map2(r.g, S_ADD, y, bn(&r, y, r.arg[3], r.arg[2])), 2e-4, 0);
+  }
+}
+END_TEST
+
+START_TEST(extremes) { /* over everything, of every length; NaN wins */
+  for (int n = 1; n < 200; n += 7)
+    for (int nan = 0; nan < 2; nan++) {
+      Rig r = rig();
+      Node *x = IN(n, 2, 2, 3);
+      if (nan) tensor_set_f(r.x[0], n, NAN);
+      for (int k = 0; k < 2; k++) {
+        Node *y = node_reduce_axes(r.g, k ? S_MIN : S_MAX, x, 15, false);
+        graph_out(r.g, k ? "least" : "greatest", nan ? node_cast(r.g, node_map1(r.g, S_ISNAN, y), F32) : y);
+      }
+      same(&r, 0, 0);
+    }
+}
+END_TEST
+
 START_TEST(rows_bit_for_bit) {
   for (int s = 1; s < SCALAR_COUNT; s++) {
     if (strchr("I", scalar_info[s].on) || s == S_BITS || s == S_SELECT || s == S_CAST) continue;
@@ -307,7 +397,7 @@ int main(void) {
   Suite *s = suite_create("train_exec");
   TCase *t = tcase_create("exec");
   tcase_set_timeout(t, 60);
-  TTest const *const tests[] = {lenet, residual, groups, averages, fake_quantized, rows_bit_for_bit, codes_exact, branches, look_alikes, aliases, constants_stay, labels};
+  TTest const *const tests[] = {lenet, residual, groups, averages, fake_quantized, first_layers, quotients, many_gradients, normalized, extremes, rows_bit_for_bit, codes_exact, branches, look_alikes, aliases, constants_stay, labels};
   for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) tcase_add_test(t, tests[i]);
   suite_add_tcase(s, t);
   SRunner *r = srunner_create(s);

@@ -278,47 +278,6 @@ START_TEST(poolings) {
 }
 END_TEST
 
-/* Batch normalization: mean and variance by their definition, the rest from the mean and variance that were given. */
-
-static const int64_t bns[][3] = {{2, 64, 16}, {3, 25, 20}, {5, 1, 7}, {16, 9, 50}, {1, 33, 1}, {4, 1, 64}, {2, 30, 8}, {2, 30, 9}, {3, 7, 33}};
-
-START_TEST(batch_normalization) {
-  int64_t n = bns[_i][0], spatial = bns[_i][1], c = bns[_i][2], rows = n * spatial;
-  const float eps = 1e-3f;
-  size_t nx = (size_t)(rows * c), nc = (size_t)c;
-  float *x = noise(nx, 1), *w = noise(nc, 2), *b = noise(nc, 3), *dy = noise(nx, 4);
-  float *y = floats64(nx), *dx = floats64(nx), *dw = floats64(nc), *db = floats64(nc), *mean = floats64(nc), *var = floats64(nc);
-  run(dnn_bn_forward(dnn, n, spatial, c, eps), &(DnnArgs){.x = x, .w = w, .b = b, .y = y, .mean = mean, .var = var});
-  run(dnn_bn_grad(dnn, n, spatial, c, eps), &(DnnArgs){.x = x, .w = w, .dy = dy, .mean = mean, .var = var, .dx = dx, .dw = dw, .db = db});
-  for (int64_t j = 0; j < c; j++) {
-    Sum m = {0, 0, 0}, v = {0, 0, 0}, gw = {0, 0, 0}, gb = {0, 0, 0};
-    for (int64_t i = 0; i < rows; i++) add(&m, x[i * c + j] / (double)rows);
-    for (int64_t i = 0; i < rows; i++) add(&v, (x[i * c + j] - m.sum) * (x[i * c + j] - m.sum) / (double)rows);
-    near("mean", (size_t)j, mean[j], &m, false);
-    v.size += m.size; /* of the mean's rounding */
-    near("var", (size_t)j, var[j], &v, false);
-    double r = 1 / sqrt(v.sum + (double)eps);
-    for (int64_t i = 0; i < rows; i++) {
-      add(&gb, dy[i * c + j]);
-      add(&gw, dy[i * c + j] * (x[i * c + j] - m.sum) * r);
-    }
-    gw.size += (m.size + v.size) * r * gb.size;
-    near("db", (size_t)j, db[j], &gb, false);
-    near("dw", (size_t)j, dw[j], &gw, false);
-    for (int64_t i = 0; i < rows; i++) {
-      double xhat = (x[i * c + j] - m.sum) * r, slack = (1 + fabs(xhat)) * r * r;
-      Sum sy = {xhat * w[j] + b[j], (fabs(xhat) + slack) * fabs(w[j]) + fabs(b[j]), rows};
-      near("y", (size_t)(i * c + j), y[i * c + j], &sy, false);
-      double g = w[j] * r, part = (gb.sum + xhat * gw.sum) / (double)rows;
-      Sum sx = {g * (dy[i * c + j] - part), fabs(g) * (1 + slack) * (fabs(dy[i * c + j]) + (gb.size + fabs(xhat) * gw.size) / (double)rows), rows};
-      near("dx", (size_t)(i * c + j), dx[i * c + j], &sx, false);
-    }
-  }
-  void *all[] = {x, w, b, dy, y, dx, dw, db, mean, var};
-  for (int i = 0; i < LEN(all); i++) free(all[i]);
-}
-END_TEST
-
 /* Bits: a hash over the results of a fixed list of operations, in a context of its own. */
 
 static uint64_t hash(uint64_t h, const float *p, size_t n) {
@@ -347,19 +306,13 @@ static uint64_t all_bits(void) {
     size_t nx = (size_t)(c->n * c->ic * product(c->nd, c->in)), ny = (size_t)(c->n * c->oc * product(c->nd, c->out)),
            nw = (size_t)(c->oc * (c->ic / c->groups) * product(c->nd, c->k)), nb = (size_t)c->oc;
     float *x = noise(nx, 1), *w = noise(nw, 2), *b = noise(nb, 3), *y = floats64(ny), *dx = floats64(nx), *dw = floats64(nw), *db = floats64(nb);
-    float *mean = floats64(nb), *var = floats64(nb), *g = noise(ny, 5), *dg = floats64(ny);
-    int64_t spatial = product(c->nd, c->out);
+    float *g = noise(ny, 5);
     ok = run_free(dnn_conv_forward(d, c, true, false), &(DnnArgs){.x = x, .w = w, .b = b, .y = y});
     if (ok) h = hash(h, y, ny);
     ok = ok && run_free(dnn_conv_grad_x(d, c), &(DnnArgs){.dy = g, .w = w, .dx = dx}) &&
          run_free(dnn_conv_grad_w(d, c, true), &(DnnArgs){.x = x, .dy = g, .dw = dw, .db = db});
     if (ok) h = hash(hash(hash(h, dx, nx), dw, nw), db, nb);
-    ok = ok && run_free(dnn_bn_forward(d, c->n, spatial, c->oc, 1e-5f), &(DnnArgs){.x = g, .w = b, .b = db, .y = y, .mean = mean, .var = var});
-    if (ok) h = hash(hash(hash(h, y, ny), mean, nb), var, nb);
-    ok = ok && run_free(dnn_bn_grad(d, c->n, spatial, c->oc, 1e-5f),
-                        &(DnnArgs){.x = g, .w = b, .dy = y, .mean = mean, .var = var, .dx = dg, .dw = dw, .db = db});
-    if (ok) h = hash(hash(h, dg, ny), dw, nb);
-    void *all[] = {x, w, b, y, dx, dw, db, mean, var, g, dg};
+    void *all[] = {x, w, b, y, dx, dw, db, g};
     for (int k = 0; k < LEN(all); k++) free(all[k]);
   }
   DnnMatmul m = {1, 64, 500, 800, {0, 800, 1}, {0, 1, 800}, {0, 500, 1}, true};
@@ -451,7 +404,6 @@ START_TEST(refusals) {
   refused(dnn_matmul(dnn, &(DnnMatmul){1, 4, 4, 4, {0, 8, 2}, {0, 4, 1}, {0, 4, 1}, false}), E0307);
   refused(dnn_matmul(dnn, &(DnnMatmul){1, 4, 4, 4, {0, 4, 1}, {0, 4, 1}, {0, 3, 1}, false}), E0307);
   refused(dnn_pool_forward(dnn, &(DnnPool){DNN_MAX, 2, 1, 1, {4, 4}, {2, 2}, {4, 4}, {2, 2}, {1, 1}, {2, 2}}), E0207);
-  refused(dnn_bn_forward(dnn, 4, 4, 0, 1e-5f), E0207);
   DnnOp *op = dnn_conv_forward(dnn, &c, true, false);
   ck_assert_ptr_nonnull(op);
   ck_assert(!dnn_run(op, &(DnnArgs){0}));
@@ -475,7 +427,6 @@ int main(int argc, char **argv) {
   tcase_add_loop_test(t, convolutions, 0, LEN(convs));
   tcase_add_loop_test(t, matrix_products, 0, LEN(matmuls));
   tcase_add_loop_test(t, poolings, 0, LEN(pools));
-  tcase_add_loop_test(t, batch_normalization, 0, LEN(bns));
   tcase_add_test(t, same_bits);
   tcase_add_test(t, run_again);
   tcase_add_test(t, refusals);

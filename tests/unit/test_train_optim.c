@@ -20,6 +20,12 @@ static void reference(const Optim *o, double lr, int t, double decay, double g, 
   *s0 += (1 - o->beta1) * (g - *s0);
   *s1 += (1 - o->beta2) * (g * g - *s1);
   *s2 = fmax(*s2, *s1);
+  if (o->kind == OPTIM_RADAM) { /* Algorithm 2 */
+    double all = 2 / (1 - o->beta2) - 1, rho = all - 2 * t * pow(o->beta2, t) / (1 - pow(o->beta2, t)), m = *s0 / (1 - pow(o->beta1, t));
+    double r = sqrt((rho - 4) * (rho - 2) * all / ((all - 4) * (all - 2) * rho));
+    *p -= rho > 4 ? lr * r * m / (sqrt(*s1 / (1 - pow(o->beta2, t))) + o->epsilon) : lr * m;
+    return;
+  }
   *p -= lr * (*s0 / (1 - pow(o->beta1, t))) / (sqrt((o->kind == OPTIM_AMSGRAD ? *s2 : *s1) / (1 - pow(o->beta2, t))) + o->epsilon);
 }
 
@@ -32,15 +38,18 @@ static const Optim configs[] = {
   {.kind = OPTIM_ADAM, .beta1 = 0.8, .beta2 = 0.95, .epsilon = 1e-3, .weight_decay = 1e-2},
   {.kind = OPTIM_AMSGRAD, .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8},
   {.kind = OPTIM_AMSGRAD, .beta1 = 0.8, .beta2 = 0.7, .epsilon = 1e-3, .weight_decay = 1e-2}, /* beta2: v falls, its maximum stays */
+  {.kind = OPTIM_RADAM, .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8},
+  {.kind = OPTIM_RADAM, .beta1 = 0.8, .beta2 = 0.95, .epsilon = 1e-3, .weight_decay = 1e-2},
+  {.kind = OPTIM_RADAM, .beta1 = 0.8, .beta2 = 0.5, .epsilon = 1e-3}, /* never adaptive */
 };
 
 START_TEST(against_reference) {
   const Optim *o = &configs[_i];
   float value[N], state[3 * N] = {0}, grad[N];
   double want[N], s0[N] = {0}, s1[N] = {0}, s2[N] = {0};
-  ParamGroup p = {"w", N, value, state, 0.5f, 2};
+  ParamGroup p = {.name = "w", .n = N, .value = value, .state = state, .grad_mul = 0.5f, .decay_mul = 2};
   for (int i = 0; i < N; i++) want[i] = value[i] = (float)cos(i);
-  ck_assert_int_eq(optim_slots(o), o->kind == OPTIM_AMSGRAD ? 3 : o->kind == OPTIM_ADAM ? 2 : o->momentum != 0);
+  ck_assert_int_eq(optim_slots(o), o->kind == OPTIM_AMSGRAD ? 3 : o->kind != OPTIM_SGD ? 2 : o->momentum != 0);
   for (int t = 1; t <= STEPS; t++) {
     for (int i = 0; i < N; i++) grad[i] = gradient(i, t, (float)want[i]);
     OptimStep step = optim_begin(o, 0.01, t);
@@ -57,7 +66,7 @@ END_TEST
 START_TEST(splitting) {
   const Optim *o = &configs[_i];
   float a[N], b[N], sa[3 * N] = {0}, sb[3 * N] = {0}, grad[N];
-  ParamGroup pa = {"a", N, a, sa, 1, 1}, pb = {"b", N, b, sb, 1, 1};
+  ParamGroup pa = {.name = "a", .n = N, .value = a, .state = sa, .grad_mul = 1, .decay_mul = 1}, pb = {.name = "b", .n = N, .value = b, .state = sb, .grad_mul = 1, .decay_mul = 1};
   for (int i = 0; i < N; i++) a[i] = b[i] = (float)cos(i);
   for (int t = 1; t <= STEPS; t++) {
     for (int i = 0; i < N; i++) grad[i] = gradient(i, t, a[i]);
@@ -77,7 +86,7 @@ END_TEST
 START_TEST(by_hand) { /* two steps of SGD with momentum 1/2, exact in binary32 */
   Optim o = {.kind = OPTIM_SGD, .momentum = 0.5};
   float value = 1, v = 0, g = 1;
-  ParamGroup p = {"w", 1, &value, &v, 1, 1};
+  ParamGroup p = {.name = "w", .n = 1, .value = &value, .state = &v, .grad_mul = 1, .decay_mul = 1};
   OptimStep s = optim_begin(&o, 0.25, 1);
   optim_step(&s, &p, &g, 0, 1);
   ck_assert_float_eq(value, 0.75f);
@@ -93,6 +102,22 @@ START_TEST(by_hand) { /* two steps of SGD with momentum 1/2, exact in binary32 *
   s = optim_begin(&a, 0.125, 1);
   optim_step(&s, &p, &big, 0, 1);
   ck_assert_float_eq_tol(value, 1.125f, 1e-6f);
+}
+END_TEST
+
+START_TEST(averages) { /* of 37 numbers over 30 steps, in pieces, against binary64 */
+  enum { COUNT = 37 };
+  Optim o = {.kind = OPTIM_SGD, .ema = 0.9};
+  float value[COUNT], average[COUNT];
+  double want[COUNT];
+  ParamGroup p = {.name = "w", .n = COUNT, .value = value, .average = average, .grad_mul = 1};
+  for (int i = 0; i < COUNT; i++) want[i] = average[i] = value[i] = (float)sin(i);
+  for (int t = 1; t <= 30; t++) {
+    OptimStep s = optim_begin(&o, 0.1, t);
+    for (int i = 0; i < COUNT; i++) value[i] = (float)sin(i + 0.3 * t), want[i] = 0.9 * want[i] + 0.1 * (double)value[i];
+    optim_average(&s, &p, t % COUNT, COUNT), optim_average(&s, &p, 0, t % COUNT);
+  }
+  for (int i = 0; i < COUNT; i++) ck_assert_double_eq_tol(average[i], want[i], 1e-6);
 }
 END_TEST
 
@@ -139,6 +164,7 @@ int main(void) {
   tcase_add_loop_test(t, against_reference, 0, n);
   tcase_add_loop_test(t, splitting, 0, n);
   tcase_add_test(t, by_hand);
+  tcase_add_test(t, averages);
   tcase_add_test(t, schedules);
   tcase_add_test(t, warm_up);
   suite_add_tcase(s, t);

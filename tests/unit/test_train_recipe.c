@@ -27,7 +27,7 @@ static const char full[] =
   "  - {match: \"*\", weight: uniq/2, act: uniq/3}\n"
   "phases:\n"
   "  - {name: float, optimizer: sgd, lr: cosine(0.05), warmup: {epochs: 1, lr: 0.001}, momentum: 0.875, nesterov: true, weight_decay: 5e-4, epochs: 8}\n"
-  "  - {quant: true, optimizer: adam, lr: \"step(0.1, 0.5, 3, 4.5)\", betas: [0.8, 0.99], epsilon: 1e-7, epochs: 5, calibrate: 7}\n"
+  "  - {quant: true, optimizer: adam, lr: \"step(0.1, 0.5, 3, 4.5)\", betas: [0.8, 0.99], epsilon: 1e-7, ema: 0.75, epochs: 5, calibrate: 7}\n"
   "  - name: w2-a2.last\n"
   "    quant: true\n"
   "    lr: constant(1)\n"
@@ -138,7 +138,7 @@ START_TEST(round_trip) {
       ck_assert(r->phase[k].ssp.start == q->phase[k].ssp.start && r->phase[k].ssp.until == q->phase[k].ssp.until && r->phase[k].ssp.layers == q->phase[k].ssp.layers);
       ck_assert_str_eq(r->phase[k].name, q->phase[k].name);
       ck_assert_mem_eq(&r->phase[k].lr, &q->phase[k].lr, sizeof r->phase[k].lr);
-      ck_assert(r->phase[k].optim.weight_decay == q->phase[k].optim.weight_decay && r->phase[k].optim.momentum == q->phase[k].optim.momentum);
+      ck_assert(r->phase[k].optim.ema == q->phase[k].optim.ema && r->phase[k].optim.weight_decay == q->phase[k].optim.weight_decay && r->phase[k].optim.momentum == q->phase[k].optim.momentum);
     }
     str_free(&a);
     str_free(&b);
@@ -224,6 +224,9 @@ static const struct { const char *text; int line; const char *says, *hint; } wro
   {HEAD DATA "phases:\n  - {lr: \"step(1,1,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17)\", epochs: 3}\n", 5, "more than 18 numbers", NULL},
   {HEAD DATA "phases:\n  - {lr: cosine(0.1), epochs: 3, betas: [0.9, 0.99]}\n", 5, "phases.0.betas: not for optimizer sgd", NULL},
   {HEAD DATA "phases:\n  - {optimizer: adam, lr: cosine(0.1), epochs: 3, momentum: 0}\n", 5, "phases.0.momentum: not for optimizer adam", NULL},
+  {HEAD DATA "phases:\n  - {optimizer: radam, lr: cosine(0.1), epochs: 3, nesterov: true}\n", 5, "phases.0.nesterov: not for optimizer radam", NULL},
+  {HEAD DATA "phases:\n  - {optimizer: rmsprop, lr: cosine(0.1), epochs: 3}\n", 5, "rmsprop", NULL},
+  {HEAD DATA "phases:\n  - {lr: cosine(0.1), epochs: 3, ema: 1}\n", 5, "phases.0.ema: 1 is not in", NULL},
   {HEAD DATA "phases:\n  - {optimizer: adam, lr: cosine(0.1), epochs: 3, betas: [0.9]}\n", 5, "phases.0.betas: must be two numbers", NULL},
   {HEAD DATA "phases:\n  - {optimizer: adam, lr: cosine(0.1), epochs: 3, betas: [0.9, 1]}\n", 5, "phases.0.betas.1: 1 is not in", NULL},
   {HEAD DATA "phases:\n  - {lr: cosine(0.1), epochs: 3, nesterov: true, momentum: 0}\n", 5, "needs momentum", NULL},
