@@ -206,7 +206,7 @@ static Ran run_operand(const Net *net, const float *in) {
   for (int k = 0; k < net->g->n_args; k++) map[net->g->args[k]->id] = graph_arg(one.g, net->g->arg_names[k], &net->g->args[k]->t);
   for (int k = 0; k <= s->y; k++) {
     const Node *o = net->g->nodes[k];
-    Node *ins[4];
+    Node *ins[64];
     for (int j = 0; j < o->n_in; j++) ins[j] = map[o->in[j]->id];
     if (o->op != OP_ARG) map[k] = node_clone(one.g, o, ins);
   }
