@@ -14,6 +14,7 @@ static bool rounding_named(OpCall *c, const char *s, Round *r) {
     {"ROUND", RND_EVEN}, {"HALF_EVEN", RND_EVEN}, {"CEIL", RND_CEIL}, {"FLOOR", RND_FLOOR}, {"UP", RND_UP}, {"DOWN", RND_DOWN},
     {"HALF_UP", RND_HALF_UP}, {"HALF_DOWN", RND_HALF_DOWN}, {"ROUND_TO_ZERO", RND_DOWN},
   };
+  *r = RND_EVEN;
   for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) if (!strcasecmp(s, names[i].name)) { *r = names[i].r; return true; }
   return ox_fail(c, E0204, "rounding_mode is \"%s\"", s);
 }

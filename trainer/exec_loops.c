@@ -75,11 +75,11 @@ static void quant(float *restrict y, const float *x, const float *scale, const f
 }
 
 static void quant_dx(float *restrict y, const float *dy, const float *x, const float *scale, float zp, float lo, float hi, bool one, int n) {
-  DIVIDED(float u = v + zp; y[i] = (lo < u) & (u < hi) ? dy[i] : 0;)
+  DIVIDED(float u = v + zp; y[i] = ((lo < u) & (u < hi)) ? dy[i] : 0;)
 }
 
 static void quant_ds(float *restrict y, const float *dy, const float *x, const float *scale, float zp, float lo, float hi, bool one, int n) {
-  DIVIDED(float u = v + zp; y[i] = dy[i] * (code_of(u, lo, hi) - zp - ((lo < u) & (u < hi) ? v : 0));)
+  DIVIDED(float u = v + zp; y[i] = dy[i] * (code_of(u, lo, hi) - zp - (((lo < u) & (u < hi)) ? v : 0));)
 }
 
 static inline float counted(float x, const Cuts *c) {
