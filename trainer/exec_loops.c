@@ -94,13 +94,13 @@ static void quant_cut(float *restrict y, const float *x, const Cuts *c, int n) {
 
 static void quant_dx_cut(float *restrict y, const float *dy, const float *x, const Cuts *c, int n) {
   float within = c->within, end = c->end;
-  for (int i = 0; i < n; i++) y[i] = (x[i] >= within) & (x[i] < end) ? dy[i] : 0;
+  for (int i = 0; i < n; i++) y[i] = ((x[i] >= within) & (x[i] < end)) ? dy[i] : 0;
 }
 
 static void quant_ds_cut(float *restrict y, const float *dy, const float *x, const Cuts *c, int n) {
   const Cuts k = *c;
   for (int i = 0; i < n; i++) {
-    float v = (x[i] >= k.within) & (x[i] < k.end) ? x[i] * k.inverse : 0;
+    float v = ((x[i] >= k.within) & (x[i] < k.end)) ? x[i] * k.inverse : 0;
     y[i] = dy[i] * (counted(x[i], &k) - k.zp - v);
   }
 }

@@ -121,7 +121,7 @@ static double naive_sum(const Node *n, const int64_t *ext, int total, int64_t *i
   double acc = !reduce || s == S_ADD || s == S_OR ? 0 : s == S_MUL ? 1 : s == S_AND ? -1 : s == S_MAX ? -INFINITY : INFINITY;
   for (int i = n_out; i < total; i++) if (ext[i] == 0) return acc;
   do {
-    double v[3];
+    double v[3] = {0};
     bool outside = false;
     for (int k = 0; k < n->n_in; k++) {
       int64_t at = locate(&n->in[k]->t, n->a.iters->acc[k], it, total);

@@ -35,7 +35,7 @@ END_TEST
   START_TEST(pack_planes##W) { \
     for (int k = 1; k <= 8; k++) \
       for (size_t n = 0; n < 2 * W + 3; n++) { \
-        int8_t codes[2 * W + 3], back[2 * W + 3]; \
+        int8_t codes[2 * W + 3] = {0}, back[2 * W + 3]; \
         for (size_t i = 0; i < n; i++) { \
           unsigned u = (unsigned)(i * 57 + 5) & ((1u << k) - 1); \
           codes[i] = (int8_t)(u >= 1u << (k - 1) ? (int)u - (1 << k) : (int)u); \
