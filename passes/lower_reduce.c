@@ -197,7 +197,7 @@ Expr *contract_expr(Lower *l, const Node *n, const Lin *idx) {
   Elem acc = contract_elem(l, n);
   Lin it[MAX_ITERS];
   for (int d = 0; d < n->a.iters->n_out; d++) it[d] = idx[d];
-  if (n->a.kernel == KERNEL_SHIFT) return shift_expr(l, n, idx);
+  if (n->a.kernel == KERNEL_SHIFT && access_inside(n, 0)) return shift_expr(l, n, idx); /* a border that layout was not asked to pad has no places */
   tile_note(l, n, idx);
   if (n->a.scalar != S_MUL && n->n_in > 2) {
     Expr *e = planes_expr(l, n, it);
