@@ -1,6 +1,6 @@
 #include "ir/base.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <locale.h>
 #include <math.h>
 #include <setjmp.h>
@@ -239,9 +239,5 @@ int main(void) {
   tcase_add_test(t, files_are_whole_or_not_there);
   tcase_add_test(t, output_files);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed;
+  return suite_run(s);
 }

@@ -1,11 +1,11 @@
 /* bases: alphas found again from weights, and contractions whose weights have them through the whole pipeline, passes and programs compared
  * with eval bit by bit; what recognition leaves alone. */
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 
 #include "passes/bases.h"
 #include "passes/pass.h"
+#include "tests/unit/suite.h"
 
 typedef struct Gen { Graph *g; uint64_t state; } Gen;
 
@@ -205,9 +205,5 @@ int main(void) {
   tcase_add_test(t, left_alone);
   tcase_add_test(t, refused);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed != 0;
+  return suite_run(s);
 }

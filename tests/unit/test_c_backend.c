@@ -1,6 +1,7 @@
 /* Generated C against the interpreter, bit for bit, under several compilers and every warning. */
 #include "backends/c/c_backend.h"
 #include "tests/unit/backend_programs.h"
+#include "tests/unit/suite.h"
 
 #define WARNINGS "-std=c99 -pedantic -Wall -Wextra -Wconversion -Wsign-conversion -Wcast-qual -Wcast-align=strict -Wshadow " \
   "-Wundef -Wvla -Wdouble-promotion -Wfloat-equal -Wstrict-aliasing=2 -Wmissing-prototypes -Werror"
@@ -458,9 +459,5 @@ int main(void) {
   t = tcase(s, "lanes");
   tcase_add_test(t, lanes);
   tcase_add_loop_test(t, rows_of_lanes, 0, N_NATIVES);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed;
+  return suite_run(s);
 }

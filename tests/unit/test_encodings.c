@@ -1,10 +1,10 @@
 /* Contractions of codes of every encoding, computed as integers and on bit planes, for 32- and 64-bit words and for HLS: Conv of one to three
  * dimensions, grouped, depthwise, strided, dilated, padded with the code of zero or another, ConvTranspose, products with the constant on
  * either side. Every pass and the program give eval's bits. */
-#include <check.h>
 #include <stdlib.h>
 
 #include "passes/pass.h"
+#include "tests/unit/suite.h"
 
 typedef struct Gen { Graph *g; uint64_t state; } Gen;
 
@@ -135,9 +135,5 @@ int main(void) {
   tcase_set_timeout(t, 0);
   tcase_add_loop_test(t, exact, 0, TYPES + SETS);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed != 0;
+  return suite_run(s);
 }

@@ -1,8 +1,8 @@
 /* graph_eval on small graphs: every operator against its equation in ops.def, spelled out element by element. */
 #include "ir/graph.h"
 #include "tests/unit/holds.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -684,9 +684,5 @@ int main(void) {
   tcase_add_test(t, places);
   tcase_add_test(t, single_nodes);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed;
+  return suite_run(s);
 }

@@ -2,8 +2,8 @@
  * every stage, in every format. */
 #include "frontend/frontend.h"
 #include "passes/pass.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -594,9 +594,5 @@ int main(void) {
   tcase_add_test(c, all_errors_at_once);
   tcase_add_loop_test(c, random_nets, 0, 60);
   suite_add_tcase(suite, c);
-  SRunner *r = srunner_create(suite);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed != 0;
+  return suite_run(suite);
 }

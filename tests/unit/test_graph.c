@@ -1,6 +1,6 @@
 #include "ir/graph.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <string.h>
 
 static Ctx *ctx;
@@ -285,9 +285,5 @@ int main(void) {
   tcase_add_test(t, attributes_compare);
   tcase_add_test(t, rewriting);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed;
+  return suite_run(s);
 }

@@ -1,6 +1,6 @@
 #include "ir/graph.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -245,9 +245,5 @@ int main(void) {
   tcase_add_test(t, limits_hold);
   tcase_add_loop_test(t, damaged_texts, 0, 8);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed;
+  return suite_run(s);
 }

@@ -1,6 +1,6 @@
 #include "ir/graph.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <string.h>
 
 static Ctx *ctx;
@@ -192,9 +192,5 @@ int main(void) {
   tcase_add_loop_test(t, broken_graphs_do_not_verify, 0, (int)(sizeof breaks / sizeof *breaks));
   tcase_add_test(t, static_means_no_symbols);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed;
+  return suite_run(s);
 }

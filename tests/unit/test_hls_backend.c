@@ -1,6 +1,7 @@
 /* Generated HLS projects, simulated with the project's own ap_int.h, against the interpreter bit for bit. */
 #include "backends/hls/hls_backend.h"
 #include "tests/unit/backend_programs.h"
+#include "tests/unit/suite.h"
 
 static Ctx *ctx;
 static char dir[64];
@@ -257,9 +258,5 @@ int main(void) {
   tcase_set_timeout(t, 300);
   tcase_add_loop_test(t, rows, 0, N_ELEMS);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed;
+  return suite_run(s);
 }

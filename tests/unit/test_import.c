@@ -1,8 +1,8 @@
 /* Import: rules of models, each with its error and place; functions, folding, bindings; broken and hostile files. */
 #include "frontend/frontend.h"
+#include "tests/unit/suite.h"
 #include "wire_build.h"
 
-#include <check.h>
 #include <setjmp.h>
 #include <unistd.h>
 
@@ -529,9 +529,5 @@ int main(void) {
   tcase_add_test(t, mutants);
   tcase_add_test(t, table);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed;
+  return suite_run(s);
 }

@@ -1,8 +1,8 @@
 /* Real models of the shared data folder through import and evaluation; skipped with a message where it is absent. */
 #include "frontend/frontend.h"
 #include "runtime/npy.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -113,9 +113,5 @@ int main(void) {
   tcase_add_test(t, kws);
   tcase_add_test(t, espcn);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed;
+  return suite_run(s);
 }

@@ -1,8 +1,8 @@
 /* ONNX's own tests through import and evaluation: folders with model.onnx and test_data_set_*. With arguments, runs those
  * folders' tests and says what became of each: test_import_suite [-v] DIR... */
 #include "frontend/frontend.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
@@ -225,9 +225,5 @@ int main(int argc, char **argv) {
   tcase_add_test(t, own_tests);
   tcase_add_test(t, shared_models);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed;
+  return suite_run(s);
 }

@@ -1,8 +1,8 @@
 /* Contractions of words over lanes (lower_lanes.c): random layers of few bits, forced bit-serial, for every target that has vectors; the
  * interpreter's outputs are eval's. What follows the contraction is stored by vectors, turned about, lane by lane, or packed. */
 #include "passes/pass.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -153,9 +153,5 @@ int main(void) {
   tcase_set_timeout(t, 600);
   tcase_add_test(t, random_layers);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_ENV);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+  return suite_run(s);
 }

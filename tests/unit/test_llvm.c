@@ -3,8 +3,8 @@
 #include "backends/llvm/llvm_backend.h"
 #include "tests/unit/holds.h"
 #include "runtime/popshift_rt.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <dlfcn.h>
 #include <stdlib.h>
 #include <string.h>
@@ -754,9 +754,5 @@ int main(void) {
   tcase_add_test(t, refusals);
   tcase_add_test(t, interface);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed;
+  return suite_run(s);
 }

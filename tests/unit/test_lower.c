@@ -1,10 +1,10 @@
 /* select, layout, fuse and lower: random small graphs of every operator, evaluated and run as programs, bit for bit. */
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "passes/pass.h"
+#include "tests/unit/suite.h"
 
 /* Random graphs: the same seed makes the same graph, so that each way of lowering starts from its own copy. */
 typedef struct Gen { Graph *g; uint64_t state; Node *pool[64]; int n; } Gen;
@@ -675,9 +675,5 @@ int main(void) {
   tcase_add_test(t, explained);
   tcase_add_test(t, wide_indices);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_ENV);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+  return suite_run(s);
 }

@@ -1,8 +1,8 @@
 /* math.def's formulas against the C library in long double: dense samples of every row, and the special values. */
 #include "ir/math.h"
 #include "tests/unit/holds.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -177,9 +177,5 @@ int main(void) {
   tcase_add_test(t, every_row);
   tcase_add_loop_test(t, nest_expansion, 0, SCALAR_COUNT);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed;
+  return suite_run(s);
 }

@@ -1,7 +1,7 @@
 /* Programs: names, builders, text, verifier. */
 #include "ir/nest_impl.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -304,9 +304,5 @@ int main(void) {
   tcase_add_test(t, folding);
   tcase_add_test(t, lifetimes);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed;
+  return suite_run(s);
 }

@@ -1,8 +1,8 @@
 /* The interpreter against scalar_eval, direct C and the rules of nest.h. */
 #include "ir/nest_impl.h"
 #include "tests/unit/holds.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -368,9 +368,5 @@ int main(void) {
   tcase_add_loop_test(t, round_16, 0, 2);
   tcase_add_test(t, speed);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed;
+  return suite_run(s);
 }

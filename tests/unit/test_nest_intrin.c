@@ -1,8 +1,8 @@
 /* Every row of intrin.def: its meaning parses, has the row's types, and interpreted equals a direct C reference; so does its
  * expansion. Where this machine has the instruction, the C spelling's machine code is the C backend's to test. */
 #include "ir/nest_impl.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -134,9 +134,5 @@ int main(void) {
   tcase_add_checked_fixture(t, setup, teardown);
   tcase_add_loop_test(t, row_is_its_meaning, 0, n_intrins);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed;
+  return suite_run(s);
 }

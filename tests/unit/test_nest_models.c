@@ -2,8 +2,8 @@
  * before lower, for CPUs and for HLS. Skipped where the shared models are absent. */
 #include "frontend/frontend.h"
 #include "passes/pass.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -88,9 +88,5 @@ int main(void) {
   tcase_set_timeout(t, 300);
   tcase_add_loop_test(t, model, 0, 3 * N_MODELS);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed;
+  return suite_run(s);
 }

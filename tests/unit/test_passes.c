@@ -1,7 +1,7 @@
 /* Goldens: tests/passes/PASS/X.ir through PASS prints X.out (UPDATE=1 rewrites), with values compared before and after; and the runner. */
 #include "passes/pass.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
@@ -173,9 +173,5 @@ int main(void) {
   tcase_add_test(runner, standard_stops_where_asked);
   suite_add_tcase(suite, goldens);
   suite_add_tcase(suite, runner);
-  SRunner *r = srunner_create(suite);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed;
+  return suite_run(suite);
 }

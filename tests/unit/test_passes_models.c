@@ -2,8 +2,8 @@
  * data is absent (POPSHIFT_SHARED or the folder beside the checkout). */
 #include "frontend/frontend.h"
 #include "passes/pass.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -86,9 +86,5 @@ int main(void) {
   tcase_set_timeout(c, 120);
   tcase_add_loop_test(c, integers_only, 0, MODELS);
   suite_add_tcase(suite, c);
-  SRunner *r = srunner_create(suite);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed;
+  return suite_run(suite);
 }

@@ -3,8 +3,8 @@
  * the planted ones go, and every value stays (verify_each, down to the planned program). */
 #include "passes/pass.h"
 #include "passes/range.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -227,9 +227,5 @@ int main(void) {
   tcase_add_loop_test(c, planted_channels_go, 0, NETS);
   tcase_add_test(c, borders_are_exact);
   suite_add_tcase(suite, c);
-  SRunner *r = srunner_create(suite);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed;
+  return suite_run(suite);
 }

@@ -2,8 +2,8 @@
  * spelling, rounding and sign, zero points, per-channel scales and gains of both signs, padding, groups, pools, shuffles. */
 #include "passes/pass.h"
 #include "passes/range.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -311,9 +311,5 @@ int main(void) {
   tcase_add_loop_test(c, ranges_hold, 0, NETS);
   tcase_add_loop_test(c, a_broken_pass_is_named, 0, 9);
   suite_add_tcase(suite, c);
-  SRunner *r = srunner_create(suite);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed;
+  return suite_run(suite);
 }

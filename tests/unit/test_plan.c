@@ -1,8 +1,8 @@
 /* plan and schedule: valid plans near the bound; the same bits after scheduling. */
 #include "ir/nest_impl.h"
 #include "passes/pass.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -147,9 +147,5 @@ int main(void) {
   tcase_add_test(t, plan_is_empty);
   tcase_add_loop_test(t, schedule, 0, sizeof schedules / sizeof *schedules);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed;
+  return suite_run(s);
 }

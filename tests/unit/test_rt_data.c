@@ -5,8 +5,8 @@
 #include "runtime/npy.h"
 #include "runtime/npz.h"
 #include "tests/unit/pictures.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -319,9 +319,5 @@ int main(void) {
   tcase_add_test(t, jpeg_pictures);
   tcase_add_test(t, resizes);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed;
+  return suite_run(s);
 }

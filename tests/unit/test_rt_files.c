@@ -2,8 +2,8 @@
 #include "runtime/cifar.h"
 #include "runtime/idx.h"
 #include "runtime/npy.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -318,9 +318,5 @@ int main(void) {
   tcase_add_test(t, idx_real);
   tcase_add_test(t, cifar_batches);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed;
+  return suite_run(s);
 }

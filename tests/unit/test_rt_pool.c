@@ -1,8 +1,8 @@
 /* Bit packing against its definition, and the thread pool. */
 #include "runtime/pack.h"
 #include "runtime/pool.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -144,9 +144,5 @@ int main(void) {
   tcase_add_test(t, pool_covers);
   tcase_add_test(t, pool_two_callers);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed;
+  return suite_run(s);
 }

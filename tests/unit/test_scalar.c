@@ -1,8 +1,8 @@
 /* The rows of scalar.def on single elements against the C language's own arithmetic, casts, quant and dequant. */
 #include "ir/graph.h"
 #include "tests/unit/holds.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -267,9 +267,5 @@ int main(void) {
   tcase_add_test(t, dequant_cases);
   tcase_add_test(t, runs);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed;
+  return suite_run(s);
 }

@@ -2,8 +2,8 @@
  * integer; what rules a line out never does so where there is one; a piecewise monotone region is proven without a scan. */
 #include "passes/region.h"
 #include "passes/stairs.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -172,9 +172,5 @@ int main(void) {
   tcase_add_loop_test(t, lines_are_exact, 0, 4);
   tcase_add_test(t, pieces_are_proven);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed;
+  return suite_run(s);
 }

@@ -5,9 +5,9 @@
  *   test_thresholds_corpus BITS      the same for accumulators of that many bits (10 without arguments) */
 #include "passes/certificate.h"
 #include "passes/pass.h"
+#include "tests/unit/suite.h"
 #include "tools/certificate.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -144,9 +144,5 @@ int main(int argc, char **argv) {
   tcase_add_loop_test(t, every_integer_of_every_quantizer, 0, SCALES * GAINS);
   tcase_add_loop_test(t, activations, 0, 4);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed;
+  return suite_run(s);
 }

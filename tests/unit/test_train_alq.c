@@ -1,11 +1,11 @@
 /* ALQ against the paper's statements, each written down again: Theorem A.1, the monotone residual of sketching, Eq. 19 by exhaustive search,
  * Eq. 23 by elimination and by perturbation, Eq. 26 and the paper's bytes, AMSGrad in the alphas' domain, the order and the schedule of
  * pruning, weights that are always B alpha; and the levels of its activations. */
+#include "tests/unit/suite.h"
 #include "trainer/diff.h"
 #include "trainer/quantizer.h"
 #include "trainer/rng.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -443,9 +443,5 @@ int main(void) {
   tcase_add_test(c, refused);
   tcase_add_test(c, activations);
   suite_add_tcase(s, c);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_ENV);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+  return suite_run(s);
 }

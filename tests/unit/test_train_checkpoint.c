@@ -1,8 +1,8 @@
 /* Checkpoints: round trips, bytes that must not move, every truncation and every changed bit refused, and what is wrong with
  * files whose checksum was made to fit. */
+#include "tests/unit/suite.h"
 #include "trainer/checkpoint.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -226,9 +226,5 @@ int main(void) {
   tcase_add_test(t, says_what);
   tcase_add_test(t, files);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed != 0;
+  return suite_run(s);
 }

@@ -1,7 +1,7 @@
 /* Curves: well-formed pictures of ordinary and of strange runs, escaped texts, gaps, and numbers where they should be. */
+#include "tests/unit/suite.h"
 #include "trainer/curves.h"
 
-#include <check.h>
 #include <ctype.h>
 #include <math.h>
 #include <stdlib.h>
@@ -179,9 +179,5 @@ int main(void) {
   tcase_add_test(t, families);
   tcase_add_test(t, page);
   suite_add_tcase(suite, t);
-  SRunner *r = srunner_create(suite);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed != 0;
+  return suite_run(suite);
 }

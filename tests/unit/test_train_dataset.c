@@ -1,10 +1,10 @@
 /* Data sets: IDX and CIFAR files made here, their errors, the floats of a batch by hand, augmentation that depends on its name alone. */
+#include "tests/unit/suite.h"
 #include "trainer/dataset.h"
 
 #include "runtime/npy.h"
 #include "tests/unit/pictures.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -472,9 +472,5 @@ int main(void) {
   tcase_add_test(t, cuts_out);
   tcase_add_test(t, fashion_mnist);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed != 0;
+  return suite_run(s);
 }

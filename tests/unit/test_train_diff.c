@@ -1,8 +1,8 @@
 /* Gradients against central differences in binary64: every row of scalar.def, every structural rule, fake quantization
  * against the straight-through surrogate, and UniQ's Eq. 6. */
+#include "tests/unit/suite.h"
 #include "trainer/diff.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -323,9 +323,5 @@ int main(void) {
   TTest const *const tests[] = {rows, select_and_cast, broadcasts, movement, reductions, pools, products, convolutions, fake_quant, fake_quant_alone, batch_norm, moved_codes, refusals};
   for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) tcase_add_test(t, tests[i]);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed != 0;
+  return suite_run(s);
 }

@@ -1,9 +1,9 @@
 /* The executor against eval: derivatives of networks whose every operator class occurs, within the bound of sums in another order;
  * element-wise work and sums of codes bit for bit. */
+#include "tests/unit/suite.h"
 #include "trainer/diff.h"
 #include "trainer/exec.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -400,9 +400,5 @@ int main(void) {
   TTest const *const tests[] = {lenet, residual, groups, averages, fake_quantized, first_layers, quotients, many_gradients, normalized, extremes, rows_bit_for_bit, codes_exact, branches, look_alikes, aliases, constants_stay, labels};
   for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) tcase_add_test(t, tests[i]);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed != 0;
+  return suite_run(s);
 }

@@ -1,10 +1,10 @@
 /* What only training has (extras.h): nothing of it is in the net's graph, in what is evaluated or exported; the gradients of all losses are
  * those of the objective; precision is drawn as the paper says and leaves out the rounding alone. */
+#include "tests/unit/suite.h"
 #include "trainer/extras.h"
 #include "trainer/quantizer.h"
 #include "trainer/rng.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -331,9 +331,5 @@ int main(void) {
   tcase_add_test(c, fragments);
   tcase_add_loop_test(c, precision, 0, 5);
   suite_add_tcase(s, c);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_ENV);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+  return suite_run(s);
 }

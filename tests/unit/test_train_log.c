@@ -1,7 +1,7 @@
 /* The training log: round trip, cutting back on resuming, what is not a log; the line of progress as text. */
+#include "tests/unit/suite.h"
 #include "trainer/trainlog.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -192,9 +192,5 @@ int main(void) {
   tcase_add_test(t, refuses);
   tcase_add_test(t, progress);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed != 0;
+  return suite_run(s);
 }

@@ -1,10 +1,10 @@
 /* Networks, their quantizers and their frozen graphs: training graphs verify and differentiate, freezing keeps what the forward
  * pass computes, and the executor computes a recognized graph's integers exactly. */
 #include "passes/pass.h"
+#include "tests/unit/suite.h"
 #include "trainer/exec.h"
 #include "trainer/quantizer.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -214,9 +214,5 @@ int main(void) {
   tcase_add_loop_test(t, from_a_graph, 0, 9);
   tcase_add_loop_test(t, mixed, 0, 4);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed != 0;
+  return suite_run(s);
 }

@@ -1,8 +1,8 @@
 /* The built-in networks: what they weigh and compute, against published numbers; every variant differentiates, and computes the same when it is frozen. */
 #include "passes/pass.h"
+#include "tests/unit/suite.h"
 #include "trainer/net.h"
 
-#include <check.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -180,9 +180,5 @@ int main(void) {
   tcase_add_loop_test(t, variants, 0, 10);
   tcase_add_test(t, options);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed != 0;
+  return suite_run(s);
 }

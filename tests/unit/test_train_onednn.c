@@ -1,8 +1,8 @@
 /* Every operation of trainer/onednn.h against loops in binary64 on many shapes; the same bits from run to run, for any
  * OMP_NUM_THREADS, and with two workers at once. */
+#include "tests/unit/suite.h"
 #include "trainer/onednn.h"
 
-#include <check.h>
 #include <float.h>
 #include <math.h>
 #include <pthread.h>
@@ -431,9 +431,5 @@ int main(int argc, char **argv) {
   tcase_add_test(t, run_again);
   tcase_add_test(t, refusals);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed;
+  return suite_run(s);
 }

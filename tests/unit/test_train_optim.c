@@ -1,7 +1,7 @@
 /* Optimizers against binary64 references written the other way round, that splitting a step changes no bit, schedules by hand. */
+#include "tests/unit/suite.h"
 #include "trainer/optim.h"
 
-#include <check.h>
 #include <math.h>
 #include <string.h>
 
@@ -168,9 +168,5 @@ int main(void) {
   tcase_add_test(t, schedules);
   tcase_add_test(t, warm_up);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed != 0;
+  return suite_run(s);
 }

@@ -1,11 +1,11 @@
 /* Every quantizer of the trainer against its formulas, written down again here in binary64: the numbers it gives, the derivatives by
  * its operand and by its parameters, what calibration sets, and that its options are read. A new row of quantizers.def without a
  * formula here fails. */
+#include "tests/unit/suite.h"
 #include "trainer/diff.h"
 #include "trainer/quantizer.h"
 #include "trainer/rng.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -580,9 +580,5 @@ int main(void) {
   tcase_add_test(c, inq_parts);
   tcase_add_test(c, many_parameters);
   suite_add_tcase(s, c);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_ENV);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+  return suite_run(s);
 }

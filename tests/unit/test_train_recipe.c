@@ -1,7 +1,7 @@
 /* Recipes: what is read, every way of being wrong with its place and hint, changes by --set, and that what is printed reads back. */
+#include "tests/unit/suite.h"
 #include "trainer/recipe.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -407,9 +407,5 @@ int main(void) {
   tcase_add_test(t, sets);
   tcase_add_test(t, shipped);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed != 0;
+  return suite_run(s);
 }

@@ -1,7 +1,7 @@
 /* Random numbers: the published vectors of Philox4x32-10, distributions, and that a number depends on its counter alone. */
+#include "tests/unit/suite.h"
 #include "trainer/rng.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -140,9 +140,5 @@ int main(void) {
   tcase_add_test(t, below);
   tcase_add_test(t, permutation);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed != 0;
+  return suite_run(s);
 }

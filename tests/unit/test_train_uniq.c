@@ -1,7 +1,7 @@
 /* UniQ's Table 1, its Eq. 8 and the optimum that both define; its initialization against LSQ's. */
+#include "tests/unit/suite.h"
 #include "trainer/uniq.h"
 
-#include <check.h>
 #include <math.h>
 
 /* UniQ, Table 1: unit steps and signal-to-quantization-noise ratios in dB, 1 to 4 bits. */
@@ -83,9 +83,5 @@ int main(void) {
   TTest const *const tests[] = {table_1, eq_8, error_by_sampling, better_than_lsq, gradient_scale};
   for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) tcase_add_test(t, tests[i]);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed != 0;
+  return suite_run(s);
 }

@@ -1,7 +1,7 @@
 #include "ir/type.h"
 #include "tests/unit/holds.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <math.h>
 #include <string.h>
 
@@ -200,9 +200,5 @@ int main(void) {
   tcase_add_test(t, sixteen_bits_round_once);
   tcase_add_test(t, differences);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed;
+  return suite_run(s);
 }

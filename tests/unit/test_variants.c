@@ -2,8 +2,8 @@
  * processor runs against the interpreter. */
 #include "backends/c/c_backend.h"
 #include "passes/pass.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -152,9 +152,5 @@ int main(void) {
   tcase_add_test(t, questions);
   tcase_add_loop_test(t, vectors_in_every_variant, 0, sizeof compilers / sizeof *compilers);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed;
+  return suite_run(s);
 }

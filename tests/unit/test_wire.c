@@ -1,9 +1,9 @@
 /* The wire scan: what it must refuse, where it says the fault is, and how long it takes. */
 #include "frontend/frontend.h"
 #include "frontend/wire.h"
+#include "tests/unit/suite.h"
 #include "wire_build.h"
 
-#include <check.h>
 #include <time.h>
 
 static ErrCode error_of(const Ctx *ctx) { return ctx->diags ? ctx->diags->code : ERR_COUNT; }
@@ -113,9 +113,5 @@ int main(void) {
   tcase_add_test(t, fields);
   tcase_add_test(t, truncated);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed;
+  return suite_run(s);
 }
