@@ -6,6 +6,7 @@
 #include <string.h>
 
 enum { CHUNK = 256 };          /* elements between two loops over the same data */
+const char *const alq_mode_names[ALQ_MODES] = {[ALQ_BASIS] = "basis", [ALQ_COORD] = "coord", [ALQ_PRUNE] = "prune", [ALQ_STE] = "ste", [ALQ_RECONSTRUCT] = "reconstruct"};
 static const double lambda = 1e-6; /* ALQ, below Eq. 23 */
 
 AlqStep alq_step(double lr, double beta1, double beta2, double epsilon, double decay, int64_t t) {

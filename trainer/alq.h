@@ -20,6 +20,7 @@ typedef enum AlqMode {
   ALQ_RECONSTRUCT, /* and projected by squared error ("STE with rec. error") */
   ALQ_MODES
 } AlqMode;
+extern const char *const alq_mode_names[ALQ_MODES];
 
 /* All in memory of the caller's; codes are whole numbers in binary32, as parameters are. */
 typedef struct AlqGroup {

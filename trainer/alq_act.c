@@ -49,7 +49,7 @@ static void set_levels(const Net *net, const Site *s, const double *level) {
 
 void alq_init_act(const Net *net, const Site *s, const ActStats *batch, int n) {
   double level[ALQ_BITS];
-  quant_uniq_init_act(net, s, batch, n);
+  first_step_act(net, s, batch, n, false);
   double unit = (double)level_of(net, s, 0)->value[0];
   for (int i = 0; i < s->bits; i++) level[i] = ldexp(unit, s->bits - 1 - i);
   set_levels(net, s, level);

@@ -24,11 +24,6 @@ int64_t signs_count(const Net *net) {
   return n;
 }
 
-static const Site *weight_site(const Net *net, int p) {
-  for (int i = 0; i < net->n_site; i++) if (net->site[i].weight && net->site[i].w == p) return &net->site[i];
-  return NULL;
-}
-
 /* By parameter: the weights that its layer computes with, in the arena; NULL of what are none. */
 static const float **effective(Trainer *t, Arena *a) {
   const Net *net = t->net;
@@ -104,10 +99,8 @@ bool metrics_collect(Trainer *t, Metrics *m) {
   for (int p = 0; p < net->n_p; p++) {
     if (!w[p]) continue;
     double bits = net_weight_bits(net, p);
-    const Site *s = weight_site(net, p);
     Tally one = tally(w[p], net->p[p].n, bits, before);
-    const char *name = net->p[p].name, *dot = strrchr(name, '.');
-    put_tally(m, s ? s->layer : dot && !strcmp(dot, ".weight") ? arena_strndup(m->arena, name, (size_t)(dot - name)) : name, &one, signs);
+    put_tally(m, net_layer_name(net, p, m->arena), &one, signs);
     add_tally(&all, &one);
     if (bits < 8) add_tally(&low, &one);
     before += net->p[p].n;

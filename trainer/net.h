@@ -105,6 +105,8 @@ Graph *net_weight_graph(const Net *);
 /* quantize.c: quantizers as the rows say, in place of those that are there. */
 void net_quantize(Net *, const Recipe *, const QuantRows *);
 bool net_can_quantize(Net *, const Recipe *, const Phase *); /* some row quantizes some layer; else false with E0703 */
+const char *net_layer_name(const Net *, int p, Arena *); /* of the layer with the weights p: their name without ".weight" */
+const Site *net_weight_site(const Net *, int p); /* the quantizer of the weights p, or NULL */
 double net_code_bits(const Net *, int p);   /* of a weight's codes alone: ALQ's average bitwidth; 32 where it is not quantized */
 double net_weight_bits(const Net *, int p); /* that an element of parameter p takes when exported: 32 where it is not quantized */
 

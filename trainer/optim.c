@@ -4,6 +4,8 @@
 
 #include <math.h>
 
+const char *const optim_names[OPTIM_KINDS] = {[OPTIM_SGD] = "sgd", [OPTIM_ADAM] = "adam", [OPTIM_AMSGRAD] = "amsgrad", [OPTIM_RADAM] = "radam"};
+
 double schedule_lr(const Schedule *s, int64_t iteration, int64_t per_epoch, double epochs) {
   double warm = floor(s->warm_epochs * (double)per_epoch + 0.5), i = (double)iteration;
   if (i < warm) return s->warm_constant ? s->warm_lr : s->warm_lr + (s->base - s->warm_lr) * (i / warm);

@@ -25,7 +25,7 @@ typedef struct Schedule {
 
 double schedule_lr(const Schedule *, int64_t iteration, int64_t per_epoch, double epochs);
 
-typedef enum OptimKind { OPTIM_SGD, OPTIM_ADAM, OPTIM_AMSGRAD, OPTIM_RADAM } OptimKind;
+typedef enum OptimKind { OPTIM_SGD, OPTIM_ADAM, OPTIM_AMSGRAD, OPTIM_RADAM, OPTIM_KINDS } OptimKind;
 
 typedef struct Optim {
   OptimKind kind;
@@ -46,6 +46,8 @@ typedef struct ParamGroup {
   float decay_mul;               /* times Optim.weight_decay; 0 for parameters that do not decay */
   float *average;                /* [n], begins as value; NULL without ema */
 } ParamGroup;
+
+extern const char *const optim_names[OPTIM_KINDS];
 
 int optim_slots(const Optim *);  /* floats of state per element: 1 to 3 (SGD without momentum: 0) */
 

@@ -12,6 +12,7 @@
  * The normal equations need no codes, only how many x lie in each level and their sum. Levels are a table in ascending order, so that
  * the graph only compares; the codes of ascending levels follow from v. Parameters: v [b, channels], levels [2^b, channels]; of
  * inputs the unit of their levels, and what is summed. */
+#include "trainer/alq.h"
 #include "trainer/quantizer.h"
 
 #include <math.h>
@@ -52,31 +53,11 @@ static void basis_set(const Net *net, const Site *s, int64_t c, const double *v)
   for (int k = 0; k < 1 << s->bits; k++) levels->value[k * channels + c] = s->weight ? l[k].value : (float)(unit * floor((double)l[k].value / unit + 0.5));
 }
 
-/* Cholesky's: a x = r, n <= MOST_BITS, a positive definite; x over r. */
-static void solve(int n, double a[MOST_BITS][MOST_BITS], double *r) {
-  for (int j = 0; j < n; j++) {
-    for (int k = 0; k < j; k++) a[j][j] -= a[j][k] * a[j][k];
-    a[j][j] = sqrt(a[j][j]);
-    for (int i = j + 1; i < n; i++) {
-      for (int k = 0; k < j; k++) a[i][j] -= a[i][k] * a[j][k];
-      a[i][j] /= a[j][j];
-    }
-  }
-  for (int i = 0; i < n; i++) {
-    for (int k = 0; k < i; k++) r[i] -= a[i][k] * r[k];
-    r[i] /= a[i][i];
-  }
-  for (int i = n - 1; i >= 0; i--) {
-    for (int k = i + 1; k < n; k++) r[i] -= a[k][i] * r[k];
-    r[i] /= a[i][i];
-  }
-}
-
 /* One step of channel c, with how many numbers each level has, and their sums. */
 static void refit(const Net *net, const Site *s, int64_t c, const double *count, const double *sum) {
   const Param *basis = site_param(net, s, 0);
   int64_t channels = basis->n / s->bits;
-  double v[MOST_BITS] = {0}, a[MOST_BITS][MOST_BITS] = {{0}}, r[MOST_BITS] = {0};
+  double v[MOST_BITS] = {0}, a[MOST_BITS][ALQ_BITS] = {{0}}, r[MOST_BITS] = {0};
   Level l[MOST_LEVELS];
   for (int i = 0; i < s->bits; i++) v[i] = (double)basis->value[i * channels + c], r[i] = 1e-4 * v[i], a[i][i] = 1e-4;
   levels_of(s, v, l);
@@ -86,7 +67,7 @@ static void refit(const Net *net, const Site *s, int64_t c, const double *count,
       r[i] += e * sum[k];
       for (int j = 0; j < s->bits; j++) a[i][j] += e * (l[k].code >> j & 1 ? 1 : s->weight ? -1 : 0) * count[k];
     }
-  solve(s->bits, a, r);
+  if (!alq_cholesky(a, r, s->bits)) return; /* not with the ridge, unless numbers are no longer finite */
   for (int i = 0; i < s->bits; i++) v[i] = 0.9 * v[i] + 0.1 * (s->weight ? fabs(r[i]) : r[i]);
   basis_set(net, s, c, v);
 }

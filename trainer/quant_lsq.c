@@ -8,43 +8,19 @@
 
 #include <math.h>
 
-static Node *lsq_weight(Put *p) {
-  Site *s = p->site;
-  Node *step = put_param(p, "weight_step", PARAM_QUANT, &p->steps, 1);
-  put_last(p)->grad_mul = (float)uniq_grad_scale(s->bits, 1, (double)s->elements);
-  return fake_quant(p->g, p->x, step, s->bits, LEVELS_SIGNED);
-}
+static Node *lsq_weight(Put *p) { return put_step_weight(p, LEVELS_SIGNED); }
 
-static Node *lsq_act(Put *p) {
-  Site *s = p->site;
-  Node *step = put_param(p, "act_step", PARAM_QUANT, &p->steps, 1);
-  put_last(p)->grad_mul = (float)uniq_grad_scale(s->bits, !s->up, (double)s->elements * s->batch);
-  return fake_quant(p->g, p->x, step, s->bits, act_levels(s));
-}
+static void lsq_init_weight(const Net *net, const Site *s) { first_step_weight(net, s, row_option(s->row, "init", 0) == 0); }
+static void lsq_init_act(const Net *net, const Site *s, const ActStats *batch, int n) { first_step_act(net, s, batch, n, row_option(s->row, "init", 0) == 0); }
 
-static void lsq_init_weight(const Net *net, const Site *s) {
-  Param *step = site_param(net, s, 0);
-  Arena *scratch = arena_new(net->ctx);
-  const Moments *m = weight_moments(scratch, net, s, step);
-  double above = (double)levels_above(s->bits, LEVELS_SIGNED);
-  for (int64_t i = 0; i < step->n; i++)
-    step_set(step, i, row_option(s->row, "init", 0) != 0 ? uniq_step_w(s->bits) * m[i].deviation : 2 * m[i].abs / sqrt(above));
-  arena_free(scratch);
-}
-
-static void lsq_init_act(const Net *net, const Site *s, const ActStats *batch, int n) {
-  if (row_option(s->row, "init", 0) != 0) quant_uniq_init_act(net, s, batch, n);
-  else step_set(site_param(net, s, 0), 0, 2 * batch[0].abs / sqrt((double)levels_above(s->bits, act_levels(s))));
-}
-
-const QuantizerOps quant_lsq = {.weight = lsq_weight, .act = lsq_act, .init_weight = lsq_init_weight, .init_act = lsq_init_act};
+const QuantizerOps quant_lsq = {.weight = lsq_weight, .act = put_step_act, .init_weight = lsq_init_weight, .init_act = lsq_init_act};
 
 static Node *lsqplus_act(Put *p) {
   Site *s = p->site;
+  if (s->up) return put_step_act(p);
   float scale = (float)uniq_grad_scale(s->bits, 0, (double)s->elements * s->batch);
   Node *step = put_param(p, "act_step", PARAM_QUANT, &p->steps, 1);
   put_last(p)->grad_mul = scale;
-  if (s->up) return fake_quant(p->g, p->x, step, s->bits, LEVELS_UP);
   Node *offset = put_param(p, "act_offset", PARAM_QUANT, &p->steps, 0);
   put_last(p)->grad_mul = scale;
   return node_map2(p->g, S_ADD, fake_quant(p->g, node_map2(p->g, S_SUB, p->x, offset), step, s->bits, LEVELS_UP), offset);

@@ -3,6 +3,7 @@
 
 #include "trainer/net_impl.h"
 #include "trainer/quantizer.h"
+#include "trainer/uniq.h"
 
 #include <math.h>
 #include <string.h>
@@ -32,10 +33,12 @@ static int layer_count(const Graph *g, const Net *net) {
   return layers;
 }
 
-static const char *layer_name(Net *net, const Node *n, int k) {
-  const char *name = net->p[n->in[k]->a.index - 1].name, *dot = strrchr(name, '.');
-  return dot && !strcmp(dot, ".weight") ? arena_strndup(net->arena, name, (size_t)(dot - name)) : name;
+const char *net_layer_name(const Net *net, int p, Arena *a) {
+  const char *name = net->p[p].name, *dot = strrchr(name, '.');
+  return dot && !strcmp(dot, ".weight") ? arena_strndup(a, name, (size_t)(dot - name)) : name;
 }
+
+static const char *layer_name(Net *net, const Node *n, int k) { return net_layer_name(net, n->in[k]->a.index - 1, net->arena); }
 
 /* Values that can never be negative, as far as the graph alone tells; depth bounds the walk. */
 static bool non_negative(const Node *n, int depth) {
@@ -102,6 +105,36 @@ Node *fake_quant(Graph *g, Node *x, Node *step, int bits, Levels levels) {
 
 Levels act_levels(const Site *s) { return s->up ? LEVELS_UP : s->bits == 1 ? LEVELS_SYMMETRIC : LEVELS_SIGNED; }
 int64_t levels_above(int bits, Levels l) { return (INT64_C(1) << (bits - (l != LEVELS_UP))) - 1; }
+
+Node *put_step_weight(Put *p, Levels levels) {
+  const Site *s = p->site;
+  Node *step = put_param(p, "weight_step", PARAM_QUANT, &p->steps, 1);
+  put_last(p)->grad_mul = (float)uniq_grad_scale(s->bits, 1, (double)s->elements);
+  return fake_quant(p->g, p->x, step, s->bits, levels);
+}
+
+Node *put_step_act(Put *p) {
+  const Site *s = p->site;
+  Node *step = put_param(p, "act_step", PARAM_QUANT, &p->steps, 1);
+  put_last(p)->grad_mul = (float)uniq_grad_scale(s->bits, !s->up, (double)s->elements * s->batch);
+  return fake_quant(p->g, p->x, step, s->bits, act_levels(s));
+}
+
+void first_step_weight(const Net *net, const Site *s, bool lsq) {
+  Param *step = site_param(net, s, 0);
+  Arena *scratch = arena_new(net->ctx);
+  const Moments *m = weight_moments(scratch, net, s, step);
+  double unit = uniq_step_w(s->bits), above = fmax(1, (double)levels_above(s->bits, LEVELS_SIGNED));
+  for (int64_t i = 0; i < step->n; i++) step_set(step, i, lsq ? 2 * m[i].abs / sqrt(above) : unit * m[i].deviation);
+  arena_free(scratch);
+}
+
+void first_step_act(const Net *net, const Site *s, const ActStats *batch, int n, bool lsq) {
+  double unit = s->up ? uniq_step_a(s->bits) * sqrt(2) : uniq_step_w(s->bits), step = 0, top = 0, above = (double)levels_above(s->bits, act_levels(s));
+  for (int i = 0; i < n; i++) step = fmax(step, unit * sqrt(batch[i].square)), top = fmax(top, fmax(batch[i].max, -batch[i].min));
+  step = fmin(step, top / (above > 0 ? above : 0.5));
+  step_set(site_param(net, s, 0), 0, lsq ? 2 * batch[0].abs / sqrt(fmax(1, above)) : step);
+}
 
 Node *straight(Graph *g, Node *y, Node *surrogate) { return node_new(g, OP_STRAIGHT, &y->t, 2, (Node *[]){y, surrogate}, NULL, NULL); }
 
@@ -295,19 +328,19 @@ bool net_can_quantize(Net *net, const Recipe *r, const Phase *ph) {
   return diag(net->ctx, E0703, &(Loc){.file = r->file, .line = -1, .node = -1}, "a quantized phase, and no row of `quant` that quantizes a layer");
 }
 
+const Site *net_weight_site(const Net *net, int p) {
+  for (int i = 0; i < net->n_site; i++) if (net->site[i].weight && net->site[i].w == p) return &net->site[i];
+  return NULL;
+}
+
 double net_code_bits(const Net *net, int p) {
-  for (int i = 0; i < net->n_site; i++) {
-    const Site *s = &net->site[i];
-    if (s->weight && s->w == p) return site_ops(s)->code_bits ? site_ops(s)->code_bits(net, s) : s->bits;
-  }
-  return 32;
+  const Site *s = net_weight_site(net, p);
+  return !s ? 32 : site_ops(s)->code_bits ? site_ops(s)->code_bits(net, s) : s->bits;
 }
 
 double net_weight_bits(const Net *net, int p) {
-  for (int i = 0; i < net->n_site; i++) {
-    const Site *s = &net->site[i];
-    if (s->weight && s->w == p) return site_ops(s)->width ? site_ops(s)->width(net, s) : s->bits;
-    if (p >= s->first && p < s->first + s->n) return 0;
-  }
+  const Site *s = net_weight_site(net, p);
+  if (s) return site_ops(s)->width ? site_ops(s)->width(net, s) : s->bits;
+  for (int i = 0; i < net->n_site; i++) if (p >= net->site[i].first && p < net->site[i].first + net->site[i].n) return 0;
   return 32;
 }

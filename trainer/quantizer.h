@@ -96,7 +96,6 @@ Node *put_latent(Put *, const char *what);
  * is one of training alone: it costs nothing where it is not needed. */
 void put_stat(Put *, const char *what, Node *);
 void step_set(Param *, int64_t i, double v);                        /* at least 1e-8, and never below a thousandth of it in training */
-void quant_uniq_init_act(const Net *, const Site *, const ActStats *, int n); /* UniQ's first step of an input */
 /* alq_act.c */
 Node *alq_act(Put *);
 void alq_init_act(const Net *, const Site *, const ActStats *, int n);
@@ -107,6 +106,15 @@ Param *site_param(const Net *, const Site *, int i);               /* the i-th t
 typedef enum Levels { LEVELS_SYMMETRIC, LEVELS_UP, LEVELS_SIGNED } Levels;
 /* dequant(quant(x)), straight through between the bounds; step trained where it depends on parameters. */
 Node *fake_quant(Graph *, Node *x, Node *step, int bits, Levels);
+/* Quantizers with a trained step size, uniform levels at its distance: LAYER.weight_step as the row's grain says, LAYER.act_step; their
+ * gradients are scaled as LSQ's (uniq_grad_scale). */
+Node *put_step_weight(Put *, Levels);
+Node *put_step_act(Put *);
+/* Their first values. UniQ's: of weights Table 1's step times the deviation of what one step serves; of inputs the greatest over the batches
+ * of Table 1's step times sqrt(2 * mean of squares), the deviation before a ReLU, but no farther than the greatest number that was seen.
+ * lsq: 2 mean|x| / sqrt(greatest code), of inputs on the first batch. */
+void first_step_weight(const Net *, const Site *, bool lsq);
+void first_step_act(const Net *, const Site *, const ActStats *, int n, bool lsq);
 Levels act_levels(const Site *);                                   /* of inputs with a step size: UP where never negative, else SIGNED, of one bit SYMMETRIC */
 int64_t levels_above(int bits, Levels);                            /* codes above 0: 2^b - 1, else 2^(b-1) - 1 */
 Node *straight(Graph *, Node *y, Node *surrogate);

@@ -303,21 +303,18 @@ static bool read_warmup(Decoder *d, const Doc *n, void *to, const Field *f) {
                                    {"shape", read_shape, offsetof(Schedule, warm_constant), 0, 0, false}));
 }
 
-static const char *const optimizers[] = {[OPTIM_SGD] = "sgd", [OPTIM_ADAM] = "adam", [OPTIM_AMSGRAD] = "amsgrad", [OPTIM_RADAM] = "radam"};
-
 static bool read_optimizer(Decoder *d, const Doc *n, void *to, const Field *f) {
   int which;
   (void)f;
-  if (!is_shape(d, n, SHAPE_SCALAR) || !one_of(d, n, n->text, optimizers, 4, &which)) return false;
+  if (!is_shape(d, n, SHAPE_SCALAR) || !one_of(d, n, n->text, optim_names, OPTIM_KINDS, &which)) return false;
   *(OptimKind *)to = (OptimKind)which;
   return true;
 }
 
 static bool read_alq(Decoder *d, const Doc *n, void *to, const Field *f) {
-  static const char *const names[ALQ_MODES] = {"basis", "coord", "prune", "ste", "reconstruct"};
   int which;
   (void)f;
-  if (!is_shape(d, n, SHAPE_SCALAR) || !one_of(d, n, n->text, names, ALQ_MODES, &which)) return false;
+  if (!is_shape(d, n, SHAPE_SCALAR) || !one_of(d, n, n->text, alq_mode_names, ALQ_MODES, &which)) return false;
   *(AlqMode *)to = (AlqMode)which;
   return true;
 }
@@ -327,7 +324,7 @@ static bool check_phase(Decoder *d, const Doc *n, const Phase *p) {
   static const char *const of_sgd[] = {"momentum", "nesterov", NULL}, *const of_adam[] = {"betas", "epsilon", NULL}, *const of_prune[] = {"prune", "top_k", NULL};
   bool ok = true, adam = p->optim.kind != OPTIM_SGD;
   for (const char *const *k = adam ? of_sgd : of_adam; *k; k++)
-    if (doc_find(n, *k)) ok = diag(d->ctx, E0703, at(d, doc_find(n, *k)), "%s.%s: not for optimizer %s", path(d), *k, optimizers[p->optim.kind]);
+    if (doc_find(n, *k)) ok = diag(d->ctx, E0703, at(d, doc_find(n, *k)), "%s.%s: not for optimizer %s", path(d), *k, optim_names[p->optim.kind]);
   for (const char *const *k = of_prune; *k && p->alq.mode != ALQ_PRUNE; k++)
     if (doc_find(n, *k)) ok = diag(d->ctx, E0703, at(d, doc_find(n, *k)), "%s.%s: only of a phase with alq: prune", path(d), *k);
   if (!p->quant && doc_find(n, "alq")) ok = diag(d->ctx, E0703, at(d, doc_find(n, "alq")), "%s.alq: only of a phase with quant: true", path(d));

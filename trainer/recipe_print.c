@@ -113,18 +113,16 @@ static void put_lr(Str *s, const Schedule *l) {
 
 static void put_phase(Str *s, const Phase *p) {
   const Optim *o = &p->optim;
-  static const char *const optimizers[] = {[OPTIM_SGD] = "sgd", [OPTIM_ADAM] = "adam", [OPTIM_AMSGRAD] = "amsgrad", [OPTIM_RADAM] = "radam"};
-  static const char *const modes[ALQ_MODES] = {"basis", "coord", "prune", "ste", "reconstruct"};
   bool adam = o->kind != OPTIM_SGD;
   put_field(s, "  - name: ", p->name);
   str_printf(s, p->own_rows ? "\n    quant:\n" : "\n    quant: %s\n", p->quant ? "true" : "false");
   if (p->own_rows) put_rows(s, "      ", &p->rows);
   if (!p->keep) str_put(s, "    keep: false\n");
   if (p->quant && rows_have(&p->rows, QUANT_ALQ)) {
-    str_printf(s, "    alq: %s\n", modes[p->alq.mode]);
+    str_printf(s, "    alq: %s\n", alq_mode_names[p->alq.mode]);
     if (p->alq.mode == ALQ_PRUNE) put_number(s, "    prune: ", p->alq.prune), put_number(s, "\n    top_k: ", p->alq.top_k), str_put(s, "\n");
   }
-  str_printf(s, "    optimizer: %s\n", optimizers[o->kind]);
+  str_printf(s, "    optimizer: %s\n", optim_names[o->kind]);
   put_lr(s, &p->lr);
   if (adam) {
     put_numbers(s, "    betas: [", (const double[]){o->beta1, o->beta2}, 2);
