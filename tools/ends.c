@@ -62,30 +62,28 @@ static bool states_of(Cmd *c, const Ports *p, Ends *e) {
   return true;
 }
 
-/* Ports and edges without the kept ones. */
+/* One side's ports and edges. */
+typedef struct Side { Edge *edge; Type *port, *model; const char **port_name, **model_name; } Side;
+
+/* Without the kept ones, moved together; how many of n are left. */
+static int drop_side(const Ends *e, const Side *s, int n, bool out) {
+  int left = 0;
+  for (int i = 0; i < n; i++) {
+    bool gone = false;
+    for (int k = 0; k < e->n_keep; k++) gone = gone || (out ? e->keep[k].out : e->keep[k].in) == i;
+    if (gone) { graph_free(s->edge[i].convert); continue; }
+    s->edge[left] = s->edge[i];
+    s->port[left] = s->port[i], s->model[left] = s->model[i];
+    s->port_name[left] = s->model_name[left] = s->port_name[i];
+    left++;
+  }
+  return left;
+}
+
 static void drop_kept(Ends *e) {
-  int n = 0;
-  for (int i = 0; i < e->port.n_in; i++) {
-    bool gone = false;
-    for (int k = 0; k < e->n_keep; k++) gone = gone || e->keep[k].in == i;
-    if (gone) { graph_free(e->e.in[i].convert); continue; }
-    e->e.in[n] = e->e.in[i];
-    e->port.in[n] = e->port.in[i], e->model.in[n] = e->model.in[i];
-    e->port.in_name[n] = e->model.in_name[n] = e->port.in_name[i];
-    n++;
-  }
-  e->e.n_in = e->port.n_in = e->model.n_in = n;
-  n = 0;
-  for (int i = 0; i < e->port.n_out; i++) {
-    bool gone = false;
-    for (int k = 0; k < e->n_keep; k++) gone = gone || e->keep[k].out == i;
-    if (gone) { graph_free(e->e.out[i].convert); continue; }
-    e->e.out[n] = e->e.out[i];
-    e->port.out[n] = e->port.out[i], e->model.out[n] = e->model.out[i];
-    e->port.out_name[n] = e->model.out_name[n] = e->port.out_name[i];
-    n++;
-  }
-  e->e.n_out = e->port.n_out = e->model.n_out = n;
+  Side in = {e->e.in, e->port.in, e->model.in, e->port.in_name, e->model.in_name}, out = {e->e.out, e->port.out, e->model.out, e->port.out_name, e->model.out_name};
+  e->e.n_in = e->port.n_in = e->model.n_in = drop_side(e, &in, e->port.n_in, false);
+  e->e.n_out = e->port.n_out = e->model.n_out = drop_side(e, &out, e->port.n_out, true);
 }
 
 /* Zero as each kept input has it. */

@@ -287,6 +287,7 @@ void engine_free(Engine *e) {
 bool engines_of(Cmd *c, EngineKind deflt, EngineKind out[ENGINE_COUNT], int *n) {
   const char *s = cmd_get(c, FLAG_engine);
   *n = 0;
+  if (!s && deflt == ENGINE_COUNT) s = "all";
   if (!s) { out[(*n)++] = deflt; return true; }
   while (*s) {
     size_t len = strcspn(s, ",");

@@ -25,7 +25,7 @@ void *engine_workspace(const Program *);
 bool engine_share(Engine *, void *workspace);
 
 void engine_free(Engine *);
-/* --engine: a list of kinds; `all` is eval, nest, c, jit, hls as far as they are built in. Default where not given. */
+/* --engine: a list of kinds; `all` is eval, nest, c, jit, hls as far as they are built in. Where it is not given: deflt, ENGINE_COUNT for `all`. */
 bool engines_of(Cmd *, EngineKind deflt, EngineKind out[ENGINE_COUNT], int *n);
 
 #endif

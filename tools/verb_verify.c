@@ -366,7 +366,7 @@ int verb_verify(Cmd *c) {
   Job j = {.c = c, .ctx = c->ctx, .verbose = cmd_has(c, FLAG_verbose)};
   const char *suite = cmd_get(c, FLAG_suite), *against = cmd_get(c, FLAG_against);
   if (against && !strcmp(against, "ort")) { diag(c->ctx, E0306, NULL, "--against ort is not available in this version"); return EXIT_UNSUPPORTED; }
-  if (!model_pass_options(c, &j.opt) || !engines_of(c, ENGINE_EVAL, j.kind, &j.n_kind) || !cmd_int(c, FLAG_inputs, 0, 0, 10000, &j.n_random) ||
+  if (!model_pass_options(c, &j.opt) || !engines_of(c, suite ? ENGINE_EVAL : ENGINE_COUNT, j.kind, &j.n_kind) || !cmd_int(c, FLAG_inputs, 0, 0, 10000, &j.n_random) ||
       !cmd_double(c, FLAG_rtol, 1e-3, 0, &j.rtol) || !cmd_double(c, FLAG_atol, 1e-5, 0, &j.atol))
     return EXIT_USAGE;
   j.each_pass = cmd_has(c, FLAG_each_pass);
@@ -376,9 +376,7 @@ int verb_verify(Cmd *c) {
   }
   const char *path = cmd_model(c);
   if (!path) return EXIT_USAGE;
-  static const char *all[] = {"all"};
-  if (!cmd_has(c, FLAG_engine)) { c->flag[FLAG_engine].v = all; c->flag[FLAG_engine].n = 1; engines_of(c, ENGINE_EVAL, j.kind, &j.n_kind); }
-  if (strstr(cmd_get(c, FLAG_engine), "all")) all_compilers(&j);
+  if (!cmd_has(c, FLAG_engine) || strstr(cmd_get(c, FLAG_engine), "all")) all_compilers(&j);
   const char *slash = strrchr(path, '/');
   Str say = {.ctx = c->ctx};
   bool ok = verify_model(&j, path, against ? against : slash ? arena_strndup(c->ctx->own, path, (size_t)(slash - path)) : ".", against != NULL, j.n_random, &say);
