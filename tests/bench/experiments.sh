@@ -18,8 +18,8 @@ run() {
 }
 each_seed() { tr , ' ' <<<"$seeds"; }
 
-uniq_float='phases=[{name: float, lr: cosine(0.1), weight_decay: 5e-4, epochs: 20}]'
-uniq_low='phases=[{name: low, quant: true, lr: cosine(0.02), weight_decay: 1e-4, epochs: 8}]'
+uniq_float='phases=[{name: float, lr: cosine(0.1), weight_decay: 5e-4, epochs: 15}]'
+uniq_low='phases=[{name: low, quant: true, lr: cosine(0.02), weight_decay: 1e-4, epochs: 4}]'
 uniq_start='phases=[{name: start, quant: true, lr: constant(0), epochs: 0}]'
 float_ends='quant.0={match: first|last}'
 
@@ -50,7 +50,7 @@ x_uniq1() { # one bit: warm-up or none, Adam or SGD, from the two-bit network
     for how in 'adam-warm:optimizer: adam, lr: cosine(0.004), warmup: {epochs: 1, lr: 0.001, shape: constant}' 'adam:optimizer: adam, lr: cosine(0.004)' \
                'sgd-warm:lr: cosine(0.02), warmup: {epochs: 1, lr: 0.005, shape: constant}' 'sgd:lr: cosine(0.02)'; do
       run uniq1/${how%%:*}/seed=$s uniq-resnet8-cifar10.yaml "$cifar10" --set seed=$s --init "$out/uniq/low-2-own/seed=$s" --set "$float_ends" \
-        --set quant.1.weight=uniq/1 --set quant.1.act=uniq/1 --set "phases=[{name: low, quant: true, ${how#*:}, epochs: 8}]"
+        --set quant.1.weight=uniq/1 --set quant.1.act=uniq/1 --set "phases=[{name: low, quant: true, ${how#*:}, epochs: 4}]"
     done
   done
 }
