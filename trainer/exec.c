@@ -309,6 +309,7 @@ Exec *exec_new(Ctx *ctx, Dnn *dnn, const Graph *given) {
   mark_kept(e);
   for (int s = 0; s < e->steps.n; s++) if (e->steps.p[s].kind == STEP_FUSE) e->steps.p[s].fuse = fuse_new(e, &e->steps.p[s]);
   assign_memory(e);
+  fuse_compile(e);
   for (int i = 0; i < g->n_nodes; i++) if (node_is_const(g->nodes[i])) e->v[i].data = g->nodes[i]->a.value->data;
   return e;
 }
@@ -316,6 +317,7 @@ Exec *exec_new(Ctx *ctx, Dnn *dnn, const Graph *given) {
 void exec_free(Exec *e) {
   if (!e) return;
   for (int i = 0; i < e->g->n_nodes; i++) dnn_op_free(e->op[i]);
+  fuse_free_code(e);
   graph_free(e->g);
   arena_free(e->arena);
 }
@@ -395,6 +397,7 @@ void exec_print(Str *s, const Exec *e) {
   for (int i = 0; i < e->steps.n; i++) {
     const Step *st = &e->steps.p[i];
     str_put(s, kinds[st->kind]);
+    if (st->fuse && st->fuse->code) str_put(s, " compiled");
     if (st->kind == STEP_DNN) str_printf(s, " %s", matches[st->match.kind]);
     if (st->kind == STEP_LIE) str_printf(s, " %d", st->in[0]);
     for (int k = 0; k < st->nodes.n; k++) {

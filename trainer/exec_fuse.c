@@ -127,18 +127,6 @@ bool read_pattern(const Type *loop, bool last, const Type *t, bool t_last, Read 
 
 enum { CACHE = 6144, LEAST = 256 }; /* floats: of all slots of a group, and of one */
 
-typedef struct Source { int reg; Read read; } Source; /* an f64 scale takes two registers */
-typedef struct FuseOp { const Node *n; int value, reg, in[3]; BlockOp *row; bool zp_code, one, cuts; float code; Cuts cut; } FuseOp; /* one: a quantizer's scale is one number; cuts: it has them in this run */
-typedef struct FuseSum { int reg, value; int64_t c, width; double *total; float *acc; } FuseSum; /* over [.., c] */
-struct Fuse {
-  int64_t count;
-  int block, n_ops, n_sources, n_regs, n_sums;
-  FuseOp *op;
-  Source *source;
-  FuseSum *sum;
-  float **at;              /* where each register is for the block at hand */
-};
-
 static int source_of(Exec *e, Fuse *f, const Step *s, const Node *n, int k) {
   const Node *x = n->in[k];
   Read r;
@@ -199,7 +187,8 @@ static int give_slots(const Exec *e, Fuse *f, int *slot, Arena *scratch) {
   return n;
 }
 
-/* A block that is a multiple of the channels keeps their registers as they are, and sums want it. */
+/* A block that is a multiple of the channels keeps their registers as they are, and sums want it; of 64 besides where that is no more, for the
+ * nests (exec_nest.c). */
 static int64_t period_of(const Fuse *f) {
   int64_t period = 1;
   for (int i = 0; i < f->n_sources; i++) {
@@ -207,7 +196,7 @@ static int64_t period_of(const Fuse *f) {
     if (!r->whole && !r->outer && r->inner == 1 && r->mid > 1 && r->mid <= BLOCK && (period == 1 || period == r->mid)) period = r->mid;
   }
   for (int i = 0; i < f->n_sums; i++) if (f->sum[i].c > 1) period = f->sum[i].c;
-  return period;
+  return 64 % period ? period : 64;
 }
 
 static void place(Exec *e, Fuse *f) {
@@ -335,15 +324,32 @@ static void run_op(const Loops *l, const FuseOp *op, float *const *at, int n) {
   else slow_row(op, y, at, n);
 }
 
-/* Before the first block, when scales are there. */
-static void prepare(const Fuse *f, FuseOp *op) {
+bool fuse_cuts(const Fuse *f, const FuseOp *op) {
   const Node *n = op->n;
   bool grad = n->op == OP_QUANT_GRAD, few = n->a.hi - n->a.lo <= CUTS, dx = grad && !n->a.flag;
-  op->cuts = false;
-  if ((!grad && n->op != OP_QUANT) || !op->one || op->zp_code || f->count < WORTH || !(few || dx)) return;
-  const float *zp = !grad && op->in[2] >= 0 ? f->at[op->in[2]] : NULL;
-  if (zp && !node_uniform(n->in[2], &(double){0})) return;
-  op->cuts = find_cuts(op, *f->at[op->in[grad ? 2 : 1]], grad ? (float)n->a.fill : zp ? *zp : 0, &op->cut);
+  if ((!grad && n->op != OP_QUANT) || !op->one || op->zp_code || f->count < WORTH || !(few || dx)) return false;
+  return grad || op->in[2] < 0 || node_uniform(n->in[2], &(double){0});
+}
+
+static float first_of(const Exec *e, const Fuse *f, int reg) { /* of a source that is one number */
+  int i = 0;
+  while (f->source[i].reg != reg) i++;
+  return *(const float *)e->v[f->source[i].read.value].data;
+}
+
+/* Before the first block, when scales are there. False: a quantizer that could have cuts has none. */
+static bool prepare(const Exec *e, Fuse *f) {
+  bool all = true;
+  for (int i = 0; i < f->n_ops; i++) {
+    FuseOp *op = &f->op[i];
+    bool grad = op->n->op == OP_QUANT_GRAD;
+    op->cuts = false;
+    if (!fuse_cuts(f, op)) continue;
+    float zp = grad ? (float)op->n->a.fill : op->in[2] >= 0 ? first_of(e, f, op->in[2]) : 0;
+    op->cuts = find_cuts(op, first_of(e, f, op->in[grad ? 2 : 1]), zp, &op->cut);
+    all = all && op->cuts;
+  }
+  return all;
 }
 
 static void add_up(const Loops *l, const FuseSum *s, const float *x, int n) {
@@ -354,6 +360,7 @@ static void add_up(const Loops *l, const FuseSum *s, const float *x, int n) {
 }
 
 void fuse_run(Exec *e, Fuse *f) {
+  if (prepare(e, f) && f->code && fuse_run_code(e, f)) return;
   for (int i = 0; i < f->n_sums; i++) memset(f->sum[i].total, 0, (size_t)f->sum[i].c * sizeof(double));
   for (int i = 0; i < f->n_ops; i++) if (e->v[f->op[i].value].kept) f->at[f->op[i].reg] = e->v[f->op[i].value].data;
   for (int64_t start = 0; start < f->count; start += f->block) {
@@ -364,7 +371,6 @@ void fuse_run(Exec *e, Fuse *f) {
       if (s->read.whole) f->at[s->reg] = elem_eq(v->t.e, F64) ? (float *)(void *)((double *)v->data + start) : (float *)v->data + start;
       else if (start == 0 || !steady(f, &s->read)) spread(e, f, s, start, n);
     }
-    for (int i = 0; start == 0 && i < f->n_ops; i++) prepare(f, &f->op[i]);
     for (int i = 0; i < f->n_ops; i++) run_op(e->loops, &f->op[i], f->at, n);
     for (int i = 0; i < f->n_sums; i++) add_up(e->loops, &f->sum[i], f->at[f->sum[i].reg], n);
     for (int i = 0; i < f->n_ops; i++) if (e->v[f->op[i].value].kept) f->at[f->op[i].reg] += f->block;

@@ -2,6 +2,7 @@
 #ifndef POPSHIFT_TRAINER_EXEC_IMPL_H
 #define POPSHIFT_TRAINER_EXEC_IMPL_H
 
+#include "ir/nest.h"
 #include "trainer/exec.h"
 
 /* How a value lies: as eval stores it, row-major; or its numbers as float, which holds them exactly (floats, and codes below 2^24),
@@ -77,6 +78,7 @@ struct Exec {
   bool *waiting;           /* by node id: not planned yet */
   int from;                /* while planning: the first step that may take a node (plan_tree) */
   bool ran;                /* copies of constants are there */
+  VEC(struct Compiled { const char *text; struct LlvmJit *jit; }) compiled; /* by the text of their programs */
 };
 
 Graph *exec_spell(const Graph *);                      /* exec_spell.c: a new graph of the same arguments and outputs; NULL with a diagnostic */
@@ -125,8 +127,36 @@ static inline bool group_member(const Step *s, int node) {
   for (int i = 0; i < s->nodes.n; i++) if (s->nodes.p[i] == node) return true;
   return false;
 }
+typedef struct Source { int reg; Read read; } Source; /* an f64 scale takes two registers */
+typedef struct FuseOp {
+  const Node *n;
+  int value, reg, in[3];   /* the value's id; registers, -1 none */
+  BlockOp *row;
+  bool zp_code, one;       /* quantizers: the zero point is the number `code`; the scale is one number */
+  float code;
+  bool cuts; Cuts cut;     /* of this run */
+} FuseOp;
+typedef struct FuseSum { int reg, value; int64_t c, width; double *total; float *acc; } FuseSum; /* over [.., c] */
+struct Fuse {
+  int64_t count;
+  int block, n_ops, n_sources, n_regs, n_sums;
+  FuseOp *op;
+  Source *source;
+  FuseSum *sum;
+  float **at;              /* where each register is for the block at hand */
+  struct LlvmJit *code;    /* the group as one compiled nest, or NULL */
+  const void **code_in;    /* its ports' data */
+  void **code_out;
+};
 Fuse *fuse_new(Exec *, const Step *);
 void fuse_run(Exec *, Fuse *);
+bool fuse_cuts(const Fuse *, const FuseOp *); /* a quantizer that has cuts wherever its scale is a positive number */
+
+/* exec_nest.c: groups as Programs of one nest, compiled by LLVM where the build has it; the same bits, and several times as fast. */
+Program *fuse_program(const Exec *, const Fuse *);       /* NULL: not for vectors, or too small to be worth it */
+void fuse_compile(Exec *);                               /* all groups; those of one text once */
+bool fuse_run_code(const Exec *, Fuse *);
+void fuse_free_code(Exec *);
 /* y = sum of x over some dimensions, adjacent dimensions of one kind merged; or its greatest or least number over all. */
 typedef struct Sum { Scalar of; int n; int64_t ext[MAX_RANK]; bool folded[MAX_RANK]; int64_t out; } Sum;
 bool sum_match(const Node *reduce, bool last, Sum *);

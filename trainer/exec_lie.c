@@ -176,12 +176,16 @@ bool step_once(const Exec *e, const Step *s) {
   return s->kind == STEP_LIE && s->in[0] < e->g->n_nodes && node_is_const(e->g->nodes[s->in[0]]);
 }
 
-/* Greedy: at each step its outputs take the buffers that became free last, whose lines are still in a cache; then those whose last reader it was become free. */
+enum { APART = 576 }; /* bytes between buffers: those of a power of two would meet in the same sets of a cache */
+
+/* Greedy, in one block: at each step its outputs take the buffers that became free last, whose lines are still in a cache; then those whose last reader it was become free. */
 void assign_memory(Exec *e) {
   Arena *scratch = arena_new(e->ctx);
   int *until = NEWN(scratch, int, e->n_v);
-  struct Buffer { char *p; size_t size; int user, since; } *buf = NEWN(scratch, struct Buffer, e->n_v + 1);
-  int n_buf = 0;
+  struct Buffer { size_t at, size; int user, since; } *buf = NEWN(scratch, struct Buffer, e->n_v + 1);
+  int n_buf = 0, *in = NEWN(scratch, int, e->n_v);
+  size_t total = 0;
+  for (int v = 0; v < e->n_v; v++) in[v] = -1;
   for (int s = 0; s < e->steps.n; s++) {
     const Step *st = &e->steps.p[s];
     for (int k = 0; k < 2; k++) read_at(e, until, st->in[k], s);
@@ -207,12 +211,14 @@ void assign_memory(Exec *e) {
       size_t need = bytes_of(x);
       int best = -1;
       for (int b = 0; b < n_buf; b++) if (buf[b].user < 0 && buf[b].size >= need && buf[b].size <= 2 * need + 4096 && (best < 0 || buf[b].since > buf[best].since)) best = b;
-      if (best < 0) buf[best = n_buf++] = (struct Buffer){arena_aligned(e->arena, need), need, -1, s};
+      if (best < 0) buf[best = n_buf++] = (struct Buffer){total, need, -1, s}, total += need + APART;
       buf[best].user = v;
-      x->data = buf[best].p;
+      in[v] = best;
     }
     for (int b = 0; b < n_buf; b++) if (buf[b].user >= 0 && until[buf[b].user] <= s) buf[b].user = -1, buf[b].since = s;
   }
+  char *all = arena_aligned(e->arena, total);
+  for (int v = 0; v < e->n_v; v++) if (in[v] >= 0) e->v[v].data = all + buf[in[v]].at;
   for (int v = 0; v < e->n_v; v++) if (e->v[v].alias >= 0) e->v[v].data = e->v[owner(e, v)].data;
   arena_free(scratch);
 }

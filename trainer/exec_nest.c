@@ -1,0 +1,320 @@
+/* Groups of element-wise nodes as Programs of one nest over 64 elements at a time, four vectors of 16, compiled by LLVM's JIT where the build
+ * has it: between memory and memory every value is in a register. Operation for operation what exec_fuse.c's rows compute and in their order
+ * of sums, so the same bits; what they cannot say (channels that do not divide 64 or are not divided by it, operands that repeat otherwise,
+ * binary64 scales, transcendental functions) stays with the rows. */
+#include "trainer/exec_impl.h"
+
+#ifdef POPSHIFT_LLVM
+#include "backends/llvm/llvm_backend.h"
+#endif
+
+#include <string.h>
+
+enum { LANES = 16, STRIDE = 64, VECS = STRIDE / LANES, WORTH = 8192 }; /* WORTH: elements from which compiling pays */
+
+enum { CUT_WITHIN = CUTS, CUT_END, CUT_LO, CUT_NAN, CUT_ZP, CUT_INVERSE, CUT_FIELDS }; /* floats of Cuts, in order */
+
+typedef struct Gen {
+  const Exec *e;
+  const Fuse *f;
+  Program *p;
+  Nest *n;
+  int *port, n_in, n_out;  /* by register: buffer of a source, or of an op whose value is kept; -1 */
+  int *cuts;               /* by op: buffer of its Cuts */
+  Expr **once;             /* by register: of sources that are one number, and of channels up to 64: VECS of them */
+  Expr **truth, **num;     /* by register, of the vector at hand; truth: of bools, num is made from it where a number is wanted */
+  Expr **cut[CUT_FIELDS];  /* by field of Cuts, by op */
+} Gen;
+
+static NType vec(void) { return ntv(F32, LANES); }
+static Expr *real(Gen *g, float v) { return nx_const_f(g->p, vec(), (double)v); }
+static bool kept(const Gen *g, const FuseOp *op) { return g->e->v[op->value].kept; }
+
+/* What nests can say */
+
+static bool source_fits(const Exec *e, const Read *r) {
+  if (elem_eq(e->v[r->value].t.e, F64)) return false;
+  if (r->whole || (r->mid == 1 && !r->outer)) return true;
+  return !r->outer && r->inner == 1 && (r->mid % STRIDE == 0 || (STRIDE % r->mid == 0 && r->mid % LANES == 0));
+}
+
+static bool op_fits(const FuseOp *op) {
+  const Node *n = op->n;
+  return n->op == OP_MAP ? op->row != NULL : n->op == OP_VIEW || n->op == OP_QUANT || n->op == OP_QUANT_GRAD || n->op == OP_DEQUANT;
+}
+
+static bool fits(const Exec *e, const Fuse *f) {
+  if (f->count < WORTH || f->count % STRIDE || f->block % STRIDE) return false;
+  for (int i = 0; i < f->n_sources; i++) if (!source_fits(e, &f->source[i].read)) return false;
+  for (int i = 0; i < f->n_ops; i++) if (!op_fits(&f->op[i])) return false;
+  for (int i = 0; i < f->n_sums; i++) if (f->sum[i].c > 1 && f->sum[i].width % STRIDE) return false;
+  return true;
+}
+
+/* Values */
+
+static Expr *num(Gen *g, int reg) {
+  if (!g->num[reg]) g->num[reg] = nx3(g->p, S_SELECT, g->truth[reg], real(g, 1), real(g, 0));
+  return g->num[reg];
+}
+static Expr *truth(Gen *g, int reg) {
+  if (!g->truth[reg]) g->truth[reg] = nx1(g->p, S_NOT, nx2(g->p, S_EQ, g->num[reg], real(g, 0)));
+  return g->truth[reg];
+}
+
+/* The Scalar rows of exec_loops.c. Bools are 0 and 1. */
+static Expr *map(Gen *g, const FuseOp *op) {
+  Scalar s = op->n->a.scalar;
+  const int *in = op->in;
+  if (s == S_AND || s == S_OR || s == S_XOR) return nx2(g->p, s, truth(g, in[0]), truth(g, in[1]));
+  if (s == S_NOT) return nx1(g->p, s, truth(g, in[0]));
+  if (s == S_SELECT) return nx3(g->p, s, truth(g, in[0]), num(g, in[1]), num(g, in[2]));
+  if (s == S_CAST) return num(g, in[0]);
+  return op->n->n_in == 1 ? nx1(g->p, s, num(g, in[0])) : nx2(g->p, s, num(g, in[0]), num(g, in[1]));
+}
+
+static Expr *least_code(Gen *g, Expr *v, float lo, float hi) { /* exec_loops.c's code_of */
+  Program *p = g->p;
+  Expr *m = real(g, 0x1.8p23f);
+  v = nx3(p, S_SELECT, nx2(p, S_EQ, v, v), v, real(g, 0));
+  v = nx3(p, S_SELECT, nx2(p, S_LT, v, real(g, lo)), real(g, lo), nx3(p, S_SELECT, nx2(p, S_LT, real(g, hi), v), real(g, hi), v));
+  return nx2(p, S_SUB, nx2(p, S_ADD, v, m), m);
+}
+
+static Expr *cut(const Gen *g, const FuseOp *op, int field) { return g->cut[field][op - g->f->op]; }
+
+static Expr *counted(Gen *g, const FuseOp *op, Expr *x) {
+  Program *p = g->p;
+  Expr *code = cut(g, op, CUT_LO);
+  for (int k = 0; k < CUTS; k++) code = nx2(p, S_ADD, code, nx3(p, S_SELECT, nx2(p, S_LE, cut(g, op, k), x), real(g, 1), real(g, 0)));
+  return nx3(p, S_SELECT, nx2(p, S_EQ, x, x), code, cut(g, op, CUT_NAN));
+}
+
+static Expr *quant(Gen *g, const FuseOp *op) {
+  Program *p = g->p;
+  float code = op->zp_code ? op->code : 0, lo = (float)op->n->a.lo, hi = (float)op->n->a.hi;
+  Expr *x = num(g, op->in[0]);
+  if (fuse_cuts(g->f, op)) return counted(g, op, x);
+  Expr *v = nx2(p, S_DIV, x, num(g, op->in[1]));
+  if (op->in[2] >= 0) v = nx2(p, S_ADD, v, num(g, op->in[2]));
+  return nx2(p, S_ADD, least_code(g, v, lo - code, hi - code), real(g, code));
+}
+
+/* x and its dy, by flags 0 and 1 */
+static Expr *quant_grad(Gen *g, const FuseOp *op) {
+  Program *p = g->p;
+  bool cuts = fuse_cuts(g->f, op), ds = op->n->a.flag;
+  float lo = (float)op->n->a.lo, hi = (float)op->n->a.hi;
+  Expr *dy = num(g, op->in[0]), *x = num(g, op->in[1]), *zp = cuts ? cut(g, op, CUT_ZP) : real(g, (float)op->n->a.fill), *zero = real(g, 0);
+  Expr *v = cuts ? NULL : nx2(p, S_DIV, x, num(g, op->in[2])), *u = cuts ? NULL : nx2(p, S_ADD, v, zp);
+  Expr *within = cuts ? nx2(p, S_AND, nx2(p, S_LE, cut(g, op, CUT_WITHIN), x), nx2(p, S_LT, x, cut(g, op, CUT_END)))
+                      : nx2(p, S_AND, nx2(p, S_LT, real(g, lo), u), nx2(p, S_LT, u, real(g, hi)));
+  if (!ds) return nx3(p, S_SELECT, within, dy, zero);
+  Expr *code = cuts ? counted(g, op, x) : least_code(g, u, lo, hi);
+  Expr *slope = nx3(p, S_SELECT, within, cuts ? nx2(p, S_MUL, x, cut(g, op, CUT_INVERSE)) : v, zero);
+  return nx2(p, S_MUL, dy, nx2(p, S_SUB, nx2(p, S_SUB, code, zp), slope));
+}
+
+static Expr *value_of(Gen *g, const FuseOp *op) {
+  switch (op->n->op) {
+  case OP_MAP: return map(g, op);
+  case OP_QUANT: return quant(g, op);
+  case OP_QUANT_GRAD: return quant_grad(g, op);
+  case OP_DEQUANT: {
+    Expr *x = num(g, op->in[0]);
+    if (op->in[2] >= 0) x = nx2(g->p, S_SUB, x, num(g, op->in[2]));
+    return nx2(g->p, S_MUL, x, num(g, op->in[1]));
+  }
+  default: return num(g, op->in[0]); /* OP_VIEW */
+  }
+}
+
+/* Memory */
+
+static int buffer(Gen *g, const char *kind, int i, Elem e, Space sp, int64_t n) {
+  char name[24];
+  snprintf(name, sizeof name, "%s%d", kind, i);
+  int b = program_buf(g->p, name, e, sp, n, NULL);
+  Port port = {g->p->bufs[b].name, b, {.e = e, .rank = 1, .d = {dim_c(n)}}};
+  if (sp == SP_IN) g->p->ins[g->p->n_ins++] = port;
+  if (sp == SP_OUT) g->p->outs[g->p->n_outs++] = port;
+  return b;
+}
+
+
+static Expr *one(Gen *g, Block *into, int buf, int64_t at) {
+  return ns_name(g->p, g->n, into, "k", nx_splat(g->p, nx_load(g->p, buf, nx_idx(g->p, at), 1), LANES));
+}
+
+/* Ports, and what is loaded once. Order of ports: sources, cuts; kept values, sums (fuse_run_code). */
+static void begin(Gen *g, Block *into) {
+  const Fuse *f = g->f;
+  Arena *a = g->p->arena;
+  g->port = NEWN(a, int, f->n_regs);
+  g->cuts = NEWN(a, int, f->n_ops);
+  g->once = NEWN(a, Expr *, f->n_regs * VECS);
+  g->truth = NEWN(a, Expr *, f->n_regs), g->num = NEWN(a, Expr *, f->n_regs);
+  for (int k = 0; k < CUT_FIELDS; k++) g->cut[k] = NEWN(a, Expr *, f->n_ops);
+  g->p->ins = NEWN(a, Port, f->n_sources + f->n_ops + 1), g->p->outs = NEWN(a, Port, f->n_ops + f->n_sums + 1);
+  for (int i = 0; i < f->n_sources; i++) {
+    const Source *s = &f->source[i];
+    const Read *r = &s->read;
+    int64_t n = r->whole ? f->count : r->mid;
+    int b = g->port[s->reg] = buffer(g, "in", i, F32, SP_IN, n);
+    if (n == 1) g->once[s->reg * VECS] = one(g, into, b, 0);
+    else if (!r->whole && n <= STRIDE)
+      for (int64_t k = 0; k < n; k += LANES) g->once[s->reg * VECS + k / LANES] = ns_name(g->p, g->n, into, "c", nx_load(g->p, b, nx_idx(g->p, k), LANES));
+  }
+  for (int i = 0; i < f->n_ops; i++) {
+    if (!fuse_cuts(f, &f->op[i])) continue;
+    int b = g->cuts[i] = buffer(g, "cuts", i, F32, SP_IN, CUT_FIELDS);
+    for (int k = 0; k < CUT_FIELDS; k++) g->cut[k][i] = one(g, into, b, k);
+  }
+  for (int i = 0; i < f->n_ops; i++) if (kept(g, &f->op[i])) g->port[f->op[i].reg] = buffer(g, "out", i, F32, SP_OUT, f->count);
+}
+
+static void load_sources(Gen *g, Block *into, Expr *i, int j) {
+  for (int k = 0; k < g->f->n_sources; k++) {
+    const Source *s = &g->f->source[k];
+    const Read *r = &s->read;
+    int64_t n = r->whole ? g->f->count : r->mid;
+    Expr *at = r->whole ? i : nx2(g->p, S_MOD, i, nx_idx(g->p, n));
+    Expr *v = n == 1 ? g->once[s->reg * VECS] : !r->whole && n <= STRIDE ? g->once[s->reg * VECS + j % (n / LANES)]
+            : ns_name(g->p, g->n, into, "x", nx_load(g->p, g->port[s->reg], nx2(g->p, S_ADD, at, nx_idx(g->p, j * LANES)), LANES));
+    g->num[s->reg] = v, g->truth[s->reg] = NULL;
+  }
+}
+
+/* 64 elements from i */
+static void body(Gen *g, Block *into, Expr *i, const int *acc) {
+  const Fuse *f = g->f;
+  Program *p = g->p;
+  for (int j = 0; j < VECS; j++) {
+    load_sources(g, into, i, j);
+    for (int k = 0; k < f->n_ops; k++) {
+      const FuseOp *op = &f->op[k];
+      Expr *v = ns_name(p, g->n, into, "v", value_of(g, op));
+      bool is_truth = v->t.e.kind == EK_BOOL;
+      g->truth[op->reg] = is_truth ? v : NULL, g->num[op->reg] = is_truth ? NULL : v;
+      if (kept(g, op)) ns_store(p, into, g->port[op->reg], nx2(p, S_ADD, i, nx_idx(p, j * LANES)), num(g, op->reg));
+    }
+    for (int k = 0; k < f->n_sums; k++) {
+      Expr *at = nx_idx(p, j * LANES);
+      if (f->sum[k].width > STRIDE) at = nx2(p, S_ADD, nx2(p, S_MOD, i, nx_idx(p, f->sum[k].width)), at);
+      ns_store(p, into, acc[k], at, nx2(p, S_ADD, nx_load(p, acc[k], at, LANES), num(g, f->sum[k].reg)));
+    }
+  }
+}
+
+/* total += what a block has added up: as exec_sum.c's sum_fold, and as the tree of exec_loops.c's sum */
+static void fold(Gen *g, Block *into, const FuseSum *s, int acc, int total) {
+  Program *p = g->p;
+  if (s->c > 1) {
+    for (int64_t k = 0; k < s->width; k += 8) {
+      Expr *at = nx_idx(p, k % s->c);
+      ns_store(p, into, total, at, nx2(p, S_ADD, nx_load(p, total, at, 8), nx_cast(p, nx_load(p, acc, nx_idx(p, k), 8), F64)));
+    }
+    return;
+  }
+  for (int half = STRIDE / 2; half; half /= 2)
+    for (int k = 0; k < half; k += LANES) {
+      int lanes = half < LANES ? half : LANES;
+      ns_store(p, into, acc, nx_idx(p, k), nx2(p, S_ADD, nx_load(p, acc, nx_idx(p, k), lanes), nx_load(p, acc, nx_idx(p, k + half), lanes)));
+    }
+  Expr *zero = nx_idx(p, 0);
+  ns_store(p, into, total, zero, nx2(p, S_ADD, nx_load(p, total, zero, 1), nx_cast(p, nx_load(p, acc, zero, 1), F64)));
+}
+
+static void clear(Program *p, Block *into, int buf, Elem e, int64_t n) {
+  int lanes = elem_eq(e, F64) ? 8 : LANES;
+  if (n < lanes) lanes = 1;
+  for (int64_t k = 0; k < n; k += lanes) ns_store(p, into, buf, nx_idx(p, k), nx_const_f(p, ntv(e, lanes), 0));
+}
+
+static Stmt *loop(Gen *g, Block *into, const char *name, Expr *lo, Expr *hi, int64_t step, int64_t max) {
+  return ns_for(g->p, into, nest_var(g->p, g->n, name, nt(g->p->index), true), lo, hi, step, max);
+}
+
+static void with_sums(Gen *g, Block *into) {
+  const Fuse *f = g->f;
+  Program *p = g->p;
+  int *acc = NEWN(p->arena, int, f->n_sums), *total = NEWN(p->arena, int, f->n_sums), *out = NEWN(p->arena, int, f->n_sums);
+  for (int k = 0; k < f->n_sums; k++) {
+    acc[k] = buffer(g, "acc", k, F32, SP_REG, f->sum[k].width > 1 ? f->sum[k].width : STRIDE);
+    total[k] = buffer(g, "total", k, F64, SP_REG, f->sum[k].c);
+    out[k] = buffer(g, "sum", k, F32, SP_OUT, f->sum[k].c);
+    clear(p, into, total[k], F64, f->sum[k].c);
+  }
+  Stmt *blocks = loop(g, into, "b", nx_idx(p, 0), nx_idx(p, f->count), f->block, -1);
+  Expr *b = nx_var(p, g->n, blocks->var);
+  for (int k = 0; k < f->n_sums; k++) clear(p, &blocks->body, acc[k], F32, p->bufs[acc[k]].n);
+  Expr *end = nx2(p, S_MIN, nx2(p, S_ADD, b, nx_idx(p, f->block)), nx_idx(p, f->count));
+  Stmt *inner = loop(g, &blocks->body, "i", b, end, STRIDE, f->block / STRIDE);
+  body(g, &inner->body, nx_var(p, g->n, inner->var), acc);
+  for (int k = 0; k < f->n_sums; k++) fold(g, &blocks->body, &f->sum[k], acc[k], total[k]);
+  for (int k = 0; k < f->n_sums; k++) {
+    int lanes = f->sum[k].c < 8 ? 1 : 8;
+    for (int64_t c = 0; c < f->sum[k].c; c += lanes) ns_store(p, into, out[k], nx_idx(p, c), nx_cast(p, nx_load(p, total[k], nx_idx(p, c), lanes), F32));
+  }
+}
+
+Program *fuse_program(const Exec *e, const Fuse *f) {
+  if (!fits(e, f)) return NULL;
+  Program *p = program_new(e->ctx, "loop");
+  Gen g = {.e = e, .f = f, .p = p};
+  p->index = I64;
+  p->arena_bytes = p->arena_bound = 0;
+  g.n = program_nest(p, "all", NULL, NULL);
+  begin(&g, &g.n->body);
+  if (f->n_sums) {
+    with_sums(&g, &g.n->body);
+  } else {
+    Stmt *all = loop(&g, &g.n->body, "i", nx_idx(p, 0), nx_idx(p, f->count), STRIDE, -1);
+    body(&g, &all->body, nx_var(p, g.n, all->var), NULL);
+  }
+  return p;
+}
+
+#ifdef POPSHIFT_LLVM
+
+static LlvmJit *compiled(Exec *e, Program *p) {
+  Str s = {.ctx = e->ctx};
+  program_print(&s, p);
+  for (int i = 0; i < e->compiled.n; i++)
+    if (!strcmp(e->compiled.p[i].text, s.p)) { str_free(&s); return e->compiled.p[i].jit; }
+  LlvmJit *jit = program_verify(e->ctx, p) ? llvm_jit_new(e->ctx, p, &(LlvmOptions){.opt = 1}) : NULL;
+  vec_push(e->arena, &e->compiled, ((struct Compiled){arena_strdup(e->arena, s.p), jit}));
+  str_free(&s);
+  return jit;
+}
+
+void fuse_compile(Exec *e) {
+  for (int s = 0; s < e->steps.n; s++) {
+    Fuse *f = e->steps.p[s].fuse;
+    Program *p = f ? fuse_program(e, f) : NULL;
+    if (!p) continue;
+    f->code = compiled(e, p);
+    f->code_in = NEWN(e->arena, const void *, p->n_ins + 1), f->code_out = NEWN(e->arena, void *, p->n_outs + 1);
+    program_free(p);
+  }
+}
+
+bool fuse_run_code(const Exec *e, Fuse *f) {
+  int in = 0, out = 0;
+  char workspace[64] __attribute__((aligned(64)));
+  for (int i = 0; i < f->n_sources; i++) f->code_in[in++] = e->v[f->source[i].read.value].data;
+  for (int i = 0; i < f->n_ops; i++) if (fuse_cuts(f, &f->op[i])) f->code_in[in++] = &f->op[i].cut;
+  for (int i = 0; i < f->n_ops; i++) if (e->v[f->op[i].value].kept) f->code_out[out++] = e->v[f->op[i].value].data;
+  for (int i = 0; i < f->n_sums; i++) f->code_out[out++] = e->v[f->sum[i].value].data;
+  return llvm_jit_run(f->code, workspace, f->code_in, f->code_out);
+}
+
+void fuse_free_code(Exec *e) {
+  for (int i = 0; i < e->compiled.n; i++) llvm_jit_free(e->compiled.p[i].jit);
+}
+
+#else
+void fuse_compile(Exec *e) { (void)e; }
+bool fuse_run_code(const Exec *e, Fuse *f) { (void)e, (void)f; return false; }
+void fuse_free_code(Exec *e) { (void)e; }
+#endif
