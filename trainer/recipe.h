@@ -96,6 +96,7 @@ typedef struct Phase {
   int64_t epochs;
   Ssp ssp;                       /* of quantized phases */
   int64_t calibrate;             /* batches that set step sizes before a quantized phase */
+  int64_t statistics;            /* batches from which batch normalization's running statistics are taken anew before the phase; 0: they stay */
   int line;
 } Phase;
 

@@ -355,6 +355,7 @@ static bool read_phase(Decoder *d, const Doc *n, Phase *p) {
         {"epsilon", read_f64, offsetof(Phase, optim.epsilon), 1e-30, 1, false}, {"weight_decay", read_f64, offsetof(Phase, optim.weight_decay), 0, 1, false},
         {"ema", read_f64, offsetof(Phase, optim.ema), 0, 0.999999, false},
         {"epochs", read_i64, offsetof(Phase, epochs), 0, 100000, true}, {"calibrate", read_i64, offsetof(Phase, calibrate), 1, 1000000, false},
+        {"statistics", read_i64, offsetof(Phase, statistics), 0, 1000000, false},
         {"ssp", read_ssp, offsetof(Phase, ssp), 0, 0, false})))
     return false;
   return check_phase(d, n, p);

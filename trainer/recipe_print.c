@@ -135,6 +135,7 @@ static void put_phase(Str *s, const Phase *p) {
   if (o->ema > 0) put_number(s, "\n    ema: ", o->ema);
   str_printf(s, "\n    epochs: %" PRId64 "\n", p->epochs);
   if (p->quant) str_printf(s, "    calibrate: %" PRId64 "\n", p->calibrate);
+  if (p->statistics) str_printf(s, "    statistics: %" PRId64 "\n", p->statistics);
   if (p->ssp.start == 0) return;
   put_number(s, "    ssp: {start: ", p->ssp.start);
   put_number(s, ", until: ", p->ssp.until);

@@ -307,7 +307,7 @@ static bool begin_phase(Trainer *t) {
     net_quantize(t->net, t->r, &ph->rows);
     if (!calibrate(t)) return false;
   }
-  return phase_build(t) && signs_take(t) && state_save(t);
+  return phase_build(t) && (!ph->statistics || estimate_statistics(t)) && signs_take(t) && state_save(t);
 }
 
 static bool run_phases(Trainer *t, Show *s, bool resumed) {

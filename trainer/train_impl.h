@@ -78,6 +78,7 @@ bool train_batch(Trainer *);                         /* one step from t->step; a
 /* Accuracy of a graph with batch shard_size whose output 0 are logits, on a data set; predictions may be NULL. u8: the input is bytes. */
 bool evaluate(Trainer *, const Graph *, const Dataset *, bool u8, int32_t *predictions, double *accuracy);
 bool calibrate(Trainer *);                           /* step sizes of a net just quantized */
+bool estimate_statistics(Trainer *);                 /* running statistics: the mean of the phase's first `statistics` batches; before its first step */
 
 Exec *params_run(Trainer *, const Graph *);          /* a graph of the net's arguments that no image matters to, run; NULL with a diagnostic */
 

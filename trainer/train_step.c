@@ -177,12 +177,12 @@ static void tree_sum(Trainer *t, bool stat, int64_t first, int64_t count, int64_
     }
 }
 
-/* running = 0.9 running + 0.1 batch, the batch's variance unbiased. */
-static void update_statistics(Trainer *t, int p, int64_t begin, int64_t end) {
+/* running = (1 - part) running + part batch, the batch's variance unbiased. */
+static void update_statistics(Trainer *t, int p, double part, int64_t begin, int64_t end) {
   const float *sum = t->shard[0].stat + t->offset[p];
   double n = t->stat_count[p], scale = (t->tg.out_var[p] >= 0 && n > 1 ? n / (n - 1) : 1) / (double)t->r->shards;
   float *v = t->net->p[p].value;
-  for (int64_t i = begin; i < end; i++) v[i] = (float)(0.9 * (double)v[i] + 0.1 * scale * (double)sum[i]);
+  for (int64_t i = begin; i < end; i++) v[i] = (float)((1 - part) * (double)v[i] + part * scale * (double)sum[i]);
 }
 
 /* What is left of a prior after this part of the phase. */
@@ -197,7 +197,7 @@ static void update_range(const Sweep *u, int p, int64_t begin, int64_t end) {
   if (q->role == PARAM_STAT) {
     if (t->tg.out_mean[p] < 0 && t->tg.out_var[p] < 0) return;
     tree_sum(t, true, 0, t->r->shards, subtree(t), at + begin, at + end);
-    update_statistics(t, p, begin, end);
+    update_statistics(t, p, 0.1, begin, end);
     return;
   }
   if (t->tg.out_sum[p] >= 0) {
@@ -277,6 +277,24 @@ bool train_batch(Trainer *t) {
   t->seen += t->r->batch;
   t->step++, t->iteration++;
   return isfinite(loss) || diag(t->ctx, E0603, NULL, "the loss is no longer finite after %lld iterations: a smaller learning rate may help", (long long)t->iteration);
+}
+
+bool estimate_statistics(Trainer *t) {
+  int64_t n = t->r->phase[t->phase].statistics < t->per_epoch ? t->r->phase[t->phase].statistics : t->per_epoch;
+  rng_permutation(t->shuffle, UINT64_C(1) << 41, t->train->n, t->order);
+  for (; t->step < n; t->step++) {
+    if (ranks_any(&t->ranks, t->ctx->cancel && *t->ctx->cancel)) return diag(t->ctx, E0602, NULL, "interrupted while estimating statistics");
+    rt_pool_for(t->pool, (size_t)own_shards(t), shards_task, t);
+    if (!workers_ok(t)) return false;
+    exchange(t);
+    for (int p = 0; p < t->net->n_p; p++) {
+      if (t->net->p[p].role != PARAM_STAT || (t->tg.out_mean[p] < 0 && t->tg.out_var[p] < 0)) continue;
+      tree_sum(t, true, 0, t->r->shards, subtree(t), t->offset[p], t->offset[p + 1]);
+      update_statistics(t, p, 1 / (double)(t->step + 1), 0, t->net->p[p].n);
+    }
+  }
+  t->step = 0;
+  return true;
 }
 
 /* Evaluation */

@@ -15,7 +15,7 @@ quant:
   - {match: "*", weight: uniq/2, act: uniq/2}
 phases:
   - {name: float, optimizer: sgd, lr: cosine(0.05), momentum: 0.9, weight_decay: 1e-4, epochs: 2}
-  - {name: low, quant: true, optimizer: radam, lr: constant(0.002), ema: 0.9, epochs: 2, calibrate: 2}
+  - {name: low, quant: true, optimizer: radam, lr: constant(0.002), ema: 0.9, epochs: 2, calibrate: 2, statistics: 3}
 R
 train() { local out=$1 threads=$2; shift 2; "$POPSHIFT" train --recipe recipe.yaml -q --save-every 0 --threads "$threads" -o "$out" "$@"; }
 # same RUN: its networks, predictions and log are those of one thread.
@@ -75,6 +75,14 @@ for n in 0 10 40 1000 $(($(stat -c %s whole) - 1)); do
 done
 cp whole one2/checkpoint.ckpt
 same one2
+
+# Statistics taken anew: pixels of another scale and mean are normalized as before, where otherwise the network fails.
+percent() { sed -n "s/.*\"$1\": \([01][.0-9]*\).*/\1/p" out | tail -1; }
+for n in 0 30; do
+  expect 0 "$POPSHIFT" train --recipe recipe.yaml -q --json -o other$n --init one --set data.scale=0.0624 --set "data.mean=[-6]" --set "phases=[{name: float, lr: constant(0), epochs: 0, statistics: $n}]"
+  eval "accuracy$n=$(percent test_accuracy)"
+done
+awk -v without="$accuracy0" -v with="$accuracy30" 'BEGIN { exit !(with > 0.8 && with > without + 0.2) }' || fail "other pixels: $accuracy0 right, $accuracy30 with statistics of their own"
 
 # A second run in a folder that one is using; wrong recipes are told before anything is trained.
 "$POPSHIFT" train --recipe recipe.yaml -o busy -q --set phases.0.epochs=2000 & pid=$!

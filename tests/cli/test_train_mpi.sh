@@ -20,7 +20,7 @@ quant:
   - {match: "*", weight: uniq/2, act: uniq/2}
 phases:
   - {name: float, lr: constant(0.05), epochs: 1}
-  - {name: low, quant: true, optimizer: adam, lr: constant(0.002), epochs: 2, calibrate: 2}
+  - {name: low, quant: true, optimizer: adam, lr: constant(0.002), epochs: 2, calibrate: 2, statistics: 2}
 R
 train() { "$POPSHIFT" train --recipe recipe.yaml -q --threads 1 "$@"; }
 many() { local n=$1; shift; ranks "$n" "$POPSHIFT" train --recipe recipe.yaml -q --threads 1 "$@"; }

@@ -27,7 +27,7 @@ static const char full[] =
   "  - {match: \"*\", weight: uniq/2, act: uniq/3}\n"
   "phases:\n"
   "  - {name: float, optimizer: sgd, lr: cosine(0.05), warmup: {epochs: 1, lr: 0.001}, momentum: 0.875, nesterov: true, weight_decay: 5e-4, epochs: 8}\n"
-  "  - {quant: true, optimizer: adam, lr: \"step(0.1, 0.5, 3, 4.5)\", betas: [0.8, 0.99], epsilon: 1e-7, ema: 0.75, epochs: 5, calibrate: 7}\n"
+  "  - {quant: true, optimizer: adam, lr: \"step(0.1, 0.5, 3, 4.5)\", betas: [0.8, 0.99], epsilon: 1e-7, ema: 0.75, epochs: 5, calibrate: 7, statistics: 9}\n"
   "  - name: w2-a2.last\n"
   "    quant: true\n"
   "    lr: constant(1)\n"
@@ -85,7 +85,7 @@ START_TEST(reads) {
   ck_assert(p->lr.kind == LR_COSINE && p->lr.base == 0.05 && p->lr.final == 0 && p->lr.warm_epochs == 1 && p->lr.warm_lr == 0.001 && !p->lr.warm_constant);
   p++;
   ck_assert_str_eq(p->name, "phase2");
-  ck_assert(p->quant && p->optim.kind == OPTIM_ADAM && p->optim.beta1 == 0.8 && p->optim.beta2 == 0.99 && p->optim.epsilon == 1e-7 && p->calibrate == 7);
+  ck_assert(p->quant && p->optim.kind == OPTIM_ADAM && p->optim.beta1 == 0.8 && p->optim.beta2 == 0.99 && p->optim.epsilon == 1e-7 && p->calibrate == 7 && p->statistics == 9);
   ck_assert(p->lr.kind == LR_STEP && p->lr.base == 0.1 && p->lr.factor == 0.5 && p->lr.n_at == 2 && p->lr.at[1] == 4.5);
   p++;
   ck_assert_str_eq(p->name, "w2-a2.last");
