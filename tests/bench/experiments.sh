@@ -20,7 +20,7 @@ each_seed() { tr , ' ' <<<"$seeds"; }
 
 uniq_float='phases=[{name: float, lr: cosine(0.1), weight_decay: 5e-4, epochs: 15}]'
 uniq_low='phases=[{name: low, quant: true, lr: cosine(0.02), weight_decay: 1e-4, epochs: 4}]'
-uniq_start='phases=[{name: start, quant: true, lr: constant(0), epochs: 0}]'
+uniq_start='phases=[{name: start, quant: true, lr: constant(0), epochs: 0, statistics: 50}]'
 float_ends='quant.0={match: first|last}'
 
 x_uniq() { # bits, first steps, levels: from one float run a seed
@@ -55,13 +55,22 @@ x_uniq1() { # one bit: warm-up or none, Adam or SGD, from the two-bit network
   done
 }
 
-x_s3() { # ternary and 3 bits against their baselines, the learning rate swept
-  local lr="phases.0.lr=cosine(0.05),cosine(0.1),cosine(0.2)" row
-  for row in s3/2 s3/3 staircase/3; do run s3/${row/\//-} s3-resnet8-cifar10.yaml "$cifar10" --set seed=$seeds --set quant.1.weight=$row --set "$lr" --set phases.0.epochs=12; done
-  for row in twn/2 deepshift_q/5; do
-    run s3/${row/\//-} s3-resnet8-cifar10.yaml "$cifar10" --set seed=$seeds --set "quant.1={match: \"*\", weight: $row}" --set "$lr" --set phases.0.epochs=12
+# The learning rate of the runs FOLDER/LR that ended with the greatest accuracy.
+best_lr() { for d in "$1"/*; do echo "$(sed -n 's/.*"test_accuracy": \([.0-9]*\).*/\1/p' "$d/result.json" | tail -1) ${d##*/}"; done | sort -rn | sed -n '1s/.* //p'; }
+
+x_s3() { # ternary and 3 bits against their baselines: three learning rates, three epochs each, on the first seed; the best for all of them
+  local row name s lr lrs='0.05 0.1 0.2' what
+  for row in s3/2 s3/3 staircase/3 twn/2 deepshift_q/5 float; do
+    name=${row/\//-}
+    case $row in
+      float) what=(--set phases.0.quant=false) ;;
+      twn/* | deepshift*) what=(--set "quant.1={match: \"*\", weight: $row}") ;;
+      *) what=(--set quant.1.weight="$row") ;;
+    esac
+    for lr in $lrs; do run s3/lr/$name/$lr s3-resnet8-cifar10.yaml "$cifar10" --set seed="${seeds%%,*}" "${what[@]}" --set "phases.0.lr=cosine($lr)" --set phases.0.epochs=3; done
+    lr=$(best_lr "$out/s3/lr/$name")
+    for s in $(each_seed); do run s3/$name/seed=$s s3-resnet8-cifar10.yaml "$cifar10" --set seed=$s "${what[@]}" --set "phases.0.lr=cosine($lr)" --set phases.0.epochs=8; done
   done
-  run s3/float s3-resnet8-cifar10.yaml "$cifar10" --set seed=$seeds --set phases.0.quant=false --set "$lr" --set phases.0.epochs=12
 }
 
 x_resnet32() { # UniQ's own set: float, LSQ and UniQ at two bits, one seed
@@ -71,12 +80,18 @@ x_resnet32() { # UniQ's own set: float, LSQ and UniQ at two bits, one seed
   run resnet32/lsq uniq-resnet32-cifar100.yaml "$cifar100" --init "$out/resnet32/float" --set "$low" --set quant.0.weight=lsq/8 --set quant.0.act=lsq/8 --set quant.1.weight=lsq/2 --set quant.1.act=lsq/2
 }
 
-x_ag() { # plain and residual nets of 20 layers, with and without auxiliary module and stochastic precision
-  local variant
+x_ag() { # plain and residual nets of 20 layers, two bits by DoReFa from one float net a seed: alone, with auxiliary module, with stochastic precision
+  local s variant how low='phases=[{name: w2a2, quant: true, optimizer: adam, lr: cosine(1e-3), epochs: 5'
   for variant in plain residual; do
-    run ag/$variant ag-plain20-cifar10.yaml "$cifar10" --set seed=$seeds --set net.variant=$variant --set auxiliary.mode=none
-    run ag/$variant-ag ag-plain20-cifar10.yaml "$cifar10" --set seed=$seeds --set net.variant=$variant
-    run ag/$variant-ssp ag-plain20-cifar10.yaml "$cifar10" --set seed=$seeds --set net.variant=$variant --set auxiliary.mode=none --set phases.1.ssp.start=0.5
+    for s in $(each_seed); do
+      run ag/$variant-float/seed=$s ag-plain20-cifar10.yaml "$cifar10" --set seed=$s --set net.variant=$variant --set auxiliary.mode=none \
+        --set 'phases=[{name: float, lr: cosine(0.05), nesterov: true, weight_decay: 1e-4, epochs: 8}]'
+      for how in alone:none: ag:one-pass: ssp:none:', ssp: {start: 0.5, until: 0.57, fragment: block}'; do
+        local mode=${how#*:}
+        run ag/$variant-${how%%:*}/seed=$s ag-plain20-cifar10.yaml "$cifar10" --set seed=$s --set net.variant=$variant --init "$out/ag/$variant-float/seed=$s" \
+          --set auxiliary.mode=${mode%%:*} --set "$low${mode#*:}}]"
+      done
+    done
   done
 }
 
