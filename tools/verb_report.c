@@ -1,6 +1,7 @@
 /* report: what runs of training ended with. Runs whose recipes differ in the seed alone are one row: mean and deviation. */
 #include "tools/runs.h"
 
+#include <ctype.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -17,7 +18,19 @@ enum { COLUMNS = 5, CELLS = COLUMNS + 4 };
 
 /* Reading */
 
-/* The recipe without its line `seed: N`. */
+/* A line of a recipe; where it begins with another run, `seed=N` in that one's path is no difference. */
+static void put_line(Str *s, const char *line, size_t n, int64_t seed) {
+  char own[32];
+  size_t len = (size_t)snprintf(own, sizeof own, "seed=%" PRId64, seed);
+  for (size_t i = 0; i < n; i++) {
+    bool is = !strncmp(line, "init: ", 6) && i + len <= n && !strncmp(line + i, own, len) && (i + len == n || !isdigit((unsigned char)line[i + len]));
+    str_putn(s, line + i, 1);
+    if (is) str_put(s, "eed="), i += len - 1;
+  }
+  str_put(s, "\n");
+}
+
+/* The recipe without its line `seed: N`, which comes before init's. */
 static bool read_recipe(Ctx *ctx, RunInfo *r) {
   char *text;
   size_t n;
@@ -26,7 +39,7 @@ static bool read_recipe(Ctx *ctx, RunInfo *r) {
   for (const char *p = text; *p;) {
     size_t len = strcspn(p, "\n");
     if (!strncmp(p, "seed: ", 6)) parse_i64(p + 6, len - 6, &r->seed);
-    else str_putn(&s, p, len), str_put(&s, "\n");
+    else put_line(&s, p, len, r->seed);
     p += len + (p[len] == '\n');
   }
   r->recipe = arena_strdup(ctx->own, s.n ? s.p : "");
@@ -36,7 +49,10 @@ static bool read_recipe(Ctx *ctx, RunInfo *r) {
 }
 
 static bool add_run(Ctx *ctx, Runs *runs, const char *folder) {
-  RunInfo r = {.folder = folder, .seed = -1, .result = result_read(ctx, folder, true)};
+  RunInfo r = {.folder = folder, .seed = -1};
+  bool begun = !access(arena_printf(ctx->own, "%s/recipe.yaml", folder), F_OK); /* a run whose first phase goes on has no result yet */
+  r.result = result_read(ctx, folder, !begun);
+  if (!r.result && begun && !ctx->n_errors) r.result = json_pack("{s:s s:[]}", "state", "running", "phases");
   if (!r.result) return false;
   if (!json_is_array(json_object_get(r.result, "phases"))) {
     Loc loc = {arena_printf(ctx->own, "%s/result.json", folder), -1, -1, NULL, NULL};

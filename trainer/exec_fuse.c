@@ -187,8 +187,7 @@ static int give_slots(const Exec *e, Fuse *f, int *slot, Arena *scratch) {
   return n;
 }
 
-/* A block that is a multiple of the channels keeps their registers as they are, and sums want it; of 64 besides where that is no more, for the
- * nests (exec_nest.c). */
+/* A block that is a multiple of the channels keeps their registers as they are, and sums want it; of 16 besides, for the nests (exec_nest.c). */
 static int64_t period_of(const Fuse *f) {
   int64_t period = 1;
   for (int i = 0; i < f->n_sources; i++) {
@@ -196,7 +195,9 @@ static int64_t period_of(const Fuse *f) {
     if (!r->whole && !r->outer && r->inner == 1 && r->mid > 1 && r->mid <= BLOCK && (period == 1 || period == r->mid)) period = r->mid;
   }
   for (int i = 0; i < f->n_sums; i++) if (f->sum[i].c > 1) period = f->sum[i].c;
-  return 64 % period ? period : 64;
+  int64_t both = period;
+  while (both % 16) both += period;
+  return 64 % both == 0 ? 64 : both <= BLOCK ? both : period;
 }
 
 static void place(Exec *e, Fuse *f) {

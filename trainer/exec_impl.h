@@ -127,7 +127,7 @@ static inline bool group_member(const Step *s, int node) {
   for (int i = 0; i < s->nodes.n; i++) if (s->nodes.p[i] == node) return true;
   return false;
 }
-typedef struct Source { int reg; Read read; } Source; /* an f64 scale takes two registers */
+typedef struct Source { int reg; Read read; float *padded; } Source; /* an f64 scale takes two registers; padded: exec_nest.c's copy */
 typedef struct FuseOp {
   const Node *n;
   int value, reg, in[3];   /* the value's id; registers, -1 none */

@@ -1,7 +1,10 @@
-/* Groups of element-wise nodes as Programs of one nest over 64 elements at a time, four vectors of 16, compiled by LLVM's JIT where the build
- * has it: between memory and memory every value is in a register. Operation for operation what exec_fuse.c's rows compute and in their order
- * of sums, so the same bits; what they cannot say (channels that do not divide 64 or are not divided by it, operands that repeat otherwise,
- * binary64 scales, transcendental functions) stays with the rows. */
+/* Groups of element-wise nodes as Programs of one nest over vectors of 16, four at a time, compiled by LLVM's JIT where the build has it: between
+ * memory and memory every value is in a register. Operation for operation what exec_fuse.c's rows compute and in their order of sums, so the
+ * same bits; what they cannot say (sums whose partial sums are no whole vectors, operands that repeat otherwise than by channels that lie last,
+ * binary64 scales, transcendental functions) stays with the rows.
+ *
+ * Channels of which 64 is no multiple are read from a copy with 15 more behind them, the first ones again, so that 16 lie beside each other
+ * wherever a vector begins. */
 #include "trainer/exec_impl.h"
 
 #ifdef POPSHIFT_LLVM
@@ -21,13 +24,14 @@ typedef struct Gen {
   Nest *n;
   int *port, n_in, n_out;  /* by register: buffer of a source, or of an op whose value is kept; -1 */
   int *cuts;               /* by op: buffer of its Cuts */
-  Expr **once;             /* by register: of sources that are one number, and of channels up to 64: VECS of them */
+  Expr **once;             /* by register: of sources that are one number, and of channels that divide 64: VECS of them */
   Expr **truth, **num;     /* by register, of the vector at hand; truth: of bools, num is made from it where a number is wanted */
   Expr **cut[CUT_FIELDS];  /* by field of Cuts, by op */
 } Gen;
 
 static NType vec(void) { return ntv(F32, LANES); }
 static Expr *real(Gen *g, float v) { return nx_const_f(g->p, vec(), (double)v); }
+static int64_t width_of(const FuseSum *s) { return s->c > 1 ? s->width : STRIDE; } /* of partial sums */
 static bool kept(const Gen *g, const FuseOp *op) { return g->e->v[op->value].kept; }
 
 /* What nests can say */
@@ -35,8 +39,11 @@ static bool kept(const Gen *g, const FuseOp *op) { return g->e->v[op->value].kep
 static bool source_fits(const Exec *e, const Read *r) {
   if (elem_eq(e->v[r->value].t.e, F64)) return false;
   if (r->whole || (r->mid == 1 && !r->outer)) return true;
-  return !r->outer && r->inner == 1 && (r->mid % STRIDE == 0 || (STRIDE % r->mid == 0 && r->mid % LANES == 0));
+  return !r->outer && r->inner == 1;
 }
+
+static bool divides(int64_t c) { return c % LANES == 0 && STRIDE % c == 0; }
+static int64_t padded(const Read *r) { return r->whole || r->mid == 1 || divides(r->mid) ? 0 : r->mid + LANES - 1; } /* 0: read as it is */
 
 static bool op_fits(const FuseOp *op) {
   const Node *n = op->n;
@@ -44,10 +51,10 @@ static bool op_fits(const FuseOp *op) {
 }
 
 static bool fits(const Exec *e, const Fuse *f) {
-  if (f->count < WORTH || f->count % STRIDE || f->block % STRIDE) return false;
+  if (f->count < WORTH || f->count % LANES || (f->n_sums && f->block % LANES)) return false;
   for (int i = 0; i < f->n_sources; i++) if (!source_fits(e, &f->source[i].read)) return false;
   for (int i = 0; i < f->n_ops; i++) if (!op_fits(&f->op[i])) return false;
-  for (int i = 0; i < f->n_sums; i++) if (f->sum[i].c > 1 && f->sum[i].width % STRIDE) return false;
+  for (int i = 0; i < f->n_sums; i++) if (f->sum[i].c > 1 && f->sum[i].width % LANES) return false;
   return true;
 }
 
@@ -160,9 +167,9 @@ static void begin(Gen *g, Block *into) {
     const Source *s = &f->source[i];
     const Read *r = &s->read;
     int64_t n = r->whole ? f->count : r->mid;
-    int b = g->port[s->reg] = buffer(g, "in", i, F32, SP_IN, n);
+    int b = g->port[s->reg] = buffer(g, "in", i, F32, SP_IN, padded(r) ? padded(r) : n);
     if (n == 1) g->once[s->reg * VECS] = one(g, into, b, 0);
-    else if (!r->whole && n <= STRIDE)
+    else if (!r->whole && divides(n))
       for (int64_t k = 0; k < n; k += LANES) g->once[s->reg * VECS + k / LANES] = ns_name(g->p, g->n, into, "c", nx_load(g->p, b, nx_idx(g->p, k), LANES));
   }
   for (int i = 0; i < f->n_ops; i++) {
@@ -173,46 +180,66 @@ static void begin(Gen *g, Block *into) {
   for (int i = 0; i < f->n_ops; i++) if (kept(g, &f->op[i])) g->port[f->op[i].reg] = buffer(g, "out", i, F32, SP_OUT, f->count);
 }
 
+/* (i + 16 j) % c, once for all that has c channels. */
+typedef struct Phases { VEC(struct OfPeriod { int64_t c; Expr *at; }) of; } Phases;
+static Expr *phase(Gen *g, Block *into, Phases *known, Expr *i, int64_t c) {
+  for (int k = 0; k < known->of.n; k++) if (known->of.p[k].c == c) return known->of.p[k].at;
+  Expr *at = ns_name(g->p, g->n, into, "at", nx2(g->p, S_MOD, i, nx_idx(g->p, c)));
+  vec_push(g->p->arena, &known->of, ((struct OfPeriod){c, at}));
+  return at;
+}
+
 static void load_sources(Gen *g, Block *into, Expr *i, int j) {
+  Phases known = {0};
   for (int k = 0; k < g->f->n_sources; k++) {
     const Source *s = &g->f->source[k];
     const Read *r = &s->read;
-    int64_t n = r->whole ? g->f->count : r->mid;
-    Expr *at = r->whole ? i : nx2(g->p, S_MOD, i, nx_idx(g->p, n));
-    Expr *v = n == 1 ? g->once[s->reg * VECS] : !r->whole && n <= STRIDE ? g->once[s->reg * VECS + j % (n / LANES)]
-            : ns_name(g->p, g->n, into, "x", nx_load(g->p, g->port[s->reg], nx2(g->p, S_ADD, at, nx_idx(g->p, j * LANES)), LANES));
+    Expr *v;
+    if (!r->whole && r->mid == 1) v = g->once[s->reg * VECS];
+    else if (!r->whole && divides(r->mid)) v = g->once[s->reg * VECS + j % (r->mid / LANES)];
+    else v = ns_name(g->p, g->n, into, "x", nx_load(g->p, g->port[s->reg], r->whole ? i : phase(g, into, &known, i, r->mid), LANES));
     g->num[s->reg] = v, g->truth[s->reg] = NULL;
   }
 }
 
-/* 64 elements from i */
-static void body(Gen *g, Block *into, Expr *i, const int *acc) {
+/* `vecs` vectors from i on; from: where the block begins that sums are of; of one vector i is no multiple of 64. */
+static void body(Gen *g, Block *into, Expr *i, Expr *from, int vecs, const int *acc) {
   const Fuse *f = g->f;
   Program *p = g->p;
-  for (int j = 0; j < VECS; j++) {
-    load_sources(g, into, i, j);
+  for (int j = 0; j < vecs; j++) {
+    Expr *at = ns_name(p, g->n, into, "e", nx2(p, S_ADD, i, nx_idx(p, j * LANES)));
+    Phases known = {0};
+    load_sources(g, into, at, j);
     for (int k = 0; k < f->n_ops; k++) {
       const FuseOp *op = &f->op[k];
       Expr *v = ns_name(p, g->n, into, "v", value_of(g, op));
       bool is_truth = v->t.e.kind == EK_BOOL;
       g->truth[op->reg] = is_truth ? v : NULL, g->num[op->reg] = is_truth ? NULL : v;
-      if (kept(g, op)) ns_store(p, into, g->port[op->reg], nx2(p, S_ADD, i, nx_idx(p, j * LANES)), num(g, op->reg));
+      if (kept(g, op)) ns_store(p, into, g->port[op->reg], at, num(g, op->reg));
     }
     for (int k = 0; k < f->n_sums; k++) {
-      Expr *at = nx_idx(p, j * LANES);
-      if (f->sum[k].width > STRIDE) at = nx2(p, S_ADD, nx2(p, S_MOD, i, nx_idx(p, f->sum[k].width)), at);
-      ns_store(p, into, acc[k], at, nx2(p, S_ADD, nx_load(p, acc[k], at, LANES), num(g, f->sum[k].reg)));
+      int64_t width = width_of(&f->sum[k]);
+      Expr *to = vecs > 1 && width == STRIDE ? nx_idx(p, j * LANES) : phase(g, into, &known, nx2(p, S_SUB, at, from), width);
+      ns_store(p, into, acc[k], to, nx2(p, S_ADD, nx_load(p, acc[k], to, LANES), num(g, f->sum[k].reg)));
     }
   }
+}
+
+static int lanes_of(int64_t n) { return n % 8 == 0 ? 8 : n % 4 == 0 ? 4 : n % 2 == 0 ? 2 : 1; } /* binary64 */
+
+static Stmt *loop(Gen *g, Block *into, const char *name, Expr *lo, Expr *hi, int64_t step, int64_t max) {
+  return ns_for(g->p, into, nest_var(g->p, g->n, name, nt(g->p->index), true), lo, hi, step, max);
 }
 
 /* total += what a block has added up: as exec_sum.c's sum_fold, and as the tree of exec_loops.c's sum */
 static void fold(Gen *g, Block *into, const FuseSum *s, int acc, int total) {
   Program *p = g->p;
   if (s->c > 1) {
-    for (int64_t k = 0; k < s->width; k += 8) {
-      Expr *at = nx_idx(p, k % s->c);
-      ns_store(p, into, total, at, nx2(p, S_ADD, nx_load(p, total, at, 8), nx_cast(p, nx_load(p, acc, nx_idx(p, k), 8), F64)));
+    int lanes = lanes_of(s->c);
+    for (int64_t k = 0; k < s->width; k += s->c) {
+      Stmt *all = loop(g, into, "k", nx_idx(p, 0), nx_idx(p, s->c), lanes, -1);
+      Expr *at = nx_var(p, g->n, all->var), *sum = nx_load(p, acc, nx2(p, S_ADD, at, nx_idx(p, k)), lanes);
+      ns_store(p, &all->body, total, at, nx2(p, S_ADD, nx_load(p, total, at, lanes), nx_cast(p, sum, F64)));
     }
     return;
   }
@@ -226,13 +253,19 @@ static void fold(Gen *g, Block *into, const FuseSum *s, int acc, int total) {
 }
 
 static void clear(Program *p, Block *into, int buf, Elem e, int64_t n) {
-  int lanes = elem_eq(e, F64) ? 8 : LANES;
-  if (n < lanes) lanes = 1;
+  int lanes = elem_eq(e, F64) ? lanes_of(n) : LANES;
   for (int64_t k = 0; k < n; k += lanes) ns_store(p, into, buf, nx_idx(p, k), nx_const_f(p, ntv(e, lanes), 0));
 }
 
-static Stmt *loop(Gen *g, Block *into, const char *name, Expr *lo, Expr *hi, int64_t step, int64_t max) {
-  return ns_for(g->p, into, nest_var(g->p, g->n, name, nt(g->p->index), true), lo, hi, step, max);
+/* From `from` to `end`, at most `most` elements: 64 at a time, and those that are left by vectors. */
+static void vectors(Gen *g, Block *into, Expr *from, Expr *end, int64_t most, const int *acc) {
+  Program *p = g->p;
+  Expr *whole = ns_name(p, g->n, into, "whole", nx2(p, S_SUB, end, nx2(p, S_MOD, nx2(p, S_SUB, end, from), nx_idx(p, STRIDE))));
+  Stmt *strides = loop(g, into, "i", from, whole, STRIDE, most / STRIDE);
+  body(g, &strides->body, nx_var(p, g->n, strides->var), from, VECS, acc);
+  if (g->f->count % STRIDE == 0 && g->f->block % STRIDE == 0) return;
+  Stmt *rest = loop(g, into, "i", whole, end, LANES, VECS - 1);
+  body(g, &rest->body, nx_var(p, g->n, rest->var), from, 1, acc);
 }
 
 static void with_sums(Gen *g, Block *into) {
@@ -240,7 +273,7 @@ static void with_sums(Gen *g, Block *into) {
   Program *p = g->p;
   int *acc = NEWN(p->arena, int, f->n_sums), *total = NEWN(p->arena, int, f->n_sums), *out = NEWN(p->arena, int, f->n_sums);
   for (int k = 0; k < f->n_sums; k++) {
-    acc[k] = buffer(g, "acc", k, F32, SP_REG, f->sum[k].width > 1 ? f->sum[k].width : STRIDE);
+    acc[k] = buffer(g, "acc", k, F32, SP_REG, width_of(&f->sum[k]));
     total[k] = buffer(g, "total", k, F64, SP_REG, f->sum[k].c);
     out[k] = buffer(g, "sum", k, F32, SP_OUT, f->sum[k].c);
     clear(p, into, total[k], F64, f->sum[k].c);
@@ -249,11 +282,10 @@ static void with_sums(Gen *g, Block *into) {
   Expr *b = nx_var(p, g->n, blocks->var);
   for (int k = 0; k < f->n_sums; k++) clear(p, &blocks->body, acc[k], F32, p->bufs[acc[k]].n);
   Expr *end = nx2(p, S_MIN, nx2(p, S_ADD, b, nx_idx(p, f->block)), nx_idx(p, f->count));
-  Stmt *inner = loop(g, &blocks->body, "i", b, end, STRIDE, f->block / STRIDE);
-  body(g, &inner->body, nx_var(p, g->n, inner->var), acc);
+  vectors(g, &blocks->body, b, end, f->block, acc);
   for (int k = 0; k < f->n_sums; k++) fold(g, &blocks->body, &f->sum[k], acc[k], total[k]);
   for (int k = 0; k < f->n_sums; k++) {
-    int lanes = f->sum[k].c < 8 ? 1 : 8;
+    int lanes = lanes_of(f->sum[k].c);
     for (int64_t c = 0; c < f->sum[k].c; c += lanes) ns_store(p, into, out[k], nx_idx(p, c), nx_cast(p, nx_load(p, total[k], nx_idx(p, c), lanes), F32));
   }
 }
@@ -269,8 +301,7 @@ Program *fuse_program(const Exec *e, const Fuse *f) {
   if (f->n_sums) {
     with_sums(&g, &g.n->body);
   } else {
-    Stmt *all = loop(&g, &g.n->body, "i", nx_idx(p, 0), nx_idx(p, f->count), STRIDE, -1);
-    body(&g, &all->body, nx_var(p, g.n, all->var), NULL);
+    vectors(&g, &g.n->body, nx_idx(p, 0), nx_idx(p, f->count), f->count, NULL);
   }
   return p;
 }
@@ -294,6 +325,8 @@ void fuse_compile(Exec *e) {
     Program *p = f ? fuse_program(e, f) : NULL;
     if (!p) continue;
     f->code = compiled(e, p);
+    for (int i = 0; i < f->n_sources; i++)
+      if (padded(&f->source[i].read)) f->source[i].padded = arena_aligned(e->arena, (size_t)padded(&f->source[i].read) * sizeof(float));
     f->code_in = NEWN(e->arena, const void *, p->n_ins + 1), f->code_out = NEWN(e->arena, void *, p->n_outs + 1);
     program_free(p);
   }
@@ -302,7 +335,12 @@ void fuse_compile(Exec *e) {
 bool fuse_run_code(const Exec *e, Fuse *f) {
   int in = 0, out = 0;
   char workspace[64] __attribute__((aligned(64)));
-  for (int i = 0; i < f->n_sources; i++) f->code_in[in++] = e->v[f->source[i].read.value].data;
+  for (int i = 0; i < f->n_sources; i++) {
+    const Source *s = &f->source[i];
+    const float *x = e->v[s->read.value].data;
+    for (int64_t k = 0; s->padded && k < padded(&s->read); k++) s->padded[k] = x[k % s->read.mid];
+    f->code_in[in++] = s->padded ? s->padded : x;
+  }
   for (int i = 0; i < f->n_ops; i++) if (fuse_cuts(f, &f->op[i])) f->code_in[in++] = &f->op[i].cut;
   for (int i = 0; i < f->n_ops; i++) if (e->v[f->op[i].value].kept) f->code_out[out++] = e->v[f->op[i].value].data;
   for (int i = 0; i < f->n_sums; i++) f->code_out[out++] = e->v[f->sum[i].value].data;

@@ -54,6 +54,13 @@ want=$(grep -h '"test_accuracy"' whole/seed=*,phases.0.lr=constant*/result.json 
 got=$(awk -F '[:,]' '/"test_accuracy"/ && !m { getline; m = $2; getline; getline; printf "%.4f %.4f", m, $2; exit }' out)
 [ "$want" = "$got" ] || fail "mean and deviation: $got, by hand $want"
 expect 0 "$POPSHIFT" report "$first" far --markdown; says out '^\| run \| phase \| runs'; says out 'diverged'
+# Runs that began with runs of their own seeds differ in the seed alone, too; one that has not come to the end of a phase is running.
+mkdir after going
+for s in 1 2; do
+  expect 0 "$POPSHIFT" train --recipe recipe.yaml -q -o after/seed=$s --init "whole/seed=$s,phases.0.lr=constant(0.05)" --set seed=$s --set 'phases=[{name: low, quant: true, lr: constant(0), epochs: 0}]'
+done
+sed "s/^batch: .*/batch: 48/" after/seed=1/recipe.yaml >going/recipe.yaml
+expect 0 "$POPSHIFT" report after/* going; says out '^after/seed=\* +low +2 '; says out '^going +0 +running$'
 expect 5 "$POPSHIFT" report nothing; says err 'nothing/result.json'
 mkdir torn; echo '{"schema": "popshift.train/1"' >torn/result.json
 expect 1 "$POPSHIFT" report torn; says err 'torn/result.json:.*E0103'
