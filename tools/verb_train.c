@@ -4,6 +4,7 @@
 
 #ifdef POPSHIFT_TRAINER
 #include "tools/runs.h"
+#include "trainer/ranks.h"
 #include "trainer/train.h"
 
 #include <errno.h>
@@ -219,6 +220,14 @@ static RunEnd check_one(void *user, const char *folder, const char *const *set, 
   return recipe_of(user, set, n) ? RUN_OK : RUN_FAILED;
 }
 
+/* A sweep under mpirun is refused: MPI starts once in a process, and a sweep has many runs. The first rank says so and fails; the others end
+ * well, or mpirun might end the first before it has said it. */
+static bool one_rank(Cmd *c) {
+  diag(c->ctx, E0307, NULL, "a sweep (--set with several values) is not shared out among ranks");
+  diag_hint(c->ctx, "without mpirun its runs go one after another; mpirun takes one run, with one value for each --set");
+  return false;
+}
+
 static bool run_recipe(Run *run) {
   Cmd *c = run->c;
   TrainOptions o = {.load = load_float, .phase_done = phase_done, .user = run};
@@ -226,6 +235,7 @@ static bool run_recipe(Run *run) {
   run->o = &o;
   run->out = out;
   if (!options(c, &o)) return false;
+  if (sweep_asked(c) && ranks_told().count > 1) return ranks_told().me || one_rank(c);
   if (sweep_asked(c)) return sweep_each(c, check_one, run) && sweep_run(c, out, sweep_one, run);
   const Recipe *r = recipe_of(run, c->flag[FLAG_set].v, c->flag[FLAG_set].n);
   if (!r || !train(run, r, &o)) return false;
