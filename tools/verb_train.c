@@ -158,7 +158,7 @@ static Recipe *recipe_of(const Run *run, const char *const *set, int n) {
   const char *path = cmd_get(c, FLAG_recipe);
   if (!path) { diag(c->ctx, E0701, NULL, "which recipe? --recipe FILE"); return NULL; }
   Recipe *r = recipe_read(c->ctx, path);
-  return r && (!n || recipe_set(r, set, n)) && start_from(c, r, run->model) ? r : NULL;
+  return r && (!n || recipe_set(r, set, n)) && start_from(c, r, run->model) && net_check(r) ? r : NULL;
 }
 
 /* result.json of a folder that holds a run of this recipe, else NULL. */

@@ -59,6 +59,8 @@ typedef struct Net {
   const Ssp *ssp;      /* of the phase; NULL: everything is rounded */
 } Net;
 
+/* The recipe's built-in network is one, and has its options; else false with E0703 where it says so. */
+bool net_check(const Recipe *);
 /* data: channels, height, width of an image. Weights are He-normal by the recipe's seed. NULL with E0703 at the recipe's line. */
 Net *net_builtin(Ctx *, const Recipe *, int c, int h, int w);
 /* A batch whose size gives it away: a model that is imported with it may compute with its batch (shapes, reshapes), and the

@@ -82,5 +82,5 @@ for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do [ -e busy/checkp
 expect 5 "$POPSHIFT" train --recipe recipe.yaml -o busy; says err 'another run is using'
 kill -9 $pid; wait $pid 2>/dev/null || true
 expect 2 "$POPSHIFT" train --recipe recipe.yaml -o no --set "phases.1.name='../evil'"; says err 'begin file names'
-expect 2 "$POPSHIFT" train --recipe recipe.yaml -o no --set 'quant=[{match: zzz, weight: uniq/2}]'; says err 'no row of .quant. that quantizes'
+expect 2 "$POPSHIFT" train --recipe recipe.yaml -o no --set 'quant=[{match: zzz, weight: uniq/2}]'; says err "quant.0.match: there is no layer 'zzz'"
 expect 0 "$POPSHIFT" train --recipe recipe.yaml -o anew --resume --set phases.0.epochs=1 --set phases.1.epochs=0; says err 'starts anew'
