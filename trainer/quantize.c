@@ -363,6 +363,24 @@ bool net_can_quantize(Net *net, const Recipe *r, const Phase *ph) {
   return diag(net->ctx, E0703, &(Loc){.file = r->file, .line = -1, .node = -1}, "a quantized phase, and no row of `quant` that quantizes a layer");
 }
 
+static bool has_float_contract(const Graph *g, const char *layer) {
+  for (int k = 0; k < g->n_nodes; k++) {
+    const Node *n = g->nodes[k];
+    if (n->op == OP_CONTRACT && elem_is_float(n->t.e) && n->loc.name && !strcmp(n->loc.name, layer)) return true;
+  }
+  return false;
+}
+
+void net_warn_of_floats(const Net *net, const Graph *g) {
+  for (int i = 0; i < net->n_site; i++) {
+    const Site *s = &net->site[i];
+    const char *why = s->weight ? site_ops(s)->in_float : NULL;
+    if (!s->weight || (s->row->act.q == QUANT_NONE && !why) || !has_float_contract(g, s->layer)) continue;
+    diag_warn(net->ctx, E0802, &(Loc){.file = s->row->file, .line = s->row->line, .node = -1}, "layer '%s' is compiled with float weights: %s", s->layer,
+              why ? why : "its levels are not found again in the frozen network");
+  }
+}
+
 const Site *net_weight_site(const Net *net, int p) {
   for (int i = 0; i < net->n_site; i++) if (net->site[i].weight && net->site[i].w == p) return &net->site[i];
   return NULL;
@@ -370,7 +388,7 @@ const Site *net_weight_site(const Net *net, int p) {
 
 double net_code_bits(const Net *net, int p) {
   const Site *s = net_weight_site(net, p);
-  return !s ? 32 : site_ops(s)->code_bits ? site_ops(s)->code_bits(net, s) : s->bits;
+  return s && site_ops(s)->code_bits ? site_ops(s)->code_bits(net, s) : net_weight_bits(net, p);
 }
 
 double net_weight_bits(const Net *net, int p) {

@@ -142,15 +142,17 @@ static bool read_row_option(Decoder *d, const Doc *n, const char *key, const cha
 
 /* A key that is neither the table's nor an option of the row's quantizers. */
 static bool unknown_row_key(Decoder *d, const DocItem *item, const QuantizerInfo *const of[2], const Field *fields, int n) {
-  const char *names[4 + 2 * RECIPE_OPTIONS], *whose = NULL;
+  const char *names[4 + 2 * RECIPE_OPTIONS];
+  Str whose = {.ctx = d->ctx};
   for (int i = 0; i < n; i++) names[i] = fields[i].key;
   for (int k = 0; k < 2; k++)
     for (const char *o = of[k]->options; *o && n < 4 + 2 * RECIPE_OPTIONS; o += strcspn(o, " "), o += *o == ' ') names[n++] = arena_strndup(d->ctx->own, o, strcspn(o, "="));
-  for (int q = 1; q < QUANTIZER_COUNT && !whose; q++) if (option_spec(quantizer_info[q].options, item->key)) whose = quantizer_info[q].name;
+  for (int q = 1; q < QUANTIZER_COUNT; q++) if (option_spec(quantizer_info[q].options, item->key)) str_printf(&whose, "%s%s", whose.n ? ", " : "", quantizer_info[q].name);
   at(d, item->v);
   d->loc.line = item->line;
-  if (whose) diag(d->ctx, E0703, &d->loc, "%s: an option of %s, not of this row's quantizers", path(d), whose);
+  if (whose.n) diag(d->ctx, E0703, &d->loc, "%s: an option of %s, not of this row's quantizers", path(d), whose.p);
   else diag(d->ctx, E0703, &d->loc, "%s: unknown key", path(d));
+  str_free(&whose);
   return suggest(d, item->key, names, n);
 }
 

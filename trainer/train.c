@@ -260,27 +260,13 @@ static bool end_epoch(Trainer *t, Show *s) {
   return t->ranks.me || draw_curves(t);
 }
 
-/* Layers of alq whose alphas recognition does not find again in their weights: few numbers, many alphas. */
-static void warn_of_floats(const Trainer *t, const Graph *g) {
-  for (int i = 0; i < t->net->n_site; i++) {
-    const Site *s = &t->net->site[i];
-    bool lost = false;
-    for (int k = 0; k < g->n_nodes && s->weight && s->row->weight.q == QUANT_ALQ; k++) {
-      const Node *n = g->nodes[k];
-      lost = lost || (n->op == OP_CONTRACT && elem_is_float(n->t.e) && n->loc.name && !strcmp(n->loc.name, s->layer));
-    }
-    if (lost) diag_warn(t->ctx, E0802, &(Loc){.file = t->r->file, .line = s->row->line, .node = -1},
-                        "layer '%s' is compiled with float weights: its groups are too small for their alphas to be told from them, or take half of the floats' bytes; fewer bits or larger groups help", s->layer);
-  }
-}
-
 /* The frozen graph by its exact meaning: after recognize, contractions of codes are integers, and the executor computes them exactly. */
 static bool frozen(Trainer *t, PhaseResult *res) {
   State s = {.graph = net_freeze(t->net, t->net->g->name, t->shard_size)};
   PassOptions o = {.target = target_find("x86-64")};
   int32_t *pred = NEWN(t->arena, int32_t, t->test->n);
   bool ok = s.graph && passes_standard(t->ctx, &s, PASS_recognize, &o);
-  if (ok) warn_of_floats(t, s.graph);
+  if (ok) net_warn_of_floats(t->net, s.graph);
   ok = ok && evaluate(t, s.graph, t->test, !t->net->real, pred, &res->frozen_accuracy);
   graph_free(s.graph);
   res->predictions = pred, res->n_predictions = t->test->n;
