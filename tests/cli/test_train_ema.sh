@@ -11,11 +11,10 @@ phases:
   - {name: float, lr: constant(0.05), epochs: 3}
 R
 train() { local out=$1; shift; expect 0 "$POPSHIFT" train --recipe recipe.yaml -q --save-every 0 --threads 1 -o "$out" "$@"; }
-# test RUN EPOCH: test accuracy of the log; score RUN PHASE: right ones of 96, by the exported network
+# logged RUN EPOCH: test accuracy of the log; score RUN PHASE: accuracy of the exported network
 logged() { sed -n "$2p" "$1/log.jsonl" | grep -oE '"test_accuracy": [0-9.]+' | sed 's/.*: //'; }
 score() { expect 0 "$POPSHIFT" score "$1/$2.onnx" --inputs test-images --labels test-labels --engine eval --predictions "$1/$2.got"; awk '$1 == (NR - 1) % 4 { n++ } END { print n / NR }' "$1/$2.got"; }
 close() { awk -v a="$1" -v b="$2" 'BEGIN { d = a - b; exit !(d * d < 1e-8) }' || fail "$3: $1 and $2"; }
-
 
 train plain
 train begun --set phases.0.epochs=0
@@ -34,11 +33,9 @@ cmp -s plain/float.onnx follow/float.onnx && fail "an average changes nothing"
 # What follows begins with the averages: a next phase at rate 0, and another run.
 expect 0 "$POPSHIFT" train --recipe recipe.yaml -q --threads 1 -o next --set phases.0.ema=0.98 --set 'phases.1={name: rest, lr: constant(0), momentum: 0, epochs: 1}'
 cmp -s next/float.onnx follow/float.onnx || fail "a phase more changes the one before"
-score next float >/dev/null; score next rest >/dev/null
-cmp -s next/float.got next/rest.got || fail "the next phase does not begin with the averages"
+cmp -s next/float.onnx next/rest.onnx || fail "the next phase does not begin with the averages"
 expect 0 "$POPSHIFT" train --recipe recipe.yaml -q --threads 1 -o init --init follow --set 'phases.0={name: rest, lr: constant(0), momentum: 0, epochs: 1}'
-score init rest >/dev/null; score follow float >/dev/null
-cmp -s init/rest.got follow/float.got || fail "--init does not begin with the averages"
+cmp -s init/rest.onnx follow/float.onnx || fail "--init does not begin with the averages"
 
 # Killed in the middle, and at the phase's end.
 start=$(date +%s%N); train again --set phases.0.ema=0.98; ms=$((($(date +%s%N) - start) / 1000000))
