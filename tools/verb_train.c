@@ -106,7 +106,7 @@ static bool phase_done(void *user, const PhaseResult *r) {
   json_object_set_new(o, "quantized", json_boolean(r->quantized));
   json_object_set_new(o, "model", json_string(arena_printf(run->c->ctx->own, "%s/%s.onnx", run->out, r->name)));
   put_number(o, "train_loss", r->train_loss), put_number(o, "train_accuracy", r->train_accuracy);
-  put_number(o, "test_accuracy", r->test_accuracy), put_number(o, "frozen_accuracy", r->frozen_accuracy);
+  put_number(o, "validation_accuracy", r->validation_accuracy), put_number(o, "test_accuracy", r->test_accuracy), put_number(o, "frozen_accuracy", r->frozen_accuracy);
   put_number(o, "images_per_second", r->images_per_second);
   weight_bytes(r->net, &as_float, &packed);
   json_object_set_new(o, "float_bytes", json_integer(as_float)), json_object_set_new(o, "weight_bytes", json_integer(packed));
@@ -116,9 +116,10 @@ static bool phase_done(void *user, const PhaseResult *r) {
   if (!write_result(run, "running")) return false;
   if (!cmd_has(run->c, FLAG_json) && !cmd_has(run->c, FLAG_quiet)) {
     printf("%s: ", r->name);
-    if (isfinite(r->test_accuracy)) printf("test accuracy %.2f %%", 100 * r->test_accuracy);
-    if (isfinite(r->frozen_accuracy)) printf(", in exact integers %.2f %%", 100 * r->frozen_accuracy);
-    printf(", weights %" PRId64 " bytes", packed);
+    if (isfinite(r->validation_accuracy)) printf("validation accuracy %.2f %%, ", 100 * r->validation_accuracy);
+    if (isfinite(r->test_accuracy)) printf("test accuracy %.2f %%, ", 100 * r->test_accuracy);
+    if (isfinite(r->frozen_accuracy)) printf("in exact integers %.2f %%, ", 100 * r->frozen_accuracy);
+    printf("weights %" PRId64 " bytes", packed);
     if (codes.n > 0) printf(" (layers %.0f: %.3f bits a weight, 1/%.1f of floats)", ceil(codes.all / 8), codes.bits / codes.n, 32 * codes.n / codes.all);
     printf(", %s/%s.onnx\n", run->out, r->name);
     fflush(stdout);

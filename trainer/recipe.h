@@ -45,6 +45,7 @@ typedef struct RecipeData {
   const char *classes[RECIPE_CLASSES]; int n_classes; /* their names; 0: none */
   const char *class_file;        /* or a file with a name a line, or NULL */
   int64_t samples;               /* the first of the training set; 0: all */
+  double validation;             /* part of them that is not trained on; 0: none */
 } RecipeData;
 
 typedef enum Quantizer {

@@ -29,7 +29,7 @@ typedef struct Trainer {
   const Recipe *r;
   const TrainOptions *o;
   Net *net;
-  Dataset *train, *test;   /* test may be NULL */
+  Dataset *train, *valid, *test; /* the last two may be NULL */
   Transform augment, plain;
   bool normalizes;         /* the network has the recipe's normalization in it */
   Rng shuffle;
