@@ -256,7 +256,11 @@ static int run_and_free(Cmd *c, const char *model) {
 }
 
 int verb_train(Cmd *c) {
-  if (c->n_args) { diag(c->ctx, E0701, NULL, "train takes no model: the recipe names the network (`popshift quantize MODEL` starts from one)"); return EXIT_USAGE; }
+  if (c->n_args) {
+    diag(c->ctx, E0701, NULL, "train takes no model: the recipe names the network (`popshift quantize MODEL` starts from one)");
+    if (strstr(c->args[0], ".yaml")) diag_hint(c->ctx, "did you mean --recipe %s?", c->args[0]);
+    return EXIT_USAGE;
+  }
   return run_and_free(c, NULL);
 }
 

@@ -358,6 +358,7 @@ bool net_can_quantize(Net *net, const Recipe *r, const Phase *ph) {
     if (row && !can_put(net, g->nodes[i], k, row)) return false;
     any = any || (row && (row->weight.q != QUANT_NONE || row->act.q != QUANT_NONE));
   }
+  if (!layers) return diag(net->ctx, E0703, &(Loc){.file = r->file, .line = -1, .node = -1}, "the network has no convolution or product of float weights to quantize: is the model quantized already?");
   for (int i = 0; i < ph->rows.n; i++) ok = row_has_layers(net, ph, i, used[i], name, layers) && ok;
   if (any || !ok) return ok;
   return diag(net->ctx, E0703, &(Loc){.file = r->file, .line = -1, .node = -1}, "a quantized phase, and no row of `quant` that quantizes a layer");

@@ -288,7 +288,10 @@ static bool read_lr(Decoder *d, const Doc *n, void *to, const Field *f) {
   size_t len = strcspn(n->text, "(");
   Doc plain = *n;
   plain.quoted = false; /* quotes are how a comma gets into { } */
-  if (!one_of(d, n, arena_strndup(d->ctx->own, n->text, len), names, 3, &which)) return false;
+  if (!one_of(d, n, arena_strndup(d->ctx->own, n->text, len), names, 3, &which)) {
+    if (parse_f64(n->text, strlen(n->text), v)) diag_hint(d->ctx, "did you mean 'constant(%s)'?", n->text);
+    return false;
+  }
   if (!n->text[len]) return diag(d->ctx, E0703, at(d, n), "%s: must be %s(...)", path(d), names[which]);
   if (!arguments(d, &plain, n->text + len + 1, v, &count)) return false;
   s->kind = (LrKind)which;

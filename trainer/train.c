@@ -33,7 +33,10 @@ static bool load_data(Trainer *t) {
   const Recipe *r = t->r;
   int classes = (int)r->net.classes;
   t->train = dataset_load(t->ctx, t->arena, r, &r->data.train, t->o->data_dir, classes, r->data.samples);
-  if (!t->train) return false;
+  if (!t->train) {
+    if (!t->o->data_dir && diag_exit(t->ctx) == EXIT_IO) diag_hint(t->ctx, "without --data DIR, files are looked for beside the recipe");
+    return false;
+  }
   if (r->data.test.n && !(t->test = load_test(t))) return false;
   if (t->test && !t->test->real != !t->train->real) dataset_as_real(t->arena, t->test), dataset_as_real(t->arena, t->train);
   Loc loc = LOC_NONE;
@@ -247,7 +250,10 @@ static bool test_all(Trainer *t, Show *s) {
 
 static bool end_epoch(Trainer *t, Show *s) {
   const Phase *ph = &t->r->phase[t->phase];
-  if (!test_all(t, s)) return false;
+  if (!test_all(t, s)) { /* interrupted, it goes on with the test: the epoch's steps are done */
+    if (t->ctx->cancel && *t->ctx->cancel) state_save(t);
+    return false;
+  }
   Progress p = progress_of(t, s);
   progress_epoch(&s->line, &p);
   LogRow row = {.is_epoch = true, .phase = ph->name, .phase_index = t->phase, .epoch = p.epoch, .iteration = t->iteration, .loss = p.loss, .accuracy = p.accuracy,

@@ -306,11 +306,14 @@ static void test_chunk(Test *test, Worker *w, Exec *e, int64_t chunk) {
   }
 }
 
+/* One rank alone may stop within a test: of several all must come to its end. */
+static bool test_stopped(const Trainer *t) { return t->ranks.count == 1 && t->ctx->cancel && *t->ctx->cancel; }
+
 static void test_task(void *arg, size_t begin, size_t end) {
   Test *test = arg;
   int piece = piece_of(test->t, (size_t)test->n_chunks, begin, end);
   Worker *w = &test->t->worker[piece];
-  for (size_t c = begin; c < end && !w->failed; c++) test_chunk(test, w, test->e[piece], test->first + (int64_t)c);
+  for (size_t c = begin; c < end && !w->failed && !test_stopped(test->t); c++) test_chunk(test, w, test->e[piece], test->first + (int64_t)c);
 }
 
 bool evaluate(Trainer *t, const Graph *g, const Dataset *d, bool u8, int32_t *predictions, double *accuracy) {
@@ -331,6 +334,7 @@ bool evaluate(Trainer *t, const Graph *g, const Dataset *d, bool u8, int32_t *pr
   if (ok && own) show_plan(t, test.e[0]);
   if (ok) rt_pool_for(t->pool, (size_t)test.n_chunks, test_task, &test);
   ok = ok && workers_ok(t);
+  if (ok && test_stopped(t)) ok = diag(t->ctx, E0602, NULL, "interrupted while testing");
   int64_t correct = 0;
   for (int64_t c = 0; c < all; c++) correct += test.correct[c];
   if (ok) ranks_sum(&t->ranks, &correct);

@@ -173,6 +173,23 @@ START_TEST(rows) { /* a row names layers that there are */
 }
 END_TEST
 
+START_TEST(nothing_to_quantize) { /* a frozen network of codes as a model */
+  Ctx *ctx = ctx_new();
+  Net *low = make(ctx, nets[0], W2A2, 1, 20, 20);
+  Graph *g = net_freeze(low, "low", 0);
+  Recipe *r = recipe(ctx, "{onnx: m.onnx}", W2A2);
+  Net *net = g ? net_of_graph(ctx, g, r, 1, 20, 20) : NULL;
+  ck_assert_ptr_nonnull(net);
+  int before = ctx->n_errors;
+  ck_assert(!net_can_quantize(net, r, r->phase) && ctx->n_errors == before + 1);
+  const Diag *last = ctx->diags;
+  while (last->next) last = last->next;
+  ck_assert_ptr_nonnull(strstr(last->text, "is the model quantized already?"));
+  net_free(net), net_free(low);
+  ctx_free(ctx);
+}
+END_TEST
+
 START_TEST(from_a_graph) { /* a float graph's constants become parameters, and it computes the same; its batch a symbol, NET_BATCH, or 1 */
   Ctx *ctx = ctx_new();
   Recipe *r = recipe(ctx, "{onnx: m.onnx}", W2A2);
@@ -242,6 +259,7 @@ int main(void) {
   tcase_add_loop_test(t, frozen, 0, 12);
   tcase_add_test(t, refusals);
   tcase_add_test(t, rows);
+  tcase_add_test(t, nothing_to_quantize);
   tcase_add_loop_test(t, from_a_graph, 0, 9);
   tcase_add_loop_test(t, mixed, 0, 4);
   suite_add_tcase(s, t);
