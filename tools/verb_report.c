@@ -13,8 +13,9 @@ typedef struct Runs { RunInfo *p; int n, cap; } Runs;
 typedef struct Stat { double sum, squares, mean, deviation; int n; } Stat; /* deviation: of the sample, n - 1; NaN of one */
 
 static const struct { const char *key, *title; double times; int decimals; } columns[] = {
-  {"test_accuracy", "test %", 100, 2}, {"frozen_accuracy", "exact %", 100, 2}, {"weight_bits", "bits", 1, 2}, {"weight_bytes", "bytes", 1, 0}, {"train_accuracy", "train %", 100, 2}};
-enum { COLUMNS = 5, CELLS = COLUMNS + 4 };
+  {"test_accuracy", "test %", 100, 2}, {"frozen_accuracy", "exact %", 100, 2}, {"weight_bits", "bits", 1, 2}, {"weight_bytes", "bytes", 1, 0}, {"train_accuracy", "train %", 100, 2},
+  {"validation_accuracy", "valid %", 100, 2}}; /* the last is not shown where no run has it */
+enum { COLUMNS = 6, CELLS = COLUMNS + 4 };
 
 /* Reading */
 
@@ -211,13 +212,15 @@ static int width(const char *s) {
 static void pad(Str *s, int n) { while (n-- > 0) str_put(s, " "); }
 
 static void put_table(Str *s, const Rows *rows, bool markdown) {
-  int wide[CELLS] = {0};
+  int wide[CELLS] = {0}, skip = 2 + COLUMNS;
+  for (int i = 1; i < rows->n; i++) if (*rows->p[i].cell[2 + COLUMNS]) skip = -1;
   for (int i = 0; i < rows->n; i++) for (int c = 0; c < CELLS; c++) if (width(rows->p[i].cell[c]) > wide[c]) wide[c] = width(rows->p[i].cell[c]);
   for (int i = 0; i < rows->n; i++) {
     if (markdown) str_put(s, "|");
     for (int c = 0; c < CELLS; c++) {
       const char *cell = rows->p[i].cell[c];
       bool left = c < 2 || c == CELLS - 1;
+      if (c == skip) continue;
       if (markdown) {
         str_put(s, " ");
         for (const char *p = cell; *p; p++) str_printf(s, *p == '|' ? "\\%c" : "%c", *p);
@@ -233,7 +236,7 @@ static void put_table(Str *s, const Rows *rows, bool markdown) {
     str_put(s, "\n");
     if (markdown && !i) {
       str_put(s, "|");
-      for (int c = 0; c < CELLS; c++) str_put(s, c < 2 || c == CELLS - 1 ? " --- |" : " ---: |");
+      for (int c = 0; c < CELLS; c++) if (c != skip) str_put(s, c < 2 || c == CELLS - 1 ? " --- |" : " ---: |");
       str_put(s, "\n");
     }
   }

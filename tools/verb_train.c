@@ -4,6 +4,7 @@
 
 #ifdef POPSHIFT_TRAINER
 #include "tools/runs.h"
+#include "trainer/ranks.h"
 #include "trainer/train.h"
 
 #include <errno.h>
@@ -105,7 +106,7 @@ static bool phase_done(void *user, const PhaseResult *r) {
   json_object_set_new(o, "quantized", json_boolean(r->quantized));
   json_object_set_new(o, "model", json_string(arena_printf(run->c->ctx->own, "%s/%s.onnx", run->out, r->name)));
   put_number(o, "train_loss", r->train_loss), put_number(o, "train_accuracy", r->train_accuracy);
-  put_number(o, "test_accuracy", r->test_accuracy), put_number(o, "frozen_accuracy", r->frozen_accuracy);
+  put_number(o, "validation_accuracy", r->validation_accuracy), put_number(o, "test_accuracy", r->test_accuracy), put_number(o, "frozen_accuracy", r->frozen_accuracy);
   put_number(o, "images_per_second", r->images_per_second);
   weight_bytes(r->net, &as_float, &packed);
   json_object_set_new(o, "float_bytes", json_integer(as_float)), json_object_set_new(o, "weight_bytes", json_integer(packed));
@@ -115,9 +116,10 @@ static bool phase_done(void *user, const PhaseResult *r) {
   if (!write_result(run, "running")) return false;
   if (!cmd_has(run->c, FLAG_json) && !cmd_has(run->c, FLAG_quiet)) {
     printf("%s: ", r->name);
-    if (isfinite(r->test_accuracy)) printf("test accuracy %.2f %%", 100 * r->test_accuracy);
-    if (isfinite(r->frozen_accuracy)) printf(", in exact integers %.2f %%", 100 * r->frozen_accuracy);
-    printf(", weights %" PRId64 " bytes", packed);
+    if (isfinite(r->validation_accuracy)) printf("validation accuracy %.2f %%, ", 100 * r->validation_accuracy);
+    if (isfinite(r->test_accuracy)) printf("test accuracy %.2f %%, ", 100 * r->test_accuracy);
+    if (isfinite(r->frozen_accuracy)) printf("in exact integers %.2f %%, ", 100 * r->frozen_accuracy);
+    printf("weights %" PRId64 " bytes", packed);
     if (codes.n > 0) printf(" (layers %.0f: %.3f bits a weight, 1/%.1f of floats)", ceil(codes.all / 8), codes.bits / codes.n, 32 * codes.n / codes.all);
     printf(", %s/%s.onnx\n", run->out, r->name);
     fflush(stdout);
@@ -157,7 +159,7 @@ static Recipe *recipe_of(const Run *run, const char *const *set, int n) {
   const char *path = cmd_get(c, FLAG_recipe);
   if (!path) { diag(c->ctx, E0701, NULL, "which recipe? --recipe FILE"); return NULL; }
   Recipe *r = recipe_read(c->ctx, path);
-  return r && (!n || recipe_set(r, set, n)) && start_from(c, r, run->model) ? r : NULL;
+  return r && (!n || recipe_set(r, set, n)) && start_from(c, r, run->model) && net_check(r) ? r : NULL;
 }
 
 /* result.json of a folder that holds a run of this recipe, else NULL. */
@@ -219,6 +221,14 @@ static RunEnd check_one(void *user, const char *folder, const char *const *set, 
   return recipe_of(user, set, n) ? RUN_OK : RUN_FAILED;
 }
 
+/* A sweep under mpirun is refused: MPI starts once in a process, and a sweep has many runs. The first rank says so and fails; the others end
+ * well, or mpirun might end the first before it has said it. */
+static bool one_rank(Cmd *c) {
+  diag(c->ctx, E0307, NULL, "a sweep (--set with several values) is not shared out among ranks");
+  diag_hint(c->ctx, "without mpirun its runs go one after another; mpirun takes one run, with one value for each --set");
+  return false;
+}
+
 static bool run_recipe(Run *run) {
   Cmd *c = run->c;
   TrainOptions o = {.load = load_float, .phase_done = phase_done, .user = run};
@@ -226,6 +236,7 @@ static bool run_recipe(Run *run) {
   run->o = &o;
   run->out = out;
   if (!options(c, &o)) return false;
+  if (sweep_asked(c) && ranks_told().count > 1) return ranks_told().me || one_rank(c);
   if (sweep_asked(c)) return sweep_each(c, check_one, run) && sweep_run(c, out, sweep_one, run);
   const Recipe *r = recipe_of(run, c->flag[FLAG_set].v, c->flag[FLAG_set].n);
   if (!r || !train(run, r, &o)) return false;
@@ -245,7 +256,11 @@ static int run_and_free(Cmd *c, const char *model) {
 }
 
 int verb_train(Cmd *c) {
-  if (c->n_args) { diag(c->ctx, E0701, NULL, "train takes no model: the recipe names the network (`popshift quantize MODEL` starts from one)"); return EXIT_USAGE; }
+  if (c->n_args) {
+    diag(c->ctx, E0701, NULL, "train takes no model: the recipe names the network (`popshift quantize MODEL` starts from one)");
+    if (strstr(c->args[0], ".yaml")) diag_hint(c->ctx, "did you mean --recipe %s?", c->args[0]);
+    return EXIT_USAGE;
+  }
   return run_and_free(c, NULL);
 }
 

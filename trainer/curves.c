@@ -18,14 +18,21 @@ typedef struct Line { size_t at; double times; const char *cls, *name, *unit; in
 
 static const Line lines[] = {
   {offsetof(CurvePoint, train_accuracy), 100, "c-train", "training accuracy", " %", 2},
+  {offsetof(CurvePoint, validation_accuracy), 100, "c-valid", "validation accuracy", " %", 2},
   {offsetof(CurvePoint, test_accuracy), 100, "c-test", "test accuracy", " %", 2},
   {offsetof(CurvePoint, train_loss), 1, "c-loss", "training loss", "", 4}};
-enum { LINES = 3, LOSS = 2, TEST = 1 };
+enum { LINES = 4, LOSS = 3, TEST = 2, VALID = 1 };
 
 static double value(const CurvePoint *p, const Line *l) { return l->times * *(const double *)((const char *)p + l->at); }
 
 /* What diverged is not drawn. */
 static bool shown(double v) { return fabs(v) < 1e30; }
+
+/* Of validation nothing is drawn, no key either, where there is none. */
+static bool drawn(const Curves *c, int l) {
+  for (int i = 0; i < c->n_point && l == VALID; i++) if (shown(value(&c->point[i], &lines[l]))) return true;
+  return l != VALID;
+}
 
 /* A tenth of a pixel is enough; without locale. */
 static void px(Str *s, const char *before, double v) {
@@ -84,10 +91,10 @@ static const char style[] =
   ".c-bg{fill:#fff}.c-text{fill:#1c2128;font-family:system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif}.c-dim{fill:#636c76}\n"
   ".c-grid{stroke:#e3e7ec;stroke-width:1}.c-axis{stroke:#98a2ad;stroke-width:1}.c-band{fill:#eff3f8}.c-edge{stroke:#b4bec9;stroke-width:1;stroke-dasharray:3 4}\n"
   ".c-line{fill:none;stroke-width:2.2;stroke-linejoin:round;stroke-linecap:round}.c-dot{stroke-width:1.5}.c-ring{fill:none;stroke-width:1.6}\n"
-  ".c-train{stroke:#1f6fd6;fill:#1f6fd6}.c-test{stroke:#d9480f;fill:#d9480f}.c-loss{stroke:#0b8a6a;fill:#0b8a6a}\n"
-  ".c-line.c-train{stroke-dasharray:7 4}.c-line,.c-ring{fill:none!important}text.c-train,text.c-test,text.c-loss{stroke:none}\n"
+  ".c-train{stroke:#1f6fd6;fill:#1f6fd6}.c-test{stroke:#d9480f;fill:#d9480f}.c-valid{stroke:#8a3ffc;fill:#8a3ffc}.c-loss{stroke:#0b8a6a;fill:#0b8a6a}\n"
+  ".c-line.c-train{stroke-dasharray:7 4}.c-line.c-valid{stroke-dasharray:2 3}.c-line,.c-ring{fill:none!important}text.c-train,text.c-test,text.c-valid,text.c-loss{stroke:none}\n"
   "@media (prefers-color-scheme:dark){.c-bg{fill:#14181d}.c-text{fill:#e8ecf1}.c-dim{fill:#98a3af}.c-grid{stroke:#262c34}.c-axis{stroke:#5a6572}\n"
-  ".c-band{fill:#1c222a}.c-edge{stroke:#4a5562}.c-train{stroke:#6cb0ff;fill:#6cb0ff}.c-test{stroke:#ff9a5c;fill:#ff9a5c}.c-loss{stroke:#4fd6ae;fill:#4fd6ae}}\n"
+  ".c-band{fill:#1c222a}.c-edge{stroke:#4a5562}.c-train{stroke:#6cb0ff;fill:#6cb0ff}.c-test{stroke:#ff9a5c;fill:#ff9a5c}.c-valid{stroke:#be95ff;fill:#be95ff}.c-loss{stroke:#4fd6ae;fill:#4fd6ae}}\n"
   "</style>\n";
 
 static void text(Str *s, double x, double y, const char *cls, int size, const char *anchor, const char *words) {
@@ -182,7 +189,7 @@ static void draw_line(Str *s, const Curves *c, const Panel *p, const Line *l, do
   }
 }
 
-/* The last values stand at the line's end; two that would touch are moved apart. */
+/* The last values stand at the line's end; those that would touch are moved apart. */
 static void draw_ends(Str *s, const Curves *c, const Panel *p, int first, int last, double end) {
   double y[LINES], x[LINES];
   int at[LINES];
@@ -192,11 +199,13 @@ static void draw_ends(Str *s, const Curves *c, const Panel *p, int first, int la
     y[l] = y_of(p, value(&c->point[at[l]], &lines[l]));
     x[l] = x_of(c->point[at[l]].epoch, end);
   }
-  if (first < last && at[first] >= 0 && at[last] >= 0 && fabs(y[first] - y[last]) < 15) {
-    double middle = (y[first] + y[last]) / 2, sign = y[first] < y[last] ? 1 : -1;
-    y[first] = middle - sign * 7.5;
-    y[last] = middle + sign * 7.5;
-  }
+  for (int round = 0; round < 8; round++) /* pairs, until none is left or enough is done */
+    for (int a = first; a < last; a++)
+      for (int b = a + 1; b <= last; b++) {
+        if (at[a] < 0 || at[b] < 0 || fabs(y[a] - y[b]) >= 15) continue;
+        double middle = (y[a] + y[b]) / 2, sign = y[a] < y[b] ? 1 : -1;
+        y[a] = middle - sign * 7.5, y[b] = middle + sign * 7.5;
+      }
   for (int l = first; l <= last; l++) {
     if (at[l] < 0) continue;
     Str n = {.ctx = s->ctx};
@@ -207,17 +216,22 @@ static void draw_ends(Str *s, const Curves *c, const Panel *p, int first, int la
   }
 }
 
-/* The point of the greatest test accuracy, the first of equals; -1 without one. */
+/* What a run is chosen by: validation where there is such, else test. */
+static int chosen_by(const Curves *c) { return drawn(c, VALID) ? VALID : TEST; }
+
+/* The point of its greatest accuracy, the first of equals; -1 without one. */
 static int best_of(const Curves *c) {
+  const Line *by = &lines[chosen_by(c)];
   int best = -1;
   for (int i = 0; i < c->n_point; i++)
-    if (shown(c->point[i].test_accuracy) && (best < 0 || c->point[i].test_accuracy > c->point[best].test_accuracy)) best = i;
+    if (shown(value(&c->point[i], by)) && (best < 0 || value(&c->point[i], by) > value(&c->point[best], by))) best = i;
   return best;
 }
 
 static void draw_legend(Str *s, const Curves *c) {
   double x = LEFT;
   for (int l = 0; l < LINES; l++) {
+    if (!drawn(c, l)) continue;
     str_printf(s, "<path class=\"c-line %s\" d=\"M", lines[l].cls);
     px(s, "", x);
     px(s, " 84H", x + 26);
@@ -228,10 +242,11 @@ static void draw_legend(Str *s, const Curves *c) {
   int best = best_of(c);
   if (best < 0) return;
   Str n = {.ctx = s->ctx};
-  draw_dot(s, x + 8, 84, "c-ring c-test", 5.5);
+  const Line *by = &lines[chosen_by(c)];
+  draw_dot(s, x + 8, 84, chosen_by(c) == VALID ? "c-ring c-valid" : "c-ring c-test", 5.5);
   str_put(s, "</circle>\n");
-  str_put(&n, "best test ");
-  fixed(&n, 100 * c->point[best].test_accuracy, 2);
+  str_put(&n, chosen_by(c) == VALID ? "best validation " : "best test ");
+  fixed(&n, value(&c->point[best], by), 2);
   str_put(&n, " % after epoch ");
   str_f64(&n, c->point[best].epoch);
   text(s, x + 20, 88, "", 13, "start", n.p);
@@ -257,9 +272,9 @@ void curves_svg(Str *s, const Curves *c) {
   draw_phases(s, c, &loss, end, false);
   draw_axes(s, &accuracy, end, false);
   draw_axes(s, &loss, end, true);
-  for (int l = 0; l < LINES; l++) draw_line(s, c, l == LOSS ? &loss : &accuracy, &lines[l], end);
+  for (int l = 0; l < LINES; l++) if (drawn(c, l)) draw_line(s, c, l == LOSS ? &loss : &accuracy, &lines[l], end);
   if (best >= 0) {
-    draw_dot(s, x_of(c->point[best].epoch, end), y_of(&accuracy, 100 * c->point[best].test_accuracy), "c-ring c-test", 5.5);
+    draw_dot(s, x_of(c->point[best].epoch, end), y_of(&accuracy, value(&c->point[best], &lines[chosen_by(c)])), chosen_by(c) == VALID ? "c-ring c-valid" : "c-ring c-test", 5.5);
     str_put(s, "</circle>\n");
   }
   draw_ends(s, c, &accuracy, 0, TEST, end);
@@ -372,7 +387,9 @@ void curves_html(Str *s, const Curves *c, const char *recipe) {
   str_printf(s, "</title><style>%s</style></head><body>\n", page_style);
   curves_svg(s, c);
   draw_families(s, c);
-  str_put(s, "<h2>Epochs</h2>\n<table><tr><th>epoch</th><th>phase</th><th>training loss</th><th>training accuracy</th><th>test accuracy</th></tr>\n");
+  bool valid = drawn(c, VALID);
+  str_printf(s, "<h2>Epochs</h2>\n<table><tr><th>epoch</th><th>phase</th><th>training loss</th><th>training accuracy</th>%s<th>test accuracy</th></tr>\n",
+             valid ? "<th>validation accuracy</th>" : "");
   for (int i = 0; i < c->n_point; i++) {
     const CurvePoint *p = &c->point[i];
     int k = 0;
@@ -384,6 +401,7 @@ void curves_html(Str *s, const Curves *c, const char *recipe) {
     str_put(s, "</td>");
     put_cell(s, value(p, &lines[LOSS]), &lines[LOSS]);
     put_cell(s, value(p, &lines[0]), &lines[0]);
+    if (valid) put_cell(s, value(p, &lines[VALID]), &lines[VALID]);
     put_cell(s, value(p, &lines[TEST]), &lines[TEST]);
     str_put(s, "</tr>\n");
   }

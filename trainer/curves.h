@@ -6,8 +6,9 @@
 
 typedef struct CurvePoint {
   double epoch;                  /* ascending, over all phases */
-  double train_loss;             /* NaN: none, in this and the next two */
+  double train_loss;             /* NaN: none, in this and the next three */
   double train_accuracy, test_accuracy; /* 0 .. 1 */
+  double validation_accuracy;
 } CurvePoint;
 
 typedef struct CurvePhase { const char *name; double begin, end; } CurvePhase; /* epochs; the second ends where the third begins */

@@ -11,6 +11,33 @@ void dataset_as_real(Arena *arena, Dataset *s) {
   for (int64_t i = 0; i < n; i++) s->real[i] = s->image[i];
 }
 
+static void move_sample(const Dataset *from, int64_t i, Dataset *to, int64_t k) {
+  int64_t size = dataset_sample(from);
+  if (from->image) memmove(to->image + k * size, from->image + i * size, (size_t)size);
+  if (from->real) memmove(to->real + k * size, from->real + i * size, (size_t)size * sizeof *to->real);
+  to->label[k] = from->label[i];
+}
+
+Dataset *dataset_split(Arena *arena, Dataset *s, double part, Rng rng) {
+  int64_t n = (int64_t)floor(part * (double)s->n + 0.5), kept = 0;
+  if (n < 1 || n >= s->n) return NULL;
+  Dataset *out = NEW(arena, Dataset);
+  int32_t *order = NEWN(arena, int32_t, s->n);
+  bool *goes = NEWN(arena, bool, s->n);
+  *out = *s;
+  out->n = 0, out->label = NEWN(arena, uint8_t, n);
+  if (s->image) out->image = arena_alloc(arena, (size_t)(n * dataset_sample(s)));
+  if (s->real) out->real = arena_alloc(arena, (size_t)(n * dataset_sample(s)) * sizeof *s->real);
+  rng_permutation(rng, 0, s->n, order);
+  for (int64_t i = s->n - n; i < s->n; i++) goes[order[i]] = true;
+  for (int64_t i = 0; i < s->n; i++) {
+    if (goes[i]) move_sample(s, i, out, out->n++);
+    else move_sample(s, i, s, kept++);
+  }
+  s->n = kept;
+  return out;
+}
+
 static double seen(const RecipeData *d, int c, double raw) {
   double v = raw * d->scale;
   if (d->n_mean) v -= d->mean[d->n_mean == 1 ? 0 : c];

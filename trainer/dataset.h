@@ -23,6 +23,9 @@ static inline int64_t dataset_sample(const Dataset *s) { return (int64_t)s->c * 
  * recipe names, else the greatest label plus 1. NULL with E0104 or E0501 naming the file. Lives in the arena. */
 Dataset *dataset_load(Ctx *, Arena *, const Recipe *, const RecipeFiles *, const char *data_dir, int classes, int64_t samples);
 void dataset_as_real(Arena *, Dataset *); /* its bytes as floats */
+/* Takes round(part * n) samples out, the last ones of the Rng's permutation, and gives them as a set of its own; both stay in their order. NULL
+ * where that is none or all. */
+Dataset *dataset_split(Arena *, Dataset *, double part, Rng);
 
 /* Inside dataset_*.c */
 bool dataset_folder(Ctx *, Arena *, const RecipeData *, const char *path, int64_t samples, Dataset *);

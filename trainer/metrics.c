@@ -3,7 +3,7 @@
  *   wsvr   % of the weights whose sign is the opposite of that in the snapshot before (S3, section 5.2)
  *   wsvr0  the same, but 0 is a sign, too
  *   wlvr   % of the weights that are 0; of 8 bits and more, |w| below 0.03 of the layer's greatest
- *   bits   that a weight takes on average
+ *   bits   that a weight's codes take on average: of ALQ its alphas, which get fewer
  * and what quantizers add. Weights are those that the layer computes with. Signs are taken when a phase begins and every sign_epochs
  * epochs in it; they are part of a checkpoint. */
 #include "trainer/train_impl.h"
@@ -98,7 +98,7 @@ bool metrics_collect(Trainer *t, Metrics *m) {
   const int8_t *before = t->sign;
   for (int p = 0; p < net->n_p; p++) {
     if (!w[p]) continue;
-    double bits = net_weight_bits(net, p);
+    double bits = net_code_bits(net, p);
     Tally one = tally(w[p], net->p[p].n, bits, before);
     put_tally(m, net_layer_name(net, p, m->arena), &one, signs);
     add_tally(&all, &one);

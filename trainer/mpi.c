@@ -3,11 +3,13 @@
 
 #include <stdlib.h>
 
-/* mpirun tells its children how many they are. */
-static int told(void) {
-  static const char *const names[] = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE"};
-  for (size_t i = 0; i < sizeof names / sizeof *names; i++) if (getenv(names[i])) return atoi(getenv(names[i]));
-  return 1;
+Ranks ranks_told(void) {
+  static const char *const names[][2] = {{"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"}, {"PMI_RANK", "PMI_SIZE"}};
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    const char *me = getenv(names[i][0]), *count = getenv(names[i][1]);
+    if (count) return (Ranks){me ? atoi(me) : 0, atoi(count)};
+  }
+  return (Ranks){0, 1};
 }
 
 #ifdef POPSHIFT_MPI
@@ -19,7 +21,7 @@ enum { AT_ONCE = 1 << 28 }; /* MPI counts in int */
 bool ranks_start(Ctx *ctx, Ranks *r) {
   int level;
   *r = (Ranks){0, 1};
-  if (told() <= 1) return true;
+  if (ranks_told().count <= 1) return true;
   if (MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &level) || MPI_Comm_rank(MPI_COMM_WORLD, &r->me) || MPI_Comm_size(MPI_COMM_WORLD, &r->count))
     return diag(ctx, E0902, NULL, "MPI does not start");
   return true;
@@ -53,7 +55,7 @@ void ranks_join(const Ranks *r, int32_t *data, int64_t n) {
 
 bool ranks_start(Ctx *ctx, Ranks *r) {
   *r = (Ranks){0, 1};
-  return told() <= 1 || diag(ctx, E0307, NULL, "started by mpirun, but MPI is not built in (configure with -DPOPSHIFT_MPI=ON)");
+  return ranks_told().count <= 1 || diag(ctx, E0307, NULL, "started by mpirun, but MPI is not built in (configure with -DPOPSHIFT_MPI=ON)");
 }
 void ranks_end(const Ranks *r, bool ok) { (void)r, (void)ok; }
 bool ranks_any(const Ranks *r, bool mine) { (void)r; return mine; }

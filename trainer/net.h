@@ -59,6 +59,8 @@ typedef struct Net {
   const Ssp *ssp;      /* of the phase; NULL: everything is rounded */
 } Net;
 
+/* The recipe's built-in network is one, and has its options; else false with E0703 where it says so. */
+bool net_check(const Recipe *);
 /* data: channels, height, width of an image. Weights are He-normal by the recipe's seed. NULL with E0703 at the recipe's line. */
 Net *net_builtin(Ctx *, const Recipe *, int c, int h, int w);
 /* A batch whose size gives it away: a model that is imported with it may compute with its batch (shapes, reshapes), and the
@@ -105,6 +107,8 @@ Graph *net_weight_graph(const Net *);
 /* quantize.c: quantizers as the rows say, in place of those that are there. */
 void net_quantize(Net *, const Recipe *, const QuantRows *);
 bool net_can_quantize(Net *, const Recipe *, const Phase *); /* some row quantizes some layer; else false with E0703 */
+/* Says of each layer that was to be of codes and is a contract of floats in the frozen graph, recognized, that it is: E0802 at its row. */
+void net_warn_of_floats(const Net *, const Graph *recognized);
 const char *net_layer_name(const Net *, int p, Arena *); /* of the layer with the weights p: their name without ".weight" */
 const Site *net_weight_site(const Net *, int p); /* the quantizer of the weights p, or NULL */
 double net_code_bits(const Net *, int p);   /* of a weight's codes alone: ALQ's average bitwidth; 32 where it is not quantized */

@@ -18,12 +18,17 @@ static Node *(*const makers[])(Build *, Node *, int) = {
 #undef NET
 };
 
-static Net *wrong(const Recipe *r, int line, Net *net, const char *fmt, const char *word) {
-  Loc loc = LOC_NONE;
-  loc.file = r->file, loc.line = line;
-  diag(r->ctx, E0703, &loc, fmt, word);
-  net_free(net);
-  return NULL;
+static Loc at(const char *file, int line) { return (Loc){.file = file, .line = line, .node = -1}; }
+
+/* What was probably meant, or all that there are. */
+static bool hint(const Recipe *r, const char *word, const char *const *names, int n) {
+  const char *near = nearest(word, names, n);
+  Str all = {.ctx = r->ctx};
+  for (int i = 0; i < n; i++) str_printf(&all, "%s%s", i ? ", " : "", names[i]);
+  if (near) diag_hint(r->ctx, "did you mean '%s'?", near);
+  else diag_hint(r->ctx, "there are %s", all.p);
+  str_free(&all);
+  return false;
 }
 
 /* Options */
@@ -56,26 +61,41 @@ static bool is_word_of(const char *words, size_t n, const char *text) {
   return false;
 }
 
+static bool unknown_option(const Recipe *r, const NetInfo *info, const NetOption *o) {
+  const char *names[RECIPE_OPTIONS + 1] = {"width"};
+  int n = 1;
+  for (const char *k = info->options; *k && n < RECIPE_OPTIONS; k += strcspn(k, " "), k += *k == ' ') names[n++] = arena_strndup(r->ctx->own, k, strcspn(k, "="));
+  Loc loc = at(o->file, o->line);
+  diag(r->ctx, E0703, &loc, "net.%s: %s has no such option", o->key, info->name);
+  return hint(r, o->key, names, n);
+}
+
+/* One of the words between bars, n bytes. */
+static bool unknown_word(const Recipe *r, const NetOption *o, const char *words, size_t n) {
+  const char *names[RECIPE_OPTIONS];
+  int count = 0;
+  for (const char *w = words; w < words + n && count < RECIPE_OPTIONS; w += strcspn(w, "| ") + 1) names[count++] = arena_strndup(r->ctx->own, w, strcspn(w, "| "));
+  Loc loc = at(o->file, o->line);
+  diag(r->ctx, E0703, &loc, "net.%s: must be one of %.*s", o->key, (int)n, words);
+  const char *near = o->text ? nearest(o->text, names, count) : NULL;
+  if (near) diag_hint(r->ctx, "did you mean '%s'?", near);
+  return false;
+}
+
 static bool check_option(const Recipe *r, const NetInfo *info, const NetOption *o) {
   static const struct { const char *key; int lo, hi; } whole[] = {{"hidden", 0, 65536}, {"bases", 1, 16}};
   size_t n;
   const char *words = declared(info, o->key, &n);
-  char text[160];
-  if (!strcmp(o->key, "width")) {
-    if (o->text || !(o->value > 0 && o->value <= 64)) return wrong(r, o->line, NULL, "width is above 0 and at most 64%s", "");
-    return true;
-  }
-  if (!words) return wrong(r, o->line, NULL, "the network has no option '%s'", o->key);
+  Loc loc = at(o->file, o->line);
+  if (!strcmp(o->key, "width")) return (!o->text && o->value > 0 && o->value <= 64) || diag(r->ctx, E0703, &loc, "net.width: must be above 0 and at most 64");
+  if (!words) return unknown_option(r, info, o);
   for (size_t i = 0; i < sizeof whole / sizeof *whole; i++) {
     if (strcmp(o->key, whole[i].key)) continue;
     int lo = !i && strcmp(info->name, "vgg_small") ? 1 : whole[i].lo;
-    snprintf(text, sizeof text, "%s is a whole number from %d to %d", o->key, lo, whole[i].hi);
     bool ok = !o->text && o->value >= lo && o->value <= whole[i].hi && o->value == floor(o->value);
-    return ok || wrong(r, o->line, NULL, "%s", text);
+    return ok || diag(r->ctx, E0703, &loc, "net.%s: must be a whole number from %d to %d", o->key, lo, whole[i].hi);
   }
-  if (is_word_of(words, n, o->text)) return true;
-  snprintf(text, sizeof text, "%s is one of %.*s", o->key, (int)n, words);
-  return wrong(r, o->line, NULL, "%s", text);
+  return is_word_of(words, n, o->text) || unknown_word(r, o, words, n);
 }
 
 static void read_options(Build *b) {
@@ -89,24 +109,32 @@ static void read_options(Build *b) {
   b->bases = b->variant == VARIANT_GROUPNET ? (int)nb_number(b, "bases") : 1;
 }
 
-Net *net_builtin(Ctx *ctx, const Recipe *r, int c, int h, int w) {
-  int which = 0;
+/* The recipe's network, its name and options looked at; NULL with E0703. */
+static const NetInfo *info_of(const Recipe *r) {
   const char *names[32];
-  for (int i = 0; i < n_net_info; i++) names[i] = net_info[i].name;
-  while (which < n_net_info && strcmp(net_info[which].name, r->net.builtin)) which++;
-  if (which == n_net_info) {
-    const char *near = nearest(r->net.builtin, names, n_net_info);
-    wrong(r, r->net.line, NULL, "there is no built-in network '%s'", r->net.builtin);
-    diag_hint(ctx, near ? "did you mean '%s'? `popshift list nets` shows them" : "`popshift list nets` shows them%s", near ? near : "");
-    return NULL;
+  const NetInfo *info = NULL;
+  Loc loc = at(r->net.where, r->net.line);
+  for (int i = 0; i < n_net_info; i++) {
+    names[i] = net_info[i].name;
+    if (!strcmp(names[i], r->net.builtin)) info = &net_info[i];
   }
-  for (int i = 0; i < r->net.n_option; i++) if (!check_option(r, &net_info[which], &r->net.option[i])) return NULL;
+  bool ok = info || diag(r->ctx, E0703, &loc, "net.builtin: there is no network '%.100s'", r->net.builtin) || hint(r, r->net.builtin, names, n_net_info);
+  for (int i = 0; info && i < r->net.n_option; i++) ok = check_option(r, info, &r->net.option[i]) && ok;
+  return ok ? info : NULL;
+}
+
+bool net_check(const Recipe *r) { return !r->net.builtin || info_of(r); }
+
+Net *net_builtin(Ctx *ctx, const Recipe *r, int c, int h, int w) {
+  const NetInfo *info = info_of(r);
+  if (!info) return NULL;
   Net *net = net_new(ctx, r->net.builtin, (int)r->net.classes);
-  Build b = {.net = net, .g = net->g, .r = r, .info = &net_info[which]};
+  Build b = {.net = net, .g = net->g, .r = r, .info = info};
   read_options(&b);
-  Node *x = net_images(net, r, c, h, w), *y = x ? makers[which](&b, x, net->classes) : NULL;
-  if (!x) { net_free(net); return NULL; }
-  if (!y) return wrong(r, r->net.line, net, "images are too small for %s", r->net.builtin);
+  Node *x = net_images(net, r, c, h, w), *y = x ? makers[info - net_info](&b, x, net->classes) : NULL;
+  Loc loc = at(r->net.where, r->net.line);
+  if (x && !y) diag(ctx, E0703, &loc, "images of %dx%d are too small for %s", h, w, r->net.builtin);
+  if (!y) { net_free(net); return NULL; }
   graph_out(net->g, "logits", y);
   return net;
 }

@@ -285,4 +285,5 @@ static double alq_width(const Net *net, const Site *s) {
 }
 
 const QuantizerOps quant_alq = {.weight = alq_weight, .act = alq_act, .init_weight = alq_init, .init_act = alq_init_act, .after = alq_after, .update = alq_update, .width = alq_width, .code_bits = alq_code_bits, .wrong = alq_wrong,
-                                 .valid = alq_valid};
+                                 .valid = alq_valid,
+                                 .in_float = "its groups are too small for their alphas to be told from them, or take half of the floats' bytes; fewer bits or larger groups help"};

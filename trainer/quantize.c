@@ -293,39 +293,93 @@ void net_quantize(Net *net, const Recipe *r, const QuantRows *rows) {
 }
 
 /* Neither quantizer of the row has an objection; else E0703 at the row. */
-static bool can_put(Net *net, const Recipe *r, const Node *layer, int k, const QuantRow *row) {
+static bool can_put(Net *net, const Node *layer, int k, const QuantRow *row) {
   const QuantSpec *const spec[2] = {&row->weight, &row->act};
   for (int a = 0; a < 2; a++) {
     const QuantizerOps *ops = spec[a]->q == QUANT_NONE ? NULL : quantizer_ops[spec[a]->q];
     const char *why = ops && ops->wrong ? ops->wrong(layer, k, row, !a, non_negative(layer->in[!k], 64)) : NULL;
-    Loc loc = LOC_NONE;
-    loc.file = r->file, loc.line = row->line;
+    Loc loc = {.file = row->file, .line = row->line, .node = -1};
     if (why) return diag(net->ctx, E0703, &loc, "%s/%d of layer '%s': %s", quantizer_info[spec[a]->q].name, spec[a]->bits, layer_name(net, layer, k), why);
   }
   return true;
 }
 
+/* A pattern of the row without * and ?, that is no layer's name: a typo. NULL: there is none. */
+static const char *no_layer(const QuantRow *row, const char *const *layer, int n, Arena *a) {
+  for (const char *p = row->match;; p++) {
+    size_t len = strcspn(p, "|");
+    char *name = arena_strndup(a, p, len);
+    bool known = strpbrk(name, "*?") || !strcmp(name, "first") || !strcmp(name, "last");
+    for (int i = 0; i < n; i++) known = known || !strcmp(name, layer[i]);
+    if (!known) return name;
+    p += len;
+    if (!*p) return NULL;
+  }
+}
+
+static bool matches_none(const QuantRow *row, const char *const *layer, int n) {
+  const QuantRows alone = {(QuantRow *)(uintptr_t)row, 1};
+  for (int i = 0; i < n; i++) if (recipe_quant(&alone, layer[i], !i, i + 1 == n)) return false;
+  return true;
+}
+
+/* Row i of the phase means layers that there are: a name is one's, and a row that quantizes has some. Else false with E0703 at the row. */
+static bool row_has_layers(const Net *net, const Phase *ph, int i, bool used, const char *const *layer, int n) {
+  const QuantRow *row = &ph->rows.row[i];
+  Arena *a = net->ctx->own;
+  const char *rows = ph->own_rows ? arena_printf(a, "phase '%s', quant", ph->name) : "quant", *typo = no_layer(row, layer, n, a);
+  bool none = !typo && matches_none(row, layer, n), quantizes = row->weight.q != QUANT_NONE || row->act.q != QUANT_NONE;
+  Loc loc = {.file = row->file, .line = row->line, .node = -1};
+  if (!typo && !(none && quantizes)) {
+    if (!used) diag_warn(net->ctx, E0802, &loc, "%s.%d: no layer of the network is left for '%.100s'", rows, i, row->match);
+    return true;
+  }
+  diag(net->ctx, E0703, &loc, typo ? "%s.%d.match: there is no layer '%.100s'" : "%s.%d.match: no layer has a name like '%.100s'", rows, i, typo ? typo : row->match);
+  const char *near = nearest(typo ? typo : row->match, layer, n);
+  Str all = {.ctx = net->ctx};
+  for (int k = 0; k < n && k < 40; k++) str_printf(&all, "%s%s", k ? ", " : "", layer[k]);
+  if (near) diag_hint(net->ctx, "did you mean '%s'?", near);
+  else diag_hint(net->ctx, "the layers are %s%s", all.p, n > 40 ? ", .." : "");
+  str_free(&all);
+  return false;
+}
+
 bool net_can_quantize(Net *net, const Recipe *r, const Phase *ph) {
   const Graph *g = net->plain ? net->plain : net->g;
   int layers = layer_count(g, net), layer = 0;
-  bool used[RECIPE_QUANT] = {false}, any = false;
+  const char **name = NEWN(net->ctx->own, const char *, layers + 1);
+  bool used[RECIPE_QUANT] = {false}, any = false, ok = true;
   for (int i = 0; i < g->n_nodes; i++) {
     int k = weight_operand(net, g->nodes[i]);
     if (k < 0) continue;
-    layer++;
-    const QuantRow *row = recipe_quant(&ph->rows, layer_name(net, g->nodes[i], k), layer == 1, layer == layers);
+    name[layer++] = layer_name(net, g->nodes[i], k);
+    const QuantRow *row = recipe_quant(&ph->rows, name[layer - 1], layer == 1, layer == layers);
     if (row) used[row - ph->rows.row] = true;
-    if (row && !can_put(net, r, g->nodes[i], k, row)) return false;
+    if (row && !can_put(net, g->nodes[i], k, row)) return false;
     any = any || (row && (row->weight.q != QUANT_NONE || row->act.q != QUANT_NONE));
   }
-  Loc loc = LOC_NONE;
-  loc.file = r->file;
-  for (int i = 0; i < ph->rows.n; i++) {
-    loc.line = ph->rows.row[i].line;
-    if (!used[i]) diag_warn(net->ctx, E0802, &loc, "quant.%d: no layer of the network is left for '%.100s'", i, ph->rows.row[i].match);
-  }
-  if (any) return true;
+  if (!layers) return diag(net->ctx, E0703, &(Loc){.file = r->file, .line = -1, .node = -1}, "the network has no convolution or product of float weights to quantize: is the model quantized already?");
+  for (int i = 0; i < ph->rows.n; i++) ok = row_has_layers(net, ph, i, used[i], name, layers) && ok;
+  if (any || !ok) return ok;
   return diag(net->ctx, E0703, &(Loc){.file = r->file, .line = -1, .node = -1}, "a quantized phase, and no row of `quant` that quantizes a layer");
+}
+
+static bool has_float_contract(const Graph *g, const char *layer) {
+  for (int k = 0; k < g->n_nodes; k++) {
+    const Node *n = g->nodes[k];
+    if (n->op == OP_CONTRACT && elem_is_float(n->t.e) && n->loc.name && !strcmp(n->loc.name, layer)) return true;
+  }
+  return false;
+}
+
+void net_warn_of_floats(const Net *net, const Graph *g) {
+  for (int i = 0; i < net->n_site; i++) {
+    const Site *s = &net->site[i];
+    const char *why = s->weight ? site_ops(s)->in_float : NULL;
+    if (!s->weight || (s->row->act.q == QUANT_NONE && !why) || !has_float_contract(g, s->layer)) continue;
+    diag_warn(net->ctx, E0802, &(Loc){.file = s->row->file, .line = s->row->line, .node = -1}, "layer '%s' is compiled with float weights: %s", s->layer,
+              why ? why : "its levels are not found again in the frozen network");
+  }
 }
 
 const Site *net_weight_site(const Net *net, int p) {
@@ -335,7 +389,7 @@ const Site *net_weight_site(const Net *net, int p) {
 
 double net_code_bits(const Net *net, int p) {
   const Site *s = net_weight_site(net, p);
-  return !s ? 32 : site_ops(s)->code_bits ? site_ops(s)->code_bits(net, s) : s->bits;
+  return s && site_ops(s)->code_bits ? site_ops(s)->code_bits(net, s) : net_weight_bits(net, p);
 }
 
 double net_weight_bits(const Net *net, int p) {

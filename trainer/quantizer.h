@@ -79,9 +79,10 @@ typedef struct QuantizerOps {
   double (*width)(const Net *, const Site *);                      /* bits that a weight takes on average, exported; NULL: site->bits */
   void (*metrics)(const Net *, const Site *, Metrics *);           /* what it logs of an epoch, by metric_add; NULL: nothing */
   void (*update)(const Update *, Quantizer);                       /* NULL: the optimizer steps the weights. Called once per step for all sites */
-  double (*code_bits)(const Net *, const Site *);                  /* without what describes them (scales, tables); NULL: site->bits */
+  double (*code_bits)(const Net *, const Site *);                  /* without what describes them (scales, tables); NULL: as width */
   const char *(*wrong)(const Node *layer, int k, const QuantRow *, bool weight, bool up); /* why it cannot be put at operand k or its input; NULL: it can */
   bool (*valid)(const Net *, const Site *);                        /* tables just read from a file are such as its code relies on; NULL: any are */
+  const char *in_float;    /* of weights that are codes whatever the input is: why a frozen layer may be float all the same. NULL: of a float input it is */
 } QuantizerOps;
 extern const QuantizerOps *const quantizer_ops[QUANTIZER_COUNT];
 static inline const QuantizerOps *site_ops(const Site *s) { return quantizer_ops[s->weight ? s->row->weight.q : s->row->act.q]; }

@@ -8,6 +8,7 @@
 
 typedef struct Ranks { int me, count; } Ranks;
 
+Ranks ranks_told(void);                       /* what mpirun says in the environment, before anything is started; {0, 1} without it */
 bool ranks_start(Ctx *, Ranks *);             /* E0307 under mpirun with more ranks than one where it is not built in */
 void ranks_end(const Ranks *, bool ok);
 bool ranks_any(const Ranks *, bool);          /* true on all where it is on some; all have come here */

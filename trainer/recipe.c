@@ -70,7 +70,11 @@ static bool assign(Recipe *r, Doc **root, const char *assignment) {
     if (dot) *dot = 0;
     rest = dot ? dot + 1 : NULL;
     Doc **next = *part && depth < MAX_DEPTH ? place(a, *at, part, file) : NULL;
-    if (!next) return diag(r->ctx, E0703, &loc, "'%.100s' is no place in the recipe", part);
+    if (!next) {
+      diag(r->ctx, E0703, &loc, "'%.100s' is no place in the recipe", part);
+      if ((*at)->shape == SHAPE_LIST) diag_hint(r->ctx, "the list has %d elements, which count from 0; %d adds one", (*at)->item.n, (*at)->item.n);
+      return false;
+    }
     at = next;
   }
   *at = value;

@@ -9,11 +9,11 @@
 
 enum { RECIPE_FILES = 64, RECIPE_CHANNELS = 64, RECIPE_OPTIONS = 16, RECIPE_QUANT = 64, RECIPE_PHASES = 128, RECIPE_CLASSES = 256 };
 
-typedef struct NetOption { const char *key, *text; double value; int line; } NetOption; /* text: NULL where it is a number */
+typedef struct NetOption { const char *key, *text; double value; const char *file; int line; } NetOption; /* text: NULL where it is a number */
 
 typedef struct RecipeNet {
   const char *builtin, *onnx;    /* one of them, the other NULL; onnx relative to Recipe.dir */
-  int line;
+  const char *where; int line;   /* of what names it: the file, or the --set */
   int64_t classes;               /* of builtin nets; 0 where the recipe does not say */
   NetOption option[RECIPE_OPTIONS]; /* other scalar options of a builtin net, in the recipe's order; checked by who builds it */
   int n_option;
@@ -45,6 +45,7 @@ typedef struct RecipeData {
   const char *classes[RECIPE_CLASSES]; int n_classes; /* their names; 0: none */
   const char *class_file;        /* or a file with a name a line, or NULL */
   int64_t samples;               /* the first of the training set; 0: all */
+  double validation;             /* part of them that is not trained on; 0: none */
 } RecipeData;
 
 typedef enum Quantizer {
@@ -67,7 +68,7 @@ typedef struct QuantRow {
   Grain grain;                   /* of the weights */
   QuantOption option[RECIPE_OPTIONS]; /* of its quantizers */
   int n_option;
-  int line;
+  const char *file; int line;    /* the recipe, or a --set */
 } QuantRow;
 typedef struct QuantRows { QuantRow *row; int n; } QuantRows;
 

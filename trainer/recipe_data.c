@@ -112,7 +112,8 @@ bool recipe_read_data(Decoder *d, const Doc *n, void *to, const Field *f) {
   if (!read_map(d, n, data, FIELDS({"train", read_files, offsetof(RecipeData, train), 0, 0, true}, {"test", read_files, offsetof(RecipeData, test), 0, 0, false},
                                    {"scale", read_f64, offsetof(RecipeData, scale), 1e-9, 1e9, false}, {"mean", read_mean, 0, -1e9, 1e9, false},
                                    {"std", read_std, 0, 1e-9, 1e9, false}, {"augment", read_augment, 0, 0, 0, false},
-                                   {"samples", read_i64, offsetof(RecipeData, samples), 1, 1e9, false}, {"label", read_label, offsetof(RecipeData, label), 0, 0, false},
+                                   {"samples", read_i64, offsetof(RecipeData, samples), 1, 1e9, false}, {"validation", read_f64, offsetof(RecipeData, validation), 0, 0.9, false},
+                                   {"label", read_label, offsetof(RecipeData, label), 0, 0, false},
                                    {"label_column", read_int, offsetof(RecipeData, label_column), 1, 1e6, false}, {"layout", read_layout, offsetof(RecipeData, nhwc), 0, 0, false},
                                    {"shape", read_sides, offsetof(RecipeData, shape), 65535, 3, false}, {"size", read_sides, offsetof(RecipeData, size), 8192, 2, false},
                                    {"channels", read_channels, offsetof(RecipeData, channels), 1, 3, false}, {"classes", read_classes, 0, 0, 0, false})))

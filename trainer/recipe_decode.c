@@ -39,7 +39,8 @@ static bool read_net(Decoder *d, const Doc *n, void *to, const Field *f) {
   static const Field known[] = {{"builtin", read_text, offsetof(RecipeNet, builtin), 0, 0, false}, {"onnx", read_text, offsetof(RecipeNet, onnx), 0, 0, false},
                                 {"classes", read_i64, offsetof(RecipeNet, classes), 2, 256, false}};
   if (!is_shape(d, n, SHAPE_MAP)) return false;
-  net->line = n->line;
+  const Doc *name = doc_find(n, doc_find(n, "builtin") ? "builtin" : "onnx");
+  net->where = name ? name->file : n->file, net->line = name ? name->line : n->line;
   if (!doc_find(n, "builtin")) { /* an option of a builtin net may have any name, so only here is a key unknown */
     if (!read_map(d, n, net, known, 3)) return false;
     return net->onnx || diag(d->ctx, E0703, at(d, n), "%s: key 'builtin' or 'onnx' is missing", path(d));
@@ -48,7 +49,7 @@ static bool read_net(Decoder *d, const Doc *n, void *to, const Field *f) {
   for (int i = 0; i < n->item.n; i++) {
     const DocItem *item = &n->item.p[i];
     const Field *k = known;
-    NetOption option = {item->key, NULL, 0, item->line};
+    NetOption option = {item->key, NULL, 0, item->v->file, item->line};
     while (k < known + 3 && strcmp(k->key, item->key)) k++;
     size_t was = enter(d, item->key, 0);
     if (k < known + 3) ok = k->read(d, item->v, (char *)net + k->at, k) && ok;
@@ -139,10 +140,27 @@ static bool read_row_option(Decoder *d, const Doc *n, const char *key, const cha
   return true;
 }
 
+/* A key that is neither the table's nor an option of the row's quantizers. */
+static bool unknown_row_key(Decoder *d, const DocItem *item, const QuantizerInfo *const of[2], const Field *fields, int n) {
+  const char *names[4 + 2 * RECIPE_OPTIONS];
+  Str whose = {.ctx = d->ctx};
+  for (int i = 0; i < n; i++) names[i] = fields[i].key;
+  for (int k = 0; k < 2; k++)
+    for (const char *o = of[k]->options; *o && n < 4 + 2 * RECIPE_OPTIONS; o += strcspn(o, " "), o += *o == ' ') names[n++] = arena_strndup(d->ctx->own, o, strcspn(o, "="));
+  for (int q = 1; q < QUANTIZER_COUNT; q++) if (option_spec(quantizer_info[q].options, item->key)) str_printf(&whose, "%s%s", whose.n ? ", " : "", quantizer_info[q].name);
+  at(d, item->v);
+  d->loc.line = item->line;
+  if (whose.n) diag(d->ctx, E0703, &d->loc, "%s: an option of %s, not of this row's quantizers", path(d), whose.p);
+  else diag(d->ctx, E0703, &d->loc, "%s: unknown key", path(d));
+  str_free(&whose);
+  return suggest(d, item->key, names, n);
+}
+
 /* Keys that the row's quantizers have are options; the others are the table's, or unknown. */
 static bool read_row(Decoder *d, const Doc *n, QuantRow *row) {
   static const Field fields[] = {{"match", read_text, offsetof(QuantRow, match), 0, 0, true}, {"weight", read_quantizer, offsetof(QuantRow, weight), 0, 0, false},
                                  {"act", read_quantizer, offsetof(QuantRow, act), 0, 0, false}, {"grain", read_grain, offsetof(QuantRow, grain), 0, 0, false}};
+  enum { FIELDS_OF_ROW = sizeof fields / sizeof *fields };
   if (!is_shape(d, n, SHAPE_MAP)) return false;
   const QuantizerInfo *of[2] = {named(n, "weight"), named(n, "act")};
   Doc rest = *n;
@@ -153,12 +171,15 @@ static bool read_row(Decoder *d, const Doc *n, QuantRow *row) {
     const DocItem *item = &n->item.p[i];
     const char *spec = option_spec(of[0]->options, item->key);
     if (!spec) spec = option_spec(of[1]->options, item->key);
+    const Field *f = fields;
+    while (f < fields + FIELDS_OF_ROW && strcmp(f->key, item->key)) f++;
     size_t was = enter(d, item->key, 0);
     if (spec) ok = read_row_option(d, item->v, item->key, spec, row) && ok;
+    else if (f == fields + FIELDS_OF_ROW) ok = unknown_row_key(d, item, of, fields, FIELDS_OF_ROW);
     else rest.item.p[rest.item.n++] = *item;
     leave(d, was);
   }
-  return read_map(d, &rest, row, fields, (int)(sizeof fields / sizeof *fields)) && ok;
+  return read_map(d, &rest, row, fields, FIELDS_OF_ROW) && ok;
 }
 
 static bool read_rows(Decoder *d, const Doc *n, QuantRows *to) {
@@ -169,7 +190,7 @@ static bool read_rows(Decoder *d, const Doc *n, QuantRows *to) {
   for (int i = 0; i < n->item.n; i++) {
     QuantRow *row = &to->row[to->n++];
     size_t was = enter(d, NULL, i);
-    row->line = n->item.p[i].v->line;
+    row->file = n->item.p[i].v->file, row->line = n->item.p[i].v->line;
     ok = read_row(d, n->item.p[i].v, row) && ok;
     leave(d, was);
   }
@@ -267,7 +288,10 @@ static bool read_lr(Decoder *d, const Doc *n, void *to, const Field *f) {
   size_t len = strcspn(n->text, "(");
   Doc plain = *n;
   plain.quoted = false; /* quotes are how a comma gets into { } */
-  if (!one_of(d, n, arena_strndup(d->ctx->own, n->text, len), names, 3, &which)) return false;
+  if (!one_of(d, n, arena_strndup(d->ctx->own, n->text, len), names, 3, &which)) {
+    if (parse_f64(n->text, strlen(n->text), v)) diag_hint(d->ctx, "did you mean 'constant(%s)'?", n->text);
+    return false;
+  }
   if (!n->text[len]) return diag(d->ctx, E0703, at(d, n), "%s: must be %s(...)", path(d), names[which]);
   if (!arguments(d, &plain, n->text + len + 1, v, &count)) return false;
   s->kind = (LrKind)which;
@@ -423,7 +447,7 @@ static bool read_phases(Decoder *d, const Doc *n, void *to, const Field *f) {
   for (int i = 0; i < n->item.n; i++) {
     const Doc *v = n->item.p[i].v;
     size_t was = enter(d, NULL, i);
-    ok = (doc_find(v, "repeat") ? add_repeated(d, v, of) : add_phase(d, v, 0, of)) && ok;
+    ok = (doc_find(v, "repeat") || doc_find(v, "phases") ? add_repeated(d, v, of) : add_phase(d, v, 0, of)) && ok;
     leave(d, was);
   }
   return check_names(d, of, d->r) && ok;

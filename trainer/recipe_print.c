@@ -181,6 +181,7 @@ void recipe_print(Str *s, const Recipe *r) {
   if (r->data.cutout) str_printf(s, ", cutout: %d", r->data.cutout);
   str_put(s, "}\n");
   if (r->data.samples) str_printf(s, "  samples: %" PRId64 "\n", r->data.samples);
+  if (r->data.validation > 0) put_number(s, "  validation: ", r->data.validation), str_put(s, "\n");
   str_printf(s, "batch: %" PRId64 "\nshards: %" PRId64 "\nseed: %" PRIu64 "\nsign_epochs: %" PRId64 "\n", r->batch, r->shards, r->seed, r->sign_epochs);
   if (r->init) put_field(s, "init: ", r->init), str_put(s, "\n");
   put_extras(s, r);

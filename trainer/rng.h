@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 /* What numbers are for: equal seeds give unrelated numbers in different streams. Numbers are never reused. */
-typedef enum RngStream { RNG_INIT = 1, RNG_SHUFFLE = 2, RNG_AUGMENT = 3, RNG_QUANT = 4, RNG_PRECISION = 5 } RngStream;
+typedef enum RngStream { RNG_INIT = 1, RNG_SHUFFLE = 2, RNG_AUGMENT = 3, RNG_QUANT = 4, RNG_PRECISION = 5, RNG_SPLIT = 6 } RngStream;
 
 typedef struct Rng { uint64_t seed; uint32_t stream; } Rng;
 

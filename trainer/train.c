@@ -33,14 +33,19 @@ static bool load_data(Trainer *t) {
   const Recipe *r = t->r;
   int classes = (int)r->net.classes;
   t->train = dataset_load(t->ctx, t->arena, r, &r->data.train, t->o->data_dir, classes, r->data.samples);
-  if (!t->train) return false;
+  if (!t->train) {
+    if (!t->o->data_dir && diag_exit(t->ctx) == EXIT_IO) diag_hint(t->ctx, "without --data DIR, files are looked for beside the recipe");
+    return false;
+  }
   if (r->data.test.n && !(t->test = load_test(t))) return false;
   if (t->test && !t->test->real != !t->train->real) dataset_as_real(t->arena, t->test), dataset_as_real(t->arena, t->train);
   Loc loc = LOC_NONE;
   loc.file = r->file;
+  if (r->data.validation > 0 && !(t->valid = dataset_split(t->arena, t->train, r->data.validation, (Rng){r->seed, RNG_SPLIT})))
+    return diag(t->ctx, E0703, &loc, "data.validation: %g of %lld images is none of them", r->data.validation, (long long)t->train->n);
   if (t->test && (t->test->c != t->train->c || t->test->h != t->train->h || t->test->w != t->train->w))
     return diag(t->ctx, E0703, &loc, "test images are %dx%dx%d, training images %dx%dx%d", t->test->c, t->test->h, t->test->w, t->train->c, t->train->h, t->train->w);
-  if (t->train->n < r->batch) return diag(t->ctx, E0703, &loc, "%lld images are fewer than a batch of %lld", (long long)t->train->n, (long long)r->batch);
+  if (t->train->n < r->batch) return diag(t->ctx, E0703, &loc, "%lld images%s are fewer than a batch of %lld", (long long)t->train->n, t->valid ? ", without those of validation," : "", (long long)r->batch);
   t->shard_size = r->batch / r->shards;
   if (r->shards % t->ranks.count) return diag(t->ctx, E0703, &loc, "%lld shards cannot be shared out evenly among %d ranks", (long long)r->shards, t->ranks.count);
   if (t->shard_size > 4096) return diag(t->ctx, E0703, &loc, "a shard has %lld images, at most 4096 can be", (long long)t->shard_size);
@@ -183,7 +188,7 @@ static bool draw_curves(Trainer *t) {
   CurvePoint *p = NEWN(t->arena, CurvePoint, n + 1);
   CurvePhase *ph = NEWN(t->arena, CurvePhase, t->r->n_phase);
   for (int i = 0; i < n; i++)
-    if (rows[i].is_epoch) p[points++] = (CurvePoint){(double)rows[i].epoch, rows[i].loss, rows[i].accuracy, rows[i].test_accuracy};
+    if (rows[i].is_epoch) p[points++] = (CurvePoint){(double)rows[i].epoch, rows[i].loss, rows[i].accuracy, rows[i].test_accuracy, rows[i].validation_accuracy};
   double at = 0;
   for (int i = 0; i < t->r->n_phase; at = ph[i++].end) ph[i] = (CurvePhase){t->r->phase[i].name, at, at + (double)t->r->phase[i].epochs};
   c.series = series_of(t, rows, n, &c.n_series);
@@ -200,14 +205,14 @@ static bool draw_curves(Trainer *t) {
 /* Epochs */
 
 enum { DRAW_SECONDS = 10 }; /* between pages of a run that goes on */
-typedef struct Show { ProgressLine line; TrainLog *log; double saved, drawn, test_accuracy; int64_t epochs_before, epochs_all; } Show;
+typedef struct Show { ProgressLine line; TrainLog *log; double saved, drawn, validation_accuracy, test_accuracy; int64_t epochs_before, epochs_all; } Show;
 
 static Progress progress_of(const Trainer *t, const Show *s) {
   double rate = t->seconds > 0 ? (double)t->images / t->seconds : 0;
   int64_t left = s->epochs_all * t->per_epoch - t->iteration;
   return (Progress){.phase = t->r->phase[t->phase].name, .epoch = s->epochs_before + t->epoch + 1, .epochs = s->epochs_all, .step = t->step, .steps = t->per_epoch,
                     .loss = t->seen ? t->loss / (double)t->seen : 0, .accuracy = t->seen ? (double)t->correct / (double)t->seen : 0,
-                    .test_accuracy = s->test_accuracy, .images_per_second = rate, .seconds_left = rate > 0 ? (double)(left * t->r->batch) / rate : NAN};
+                    .validation_accuracy = s->validation_accuracy, .test_accuracy = s->test_accuracy, .images_per_second = rate, .seconds_left = rate > 0 ? (double)(left * t->r->batch) / rate : NAN};
 }
 
 static bool interrupted(Trainer *t, Show *s) {
@@ -236,15 +241,23 @@ static bool run_epoch(Trainer *t, Show *s) {
   return true;
 }
 
+/* Validation and test accuracy of the weights as they are, or their averages; NaN without such images. */
+static bool test_all(Trainer *t, Show *s) {
+  s->validation_accuracy = s->test_accuracy = NAN;
+  return (!t->valid || evaluate(t, t->test_graph, t->valid, false, NULL, &s->validation_accuracy)) &&
+         (!t->test || evaluate(t, t->test_graph, t->test, false, NULL, &s->test_accuracy));
+}
+
 static bool end_epoch(Trainer *t, Show *s) {
   const Phase *ph = &t->r->phase[t->phase];
-  double accuracy = NAN;
-  if (t->test && !evaluate(t, t->test_graph, t->test, false, NULL, &accuracy)) return false;
-  s->test_accuracy = accuracy;
+  if (!test_all(t, s)) { /* interrupted, it goes on with the test: the epoch's steps are done */
+    if (t->ctx->cancel && *t->ctx->cancel) state_save(t);
+    return false;
+  }
   Progress p = progress_of(t, s);
   progress_epoch(&s->line, &p);
   LogRow row = {.is_epoch = true, .phase = ph->name, .phase_index = t->phase, .epoch = p.epoch, .iteration = t->iteration, .loss = p.loss, .accuracy = p.accuracy,
-                .test_loss = NAN, .test_accuracy = accuracy, .lr = schedule_lr(&ph->lr, (t->epoch + 1) * t->per_epoch - 1, t->per_epoch, (double)ph->epochs),
+                .test_loss = NAN, .validation_accuracy = s->validation_accuracy, .test_accuracy = s->test_accuracy, .lr = schedule_lr(&ph->lr, (t->epoch + 1) * t->per_epoch - 1, t->per_epoch, (double)ph->epochs),
                 .images_per_second = p.images_per_second, .seconds = t->seconds};
   Metrics m = {.arena = arena_new(t->ctx)};
   bool ok = metrics_collect(t, &m);
@@ -260,27 +273,13 @@ static bool end_epoch(Trainer *t, Show *s) {
   return t->ranks.me || draw_curves(t);
 }
 
-/* Layers of alq whose alphas recognition does not find again in their weights: few numbers, many alphas. */
-static void warn_of_floats(const Trainer *t, const Graph *g) {
-  for (int i = 0; i < t->net->n_site; i++) {
-    const Site *s = &t->net->site[i];
-    bool lost = false;
-    for (int k = 0; k < g->n_nodes && s->weight && s->row->weight.q == QUANT_ALQ; k++) {
-      const Node *n = g->nodes[k];
-      lost = lost || (n->op == OP_CONTRACT && elem_is_float(n->t.e) && n->loc.name && !strcmp(n->loc.name, s->layer));
-    }
-    if (lost) diag_warn(t->ctx, E0802, &(Loc){.file = t->r->file, .line = s->row->line, .node = -1},
-                        "layer '%s' is compiled with float weights: its groups are too small for their alphas to be told from them, or take half of the floats' bytes; fewer bits or larger groups help", s->layer);
-  }
-}
-
 /* The frozen graph by its exact meaning: after recognize, contractions of codes are integers, and the executor computes them exactly. */
 static bool frozen(Trainer *t, PhaseResult *res) {
   State s = {.graph = net_freeze(t->net, t->net->g->name, t->shard_size)};
   PassOptions o = {.target = target_find("x86-64")};
   int32_t *pred = NEWN(t->arena, int32_t, t->test->n);
   bool ok = s.graph && passes_standard(t->ctx, &s, PASS_recognize, &o);
-  if (ok) warn_of_floats(t, s.graph);
+  if (ok) net_warn_of_floats(t->net, s.graph);
   ok = ok && evaluate(t, s.graph, t->test, !t->net->real, pred, &res->frozen_accuracy);
   graph_free(s.graph);
   res->predictions = pred, res->n_predictions = t->test->n;
@@ -292,7 +291,7 @@ static bool end_phase(Trainer *t, const Show *s) {
   take_averages(t);
   if (ph->optim.ema > 0 && !state_save(t)) return false; /* what begins with this run begins with them */
   PhaseResult res = {.name = ph->name, .quantized = net_quantized(t->net), .train_loss = t->seen ? t->loss / (double)t->seen : NAN,
-                     .train_accuracy = t->seen ? (double)t->correct / (double)t->seen : NAN, .test_accuracy = s->test_accuracy,
+                     .train_accuracy = t->seen ? (double)t->correct / (double)t->seen : NAN, .validation_accuracy = s->validation_accuracy, .test_accuracy = s->test_accuracy,
                      .images_per_second = t->seconds > 0 ? (double)t->images / t->seconds : NAN, .net = t->net, .frozen_accuracy = NAN};
   if (!ph->keep) return true;
   if (t->test && net_quantized(t->net) && !frozen(t, &res)) return false;
@@ -317,11 +316,10 @@ static bool run_phases(Trainer *t, Show *s, bool resumed) {
     t->seconds = 0, t->images = 0;
     s->epochs_before = 0;
     for (int i = 0; i < t->phase; i++) s->epochs_before += t->r->phase[i].epochs;
-    s->test_accuracy = NAN;
+    s->validation_accuracy = s->test_accuracy = NAN;
     if (!resumed) ok = begin_phase(t);
     resumed = false;
-    if (ok && t->test && t->epoch == ph->epochs) /* nothing left to train: resumed at the end, or calibration alone */
-      ok = evaluate(t, t->test_graph, t->test, false, NULL, &s->test_accuracy);
+    if (ok && t->epoch == ph->epochs) ok = test_all(t, s); /* nothing left to train: resumed at the end, or calibration alone */
     while (ok && t->epoch < ph->epochs) ok = run_epoch(t, s) && end_epoch(t, s);
     ok = ok && end_phase(t, s);
   }
@@ -333,7 +331,7 @@ bool train_run(Ctx *ctx, const Recipe *r, const TrainOptions *o) {
   Trainer t = {.ctx = ctx, .arena = arena, .r = r, .o = o, .shuffle = {r->seed, RNG_SHUFFLE}};
   bool ranks = ranks_start(ctx, &t.ranks);
   if (o->first) *o->first = !t.ranks.me;
-  Show s = {.line = progress_new(stderr, o->quiet || !ranks || t.ranks.me), .saved = clock_seconds(), .drawn = clock_seconds(), .test_accuracy = NAN};
+  Show s = {.line = progress_new(stderr, o->quiet || !ranks || t.ranks.me), .saved = clock_seconds(), .drawn = clock_seconds(), .validation_accuracy = NAN, .test_accuracy = NAN};
   bool resumed = false;
   for (int i = 0; i < r->n_phase; i++) s.epochs_all += r->phase[i].epochs;
   bool ok = ranks && load_data(&t) && make_net(&t) && make_workers(&t) && make_folder(&t) && (!o->resume || state_load(&t, &resumed));

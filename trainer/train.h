@@ -12,7 +12,7 @@
 typedef struct PhaseResult {
   const char *name;
   bool quantized;
-  double train_loss, train_accuracy, test_accuracy; /* of the last epoch; NaN where unknown; accuracies in 0 .. 1 */
+  double train_loss, train_accuracy, validation_accuracy, test_accuracy; /* of the last epoch; NaN where unknown; accuracies in 0 .. 1 */
   double images_per_second;                         /* of training, whole phase as run now */
   const Net *net;
   const int32_t *predictions; int64_t n_predictions; /* of the frozen graph's exact meaning on the test set (quantized phases); else NULL */

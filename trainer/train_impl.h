@@ -29,7 +29,7 @@ typedef struct Trainer {
   const Recipe *r;
   const TrainOptions *o;
   Net *net;
-  Dataset *train, *test;   /* test may be NULL */
+  Dataset *train, *valid, *test; /* the last two may be NULL */
   Transform augment, plain;
   bool normalizes;         /* the network has the recipe's normalization in it */
   Rng shuffle;
@@ -77,10 +77,13 @@ void take_averages(Trainer *);                       /* the phase ends with them
 bool train_batch(Trainer *);                         /* one step from t->step; adds to loss, correct, seen */
 /* Accuracy of a graph with batch shard_size whose output 0 are logits, on a data set; predictions may be NULL. u8: the input is bytes. */
 bool evaluate(Trainer *, const Graph *, const Dataset *, bool u8, int32_t *predictions, double *accuracy);
-bool calibrate(Trainer *);                           /* step sizes of a net just quantized */
 bool estimate_statistics(Trainer *);                 /* running statistics: the mean of the phase's first `statistics` batches; before its first step */
+bool workers_ok(Trainer *);                          /* false where one has failed: its diagnostics become the trainer's */
 
 Exec *params_run(Trainer *, const Graph *);          /* a graph of the net's arguments that no image matters to, run; NULL with a diagnostic */
+
+/* calibrate.c */
+bool calibrate(Trainer *);                           /* step sizes of a net just quantized */
 
 /* metrics.c */
 int64_t signs_count(const Net *);

@@ -59,7 +59,7 @@ static bool get_place(Trainer *t, const Ckpt *c) {
             ckpt_get_i64(c, "iteration", &t->iteration) && ckpt_get_i64(c, "quantized", &quantized) && ckpt_get_i64(c, "correct", &t->correct) &&
             ckpt_get_i64(c, "seen", &t->seen);
   if (!ok) return false;
-  if (phase < 0 || phase >= t->r->n_phase || t->epoch < 0 || t->step < 0 || t->step >= t->per_epoch || t->iteration < 0 || t->epoch > t->r->phase[phase].epochs)
+  if (phase < 0 || phase >= t->r->n_phase || t->epoch < 0 || t->step < 0 || t->step > t->per_epoch || t->iteration < 0 || t->epoch > t->r->phase[phase].epochs)
     return diag(t->ctx, E0106, NULL, "%s: a place that the recipe does not have", path_in(t, "checkpoint.ckpt"));
   t->phase = (int)phase;
   t->loss = *loss;

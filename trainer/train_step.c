@@ -16,8 +16,7 @@ static int piece_of(const Trainer *t, size_t n, size_t begin, size_t end) {
   return 0;
 }
 
-/* A worker's diagnostics become the trainer's. */
-static bool workers_ok(Trainer *t) {
+bool workers_ok(Trainer *t) {
   for (int i = 0; i < t->threads; i++) {
     Worker *w = &t->worker[i];
     if (!w->failed) continue;
@@ -325,11 +324,14 @@ static void test_chunk(Test *test, Worker *w, Exec *e, int64_t chunk) {
   }
 }
 
+/* One rank alone may stop within a test: of several all must come to its end. */
+static bool test_stopped(const Trainer *t) { return t->ranks.count == 1 && t->ctx->cancel && *t->ctx->cancel; }
+
 static void test_task(void *arg, size_t begin, size_t end) {
   Test *test = arg;
   int piece = piece_of(test->t, (size_t)test->n_chunks, begin, end);
   Worker *w = &test->t->worker[piece];
-  for (size_t c = begin; c < end && !w->failed; c++) test_chunk(test, w, test->e[piece], test->first + (int64_t)c);
+  for (size_t c = begin; c < end && !w->failed && !test_stopped(test->t); c++) test_chunk(test, w, test->e[piece], test->first + (int64_t)c);
 }
 
 bool evaluate(Trainer *t, const Graph *g, const Dataset *d, bool u8, int32_t *predictions, double *accuracy) {
@@ -350,68 +352,13 @@ bool evaluate(Trainer *t, const Graph *g, const Dataset *d, bool u8, int32_t *pr
   if (ok && own) show_plan(t, test.e[0]);
   if (ok) rt_pool_for(t->pool, (size_t)test.n_chunks, test_task, &test);
   ok = ok && workers_ok(t);
+  if (ok && test_stopped(t)) ok = diag(t->ctx, E0602, NULL, "interrupted while testing");
   int64_t correct = 0;
   for (int64_t c = 0; c < all; c++) correct += test.correct[c];
   if (ok) ranks_sum(&t->ranks, &correct);
   if (ok && predictions) ranks_join(&t->ranks, predictions, d->n);
   *accuracy = (double)correct / (double)d->n;
   for (int i = 0; own && i < t->threads; i++) exec_free(test.e[i]);
-  arena_free(scratch);
-  return ok;
-}
-
-/* Calibration */
-
-/* Statistics of all quantized inputs on one batch: [inputs]. */
-static bool act_stats(Trainer *t, Exec *e, const Transform *tr, int64_t b, int n, ActStats *to) {
-  Worker *w = t->worker;
-  if (t->ctx->cancel && *t->ctx->cancel) return diag(t->ctx, E0602, NULL, "interrupted while calibrating");
-  dataset_batch(t->train, tr, t->order + b * t->shard_size, t->shard_size, 0, w->x, w->label);
-  if (!exec_run(e)) { w->failed = true; return workers_ok(t); }
-  for (int i = 0; i < n; i++) {
-    const float *v = exec_out(e, i);
-    to[i] = (ActStats){(double)v[0], (double)v[1], (double)v[2], (double)v[3], (double)v[4]};
-  }
-  return true;
-}
-
-/* The first batch goes through once per input, so that each sees the quantizers before it; then one run a batch suffices. */
-static bool calibrate_acts(Trainer *t, Exec *e, const Transform *tr, int64_t batches, Arena *scratch) {
-  Net *net = t->net;
-  int acts = 0, at = 0;
-  for (int i = 0; i < net->n_site; i++) acts += !net->site[i].weight;
-  ActStats *now = NEWN(scratch, ActStats, acts + 1), *all = NEWN(scratch, ActStats, acts * batches + 1);
-  for (int64_t b = 0; b < batches; b++) {
-    if (b && !act_stats(t, e, tr, b, acts, now)) return false;
-    at = 0;
-    for (int i = 0; i < net->n_site; i++) {
-      const Site *s = &net->site[i];
-      if (s->weight) continue;
-      if (!b && !act_stats(t, e, tr, b, acts, now)) return false;
-      all[at * batches + b] = now[at];
-      if (site_ops(s)->init_act) site_ops(s)->init_act(net, s, &all[at * batches], (int)b + 1);
-      at++;
-    }
-  }
-  return true;
-}
-
-bool calibrate(Trainer *t) {
-  Net *net = t->net;
-  Worker *w = t->worker;
-  Graph *g = net_calibration_graph(net, t->shard_size);
-  Exec *e = NULL;
-  Transform tr = t->plain;
-  Arena *scratch = arena_new(t->ctx);
-  bool ok = plan(w, &e, g) || workers_ok(t);
-  int64_t batches = t->r->phase[t->phase].calibrate * t->r->shards, all = t->train->n / t->shard_size;
-  if (batches > all) batches = all; /* each image once */
-  for (int i = 0; i < net->n_site; i++) if (net->site[i].weight && site_ops(&net->site[i])->init_weight) site_ops(&net->site[i])->init_weight(net, &net->site[i]);
-  if (ok) bind_params(t, e, net->n_p - net->n_aux, false), exec_bind(e, 0, w->x), tr.layout = exec_channels_last(e, 0) ? LAYOUT_NHWC : LAYOUT_NCHW;
-  rng_permutation(t->shuffle, UINT64_C(1) << 40, t->train->n, t->order);
-  ok = ok && calibrate_acts(t, e, &tr, batches, scratch);
-  exec_free(e);
-  graph_free(g);
   arena_free(scratch);
   return ok;
 }

@@ -10,7 +10,7 @@
 
 static const char schema[] = "popshift.trainlog/1";
 static const struct { const char *key; size_t at; } numbers[] = {
-  {"loss", offsetof(LogRow, loss)}, {"accuracy", offsetof(LogRow, accuracy)}, {"test_loss", offsetof(LogRow, test_loss)},
+  {"loss", offsetof(LogRow, loss)}, {"accuracy", offsetof(LogRow, accuracy)}, {"validation_accuracy", offsetof(LogRow, validation_accuracy)}, {"test_loss", offsetof(LogRow, test_loss)},
   {"test_accuracy", offsetof(LogRow, test_accuracy)}, {"lr", offsetof(LogRow, lr)}, {"images_per_second", offsetof(LogRow, images_per_second)},
   {"seconds", offsetof(LogRow, seconds)}};
 enum { NUMBERS = sizeof numbers / sizeof *numbers };
@@ -151,6 +151,7 @@ void trainlog_close(TrainLog *l) {
 void progress_text(Str *s, const Progress *p) {
   int width = snprintf(NULL, 0, "%" PRId64, p->steps);
   str_printf(s, "%s %" PRId64 "/%" PRId64 " [%*" PRId64 "/%" PRId64 "] loss %.4f, %.2f %%", p->phase, p->epoch, p->epochs, width, p->step, p->steps, p->loss, 100 * p->accuracy);
+  if (isfinite(p->validation_accuracy)) str_printf(s, ", validation %.2f %%", 100 * p->validation_accuracy);
   if (isfinite(p->test_accuracy)) str_printf(s, ", test %.2f %%", 100 * p->test_accuracy);
   if (p->images_per_second > 0) str_printf(s, ", %.0f images/s", p->images_per_second);
   if (!(p->seconds_left >= 1 && p->seconds_left < 1e9)) return;

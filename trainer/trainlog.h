@@ -19,7 +19,7 @@ typedef struct LogRow {
   int64_t epoch;                 /* over all phases: epochs finished (of a step: begun) */
   int64_t iteration;             /* over all phases: iterations done */
   double loss, accuracy;         /* of training since the last line of this kind; accuracy in 0 .. 1 */
-  double test_loss, test_accuracy;
+  double validation_accuracy, test_loss, test_accuracy;
   double lr;
   double images_per_second, seconds;
   const Metric *metric; int n_metric;
@@ -40,7 +40,7 @@ typedef struct Progress {
   int64_t epoch, epochs;         /* from 1, over all phases */
   int64_t step, steps;           /* in the epoch, from 1 */
   double loss, accuracy;         /* so far in the epoch */
-  double test_accuracy;          /* NaN until known */
+  double validation_accuracy, test_accuracy; /* NaN until known */
   double images_per_second, seconds_left;
 } Progress;
 

@@ -63,6 +63,19 @@ done
 expect 0 "$POPSHIFT" train --recipe recipe.yaml -o warned --set phases.2.repeat=1 --set phases.1.epochs=0 --set quant.0.weight=alq/6 --set phases.2.phases.0.prune=0.1
 says err 'E0802.* layer .conv'
 
+# The log's bits of every layer never rise after the sketch, fall while alphas are pruned, and end with those of the result: all layers together by weights.
+metric() { sed -n "$1p" one/log.jsonl | grep -oE "\"bits.$2\": [0-9.]+" | sed 's/.*: //'; }
+for layer in conv1 conv2 fc1 fc2 all; do
+  [ "$(metric 1 $layer)" = 32.0 ] || fail "bits.$layer in float is '$(metric 1 $layer)'"
+  trace=$(for e in 4 5 6 7 8 9 10 11; do metric $e $layer; done | tr '\n' ' ') most=4
+  [ $layer = conv1 ] || [ $layer = conv2 ] && most=3
+  awk -v t="$trace" -v most=$most 'BEGIN { n = split(t, v, " "); for (i = 2; i <= n; i++) if (v[i] > v[i - 1]) exit 1; exit !(n == 8 && v[1] <= most && v[1] > 0 && v[8] > 0) }' || fail "bits.$layer: $trace"
+done
+# the sketch, then prune, basis, coord, twice, then ste: alphas go in epochs 5 and 8, half of those that there are
+awk -v a="$(metric 4 fc1)" -v b="$(metric 5 fc1)" -v c="$(metric 7 fc1)" -v d="$(metric 8 fc1)" 'BEGIN { exit !(b < a && c == b && d < c) }' || fail "bits.fc1 does not fall with pruning alone"
+last=$(metric 11 all) want=$(sed -n 's/.*"weight_bits": \([0-9.]*\).*/\1/p' result | tail -1)
+awk -v a="$last" -v b="$want" 'BEGIN { exit !(a > 0 && a / b > 0.9999 && a / b < 1.0001) }' || fail "bits.all ends with $last, the result has $want"
+
 # Half of a half of the alphas is left; every layer is bases.
 bits=$(sed -n 's/.*"weight_bits": \([0-9.]*\).*/\1/p' result | tail -1) bytes=$(sed -n 's/.*"code_bytes": \([0-9.]*\).*/\1/p' result | tail -1)
 awk -v b="$bits" 'BEGIN { exit !(b > 0.3 && b < 1.6) }' || fail "$bits bits a weight after pruning to a quarter"

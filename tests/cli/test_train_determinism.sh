@@ -65,6 +65,23 @@ go_on again 2
 same again
 [ $stopped -gt 4 ] || fail "only $stopped runs were stopped before their end"
 
+# Interrupted while it tests, which here takes nearly all of the time: the epoch's steps are not done again, and the end is the same.
+small() { local out=$1; shift; "$POPSHIFT" train --recipe recipe.yaml -q --threads 1 -o "$out" --set net='{builtin: resnet8, classes: 4, width: 0.25}' --set data.samples=32 --set 'data.test=[train-images, train-labels]' --set phases.1.epochs=1 "$@"; }
+start=$(date +%s%N)
+expect 0 small slow
+ms=$((($(date +%s%N) - start) / 1000000)) tested=0
+for part in 350 550 750; do
+  rc=0
+  { timeout --foreground --preserve-status -s INT "$(awk -v ms="$ms" -v p=$part 'BEGIN { print ms * p / 1000000 }')" "$POPSHIFT" train --recipe recipe.yaml -q --threads 1 -o i$part \
+      --set net='{builtin: resnet8, classes: 4, width: 0.25}' --set data.samples=32 --set 'data.test=[train-images, train-labels]' --set phases.1.epochs=1 >out 2>err || rc=$?; } 2>shell
+  grep -q 'interrupted while testing' err && tested=$((tested + 1))
+  [ $rc = 0 ] || [ $rc = 130 ] || fail "interrupted: exit $rc"
+  expect 0 small i$part $([ -e i$part/checkpoint.ckpt ] && echo --resume)
+  cmp -s slow/low.onnx i$part/low.onnx || fail "interrupted while testing and resumed, other bits"
+  [ "$(grep -c . i$part/log.jsonl)" = 3 ] || fail "interrupted while testing and resumed, the log has not 3 epochs"
+done
+[ $tested -gt 0 ] || fail "no run was interrupted while it tested"
+
 # A finished run resumed is the same run; what does not fit is refused and leaves the folder as it is.
 expect 0 train one2 1; expect 0 train one2 3 --resume; same one2
 expect 2 train one2 1 --resume --set seed=2; says err 'another recipe'
@@ -90,5 +107,5 @@ for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do [ -e busy/checkp
 expect 5 "$POPSHIFT" train --recipe recipe.yaml -o busy; says err 'another run is using'
 kill -9 $pid; wait $pid 2>/dev/null || true
 expect 2 "$POPSHIFT" train --recipe recipe.yaml -o no --set "phases.1.name='../evil'"; says err 'begin file names'
-expect 2 "$POPSHIFT" train --recipe recipe.yaml -o no --set 'quant=[{match: zzz, weight: uniq/2}]'; says err 'no row of .quant. that quantizes'
+expect 2 "$POPSHIFT" train --recipe recipe.yaml -o no --set 'quant=[{match: zzz, weight: uniq/2}]'; says err "quant.0.match: there is no layer 'zzz'"
 expect 0 "$POPSHIFT" train --recipe recipe.yaml -o anew --resume --set phases.0.epochs=1 --set phases.1.epochs=0; says err 'starts anew'

@@ -30,10 +30,18 @@ same() {
     fail "$2/log.jsonl has other rows than that of one rank"
 }
 
+# A sweep is refused, told once, whether MPI is built in or not.
+rc=0
+many 2 -o swept --set seed=1,2 >out 2>err || rc=$?
+[ $rc = 3 ] || fail "a sweep of two ranks: exit $rc"
+[ "$(grep -c E0307 err)" = 1 ] || { fail "not one message"; cat err; }
+says err 'a sweep .* is not shared out among ranks'
+[ ! -e swept ] || fail "a refused sweep left a folder"
+
 expect 0 train -o one
 rc=0
 many 2 -o two >out 2>err || rc=$?
-if grep -q "MPI is not built in" err; then [ $rc != 0 ] || fail "refused, and yet exit 0"; skip "MPI is not built in (-DPOPSHIFT_MPI=ON)"; fi
+if grep -q "MPI is not built in" err; then [ $rc != 0 ] || fail "refused, and yet exit 0"; [ $failures = 0 ] || return 0; skip "MPI is not built in (-DPOPSHIFT_MPI=ON)"; fi
 [ $rc = 0 ] || { fail "two ranks: exit $rc"; cat err; }
 same one two
 expect 0 many 4 -o four --json

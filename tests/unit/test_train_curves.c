@@ -67,7 +67,7 @@ static void check_svg(const Curves *k) {
     }
 }
 
-static const CurvePoint points[] = {{1, 0.9, 0.7, 0.72}, {2, 0.6, 0.8, 0.79}, {3, 0.4, 0.85, NAN}, {4, 0.5, 0.83, 0.84}, {5, 0.3, 0.9, 0.84}};
+static const CurvePoint points[] = {{1, 0.9, 0.7, 0.72, NAN}, {2, 0.6, 0.8, 0.79, NAN}, {3, 0.4, 0.85, NAN, NAN}, {4, 0.5, 0.83, 0.84, NAN}, {5, 0.3, 0.9, 0.84, NAN}};
 static const CurvePhase phases[] = {{"float", 0, 3}, {"w2 <&\"'> caf\xc3\xa9", 3, 5}};
 
 START_TEST(ordinary) {
@@ -97,20 +97,42 @@ START_TEST(places) { /* epoch e of 5 is at 74 + 798 e/5; the axis of losses is 0
 }
 END_TEST
 
+START_TEST(validation) { /* a line, a key and a column of its own, and the best epoch is its */
+  CurvePoint p[5];
+  memcpy(p, points, sizeof p);
+  for (int i = 0; i < 5; i++) p[i].validation_accuracy = (double[]){0.7, 0.78, 0.855, 0.82, 0.85}[i];
+  Curves k = {"t", NULL, p, 5, phases, 2, NULL, 0};
+  check_svg(&k);
+  ck_assert_int_eq(count(s.p, "<path class=\"c-line c-valid\""), 2);
+  ck_assert_ptr_nonnull(strstr(s.p, ">best validation 85.50 % after epoch 3<"));
+  ck_assert_ptr_nonnull(strstr(s.p, "<title>epoch 2: validation accuracy 78.00 %</title>"));
+  ck_assert_int_eq(count(s.p, "c-ring c-valid"), 2);
+  s.n = 0;
+  curves_html(&s, &k, NULL);
+  ck_assert_int_eq(count(s.p, "<th>validation accuracy</th>"), 1);
+  ck_assert_ptr_nonnull(strstr(s.p, "<tr class=\"best\"><td>3</td><td>float</td><td>0.4000</td><td>85.00 %</td><td>85.50 %</td><td></td></tr>"));
+  for (int i = 0; i < 5; i++) p[i].validation_accuracy = NAN;
+  s.n = 0;
+  curves_html(&s, &k, NULL);
+  ck_assert_ptr_null(strstr(s.p, "c-line c-valid\""));
+  ck_assert_ptr_null(strstr(s.p, "validation accuracy"));
+}
+END_TEST
+
 START_TEST(strange) {
   enum { N = 1000 };
   CurvePoint p[N];
-  for (int i = 0; i < N; i++) p[i] = (CurvePoint){i + 1, 1, 1, 1};
+  for (int i = 0; i < N; i++) p[i] = (CurvePoint){i + 1, 1, 1, 1, NAN};
   Curves k = {"", "", p, N, NULL, 0, NULL, 0};
   check_svg(&k); /* flat at 100 % */
   ck_assert_int_eq(count(s.p, "<circle"), 2);
   for (k.n_point = 0; k.n_point < 3; k.n_point++) check_svg(&k);
   k.n_point = N;
-  for (int i = 0; i < N; i++) p[i] = (CurvePoint){i / 7.0, pow(10, i - 500), 0.5 + 1e-9 * i, i % 3 ? NAN : 0};
+  for (int i = 0; i < N; i++) p[i] = (CurvePoint){i / 7.0, pow(10, i - 500), 0.5 + 1e-9 * i, i % 3 ? NAN : 0, 0.5};
   check_svg(&k);
-  for (int i = 0; i < N; i++) p[i] = (CurvePoint){i, NAN, INFINITY, -INFINITY};
+  for (int i = 0; i < N; i++) p[i] = (CurvePoint){i, NAN, INFINITY, -INFINITY, INFINITY};
   check_svg(&k);
-  for (int i = 0; i < N; i++) p[i] = (CurvePoint){NAN, -1, -1, 2};
+  for (int i = 0; i < N; i++) p[i] = (CurvePoint){NAN, -1, -1, 2, -1};
   check_svg(&k);
   p[0].epoch = 1e9;
   check_svg(&k);
@@ -175,6 +197,7 @@ int main(void) {
   tcase_add_checked_fixture(t, setup, teardown);
   tcase_add_test(t, ordinary);
   tcase_add_test(t, places);
+  tcase_add_test(t, validation);
   tcase_add_test(t, strange);
   tcase_add_test(t, families);
   tcase_add_test(t, page);

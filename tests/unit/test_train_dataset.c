@@ -454,6 +454,51 @@ START_TEST(fashion_mnist) {
 }
 END_TEST
 
+/* Sample i of n has label i and is filled with it. */
+static Dataset numbered(int n, bool real) {
+  Dataset s = {.n = n, .c = 2, .h = 1, .w = 3, .classes = 256, .label = NEWN(a, uint8_t, n)};
+  if (real) s.real = NEWN(a, float, n * 6);
+  else s.image = NEWN(a, uint8_t, n * 6);
+  for (int i = 0; i < n; i++) {
+    s.label[i] = (uint8_t)i;
+    for (int k = 0; k < 6; k++) if (real) s.real[i * 6 + k] = (float)i; else s.image[i * 6 + k] = (uint8_t)i;
+  }
+  return s;
+}
+
+/* Its samples are whole and in their order; marks which there are. */
+static void mark(const Dataset *s, bool *there) {
+  for (int64_t i = 0; i < s->n; i++) {
+    ck_assert(!i || s->label[i] > s->label[i - 1]);
+    for (int k = 0; k < 6; k++) ck_assert(s->real ? s->real[i * 6 + k] == (float)s->label[i] : s->image[i * 6 + k] == s->label[i]);
+    there[s->label[i]] = true;
+  }
+}
+
+START_TEST(splits) { /* every sample is in one of the two; the seed alone says which */
+  for (int k = 0; k < 2; k++) {
+    bool real = k;
+    bool out[2][200] = {{false}}, kept[200] = {false}, other[200] = {false};
+    for (int run = 0; run < 3; run++) {
+      Dataset s = numbered(200, real), *v = dataset_split(a, &s, 0.2, (Rng){run == 2 ? 8 : 7, RNG_SPLIT});
+      ck_assert(v && v->n == 40 && s.n == 160 && v->classes == 256 && v->c == 2 && (v->real != NULL) == real && (v->image != NULL) != real);
+      mark(v, run < 2 ? out[run] : other);
+      if (run == 1) mark(&s, kept);
+    }
+    int same = 0, late = 0;
+    for (int i = 0; i < 200; i++) {
+      ck_assert(out[0][i] == out[1][i] && kept[i] != out[1][i]);
+      same += out[0][i] && other[i], late += out[0][i] && i >= 100;
+    }
+    ck_assert(same < 20 && late > 8 && late < 32); /* by chance 8 and 20 of 40 */
+  }
+  Dataset s = numbered(3, false);
+  ck_assert_ptr_null(dataset_split(a, &s, 0.1, (Rng){1, RNG_SPLIT}));
+  ck_assert_ptr_null(dataset_split(a, &s, 0.9, (Rng){1, RNG_SPLIT}));
+  ck_assert(s.n == 3);
+}
+END_TEST
+
 int main(void) {
   Suite *s = suite_create("train_dataset");
   TCase *t = tcase_create("dataset");
@@ -461,6 +506,7 @@ int main(void) {
   tcase_add_checked_fixture(t, setup, teardown);
   tcase_add_test(t, loads_idx);
   tcase_add_test(t, loads_cifar);
+  tcase_add_test(t, splits);
   tcase_add_test(t, refuses);
   tcase_add_test(t, values);
   tcase_add_test(t, augments);

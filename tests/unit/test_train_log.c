@@ -24,7 +24,7 @@ static void teardown(void) {
 }
 
 static LogRow row(bool is_epoch, int64_t iteration) {
-  return (LogRow){is_epoch, iteration > 5 ? "caf\xc3\xa9 \"2\"" : "float", iteration > 5, iteration / 2, iteration, 0.5 / (double)iteration, 0.25, NAN, is_epoch ? 0.75 : NAN, 0.1, INFINITY, 12.5, NULL, 0};
+  return (LogRow){is_epoch, iteration > 5 ? "caf\xc3\xa9 \"2\"" : "float", iteration > 5, iteration / 2, iteration, 0.5 / (double)iteration, 0.25, iteration == 4 ? 0.625 : NAN, NAN, is_epoch ? 0.75 : NAN, 0.1, INFINITY, 12.5, NULL, 0};
 }
 
 static void write_rows(int64_t from, int64_t to, int64_t resume) {
@@ -47,7 +47,7 @@ static void expect_rows(int n) {
     LogRow w = row((i + 1) % 2 == 0, i + 1);
     ck_assert(r[i].is_epoch == w.is_epoch && !strcmp(r[i].phase, w.phase) && r[i].phase_index == w.phase_index && r[i].epoch == w.epoch && r[i].iteration == i + 1);
     ck_assert_double_eq_tol(r[i].loss, w.loss, 1e-9);
-    ck_assert(r[i].accuracy == 0.25 && isnan(r[i].test_loss) && isnan(r[i].test_accuracy) == !w.is_epoch && r[i].lr == 0.1 && isnan(r[i].images_per_second) && r[i].seconds == 12.5);
+    ck_assert(r[i].accuracy == 0.25 && (i == 3 ? r[i].validation_accuracy == 0.625 : isnan(r[i].validation_accuracy)) && isnan(r[i].test_loss) && isnan(r[i].test_accuracy) == !w.is_epoch && r[i].lr == 0.1 && isnan(r[i].images_per_second) && r[i].seconds == 12.5);
   }
 }
 
@@ -147,13 +147,13 @@ END_TEST
 
 START_TEST(progress) {
   Str s = {.ctx = c};
-  Progress p = {"float", 3, 12, 7, 469, 0.43125, 0.84211, NAN, 10250.4, 62.9};
+  Progress p = {"float", 3, 12, 7, 469, 0.43125, 0.84211, NAN, NAN, 10250.4, 62.9};
   progress_text(&s, &p);
   ck_assert_str_eq(s.p, "float 3/12 [  7/469] loss 0.4313, 84.21 %, 10250 images/s, 1:02 left");
   s.n = 0;
-  p = (Progress){"w2a2", 12, 12, 469, 469, NAN, 0.5, 0.875, 0, 3723};
+  p = (Progress){"w2a2", 12, 12, 469, 469, NAN, 0.5, 0.8125, 0.875, 0, 3723};
   progress_text(&s, &p);
-  ck_assert_str_eq(s.p, "w2a2 12/12 [469/469] loss nan, 50.00 %, test 87.50 %, 1:02:03 left");
+  ck_assert_str_eq(s.p, "w2a2 12/12 [469/469] loss nan, 50.00 %, validation 81.25 %, test 87.50 %, 1:02:03 left");
   FILE *f = fopen(path, "w+"); /* no terminal: a line per epoch and nothing else */
   ProgressLine l = progress_new(f, false), quiet = progress_new(f, true);
   progress_show(&l, &p, 0);
@@ -175,8 +175,8 @@ START_TEST(progress) {
   progress_epoch(&l, &p);
   fclose(f);
   ck_assert(file_read(c, path, &text, &n));
-  ck_assert_str_eq(text, "\rw2a2 12/12 [469/469] loss nan, 50.00 %, test 87.50 %, 1:02:03 left\rw2a2 12/12 [469/469] loss nan, 50.00 %, test 87.50 %              "
-                         "\rw2a2 12/12 [469/469] loss nan, 50.00 %, test 87.50 %\n");
+  ck_assert_str_eq(text, "\rw2a2 12/12 [469/469] loss nan, 50.00 %, validation 81.25 %, test 87.50 %, 1:02:03 left\rw2a2 12/12 [469/469] loss nan, 50.00 %, validation 81.25 %, test 87.50 %              "
+                         "\rw2a2 12/12 [469/469] loss nan, 50.00 %, validation 81.25 %, test 87.50 %\n");
   free(text);
   str_free(&s);
 }

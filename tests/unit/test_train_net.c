@@ -131,15 +131,62 @@ END_TEST
 
 START_TEST(refusals) {
   static const struct { const char *net, *text; } bad[] = {
-    {"{builtin: lenet}", "there is no built-in network 'lenet'"}, {"{builtin: lenet5, depth: 3}", "the network has no option 'depth'"},
-    {"{builtin: mlp, width: 0}", "width is above 0 and at most 64"}, {"{builtin: lenet5}", "images are too small for lenet5"}};
+    {"{builtin: lenet}", "net.builtin: there is no network 'lenet'"}, {"{builtin: lenet5, depth: 3}", "net.depth: lenet5 has no such option"},
+    {"{builtin: mlp, width: 0}", "net.width: must be above 0 and at most 64"}, {"{builtin: lenet5}", "images of 8x8 are too small for lenet5"}};
   for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
     Ctx *ctx = ctx_new();
-    ck_assert_ptr_null(net_builtin(ctx, recipe(ctx, bad[i].net, "[]"), 1, 8, 8));
+    Recipe *r = recipe(ctx, bad[i].net, "[]");
+    ck_assert_ptr_null(net_builtin(ctx, r, 1, 8, 8));
+    if (i < 3) ck_assert(!net_check(r) && ctx->n_errors == 2 && !strcmp(ctx->diags->loc.file, "t.yaml") && ctx->diags->loc.line == 2);
+    if (i < 2) ck_assert_str_eq(ctx->diags->hint, !i ? "did you mean 'lenet5'?" : "there are width, norm, variant, bases");
     ck_assert_ptr_nonnull(ctx->diags);
     ck_assert_str_eq(ctx->diags->text, bad[i].text);
     ctx_free(ctx);
   }
+}
+END_TEST
+
+START_TEST(rows) { /* a row names layers that there are */
+  static const struct { const char *quant, *text, *hint; bool refused; } is[] = {
+    {"[{match: first|last, weight: uniq/8}, {match: conv2|cnov1, weight: uniq/2}]", "quant.1.match: there is no layer 'cnov1'", NULL, true},
+    {"[{match: conv22, weight: uniq/2}]", "quant.0.match: there is no layer 'conv22'", "did you mean 'conv2'?", true},
+    {"[{match: conv22}, {match: \"*\", weight: uniq/2}]", "quant.0.match: there is no layer 'conv22'", "did you mean 'conv2'?", true},
+    {"[{match: \"cnov*\", weight: uniq/2}, {match: \"*\", weight: uniq/2}]", "quant.0.match: no layer has a name like 'cnov*'", "the layers are conv1, conv2, fc1, fc2", true},
+    {"[{match: \"*.skip\"}, {match: \"*\", weight: uniq/2}]", "quant.0: no layer of the network is left for '*.skip'", NULL, false},
+    {"[{match: \"*\", weight: uniq/2}, {match: conv2, weight: uniq/4}]", "quant.1: no layer of the network is left for 'conv2'", NULL, false},
+    {"[{match: \"*\", weight: none}]", "a quantized phase, and no row of `quant` that quantizes a layer", NULL, true},
+    {"[{match: \"conv?|first|fc*\", weight: uniq/2}]", NULL, NULL, false}};
+  for (size_t i = 0; i < sizeof is / sizeof *is; i++) {
+    Ctx *ctx = ctx_new();
+    Recipe *r = recipe(ctx, "{builtin: lenet5, width: 0.2}", is[i].quant);
+    Net *net = net_builtin(ctx, r, 1, 20, 20);
+    ck_assert_msg(net_can_quantize(net, r, r->phase) == !is[i].refused, "%s", is[i].quant);
+    ck_assert_int_eq(ctx->n_errors, is[i].refused);
+    const Diag *d = ctx->diags;
+    ck_assert(!d == !is[i].text);
+    if (d) ck_assert_str_eq(d->text, is[i].text);
+    if (d && i < 6) ck_assert(!strcmp(d->loc.file, "t.yaml") && d->loc.line == 4);
+    if (is[i].hint) ck_assert_str_eq(d->hint, is[i].hint);
+    net_free(net);
+    ctx_free(ctx);
+  }
+}
+END_TEST
+
+START_TEST(nothing_to_quantize) { /* a frozen network of codes as a model */
+  Ctx *ctx = ctx_new();
+  Net *low = make(ctx, nets[0], W2A2, 1, 20, 20);
+  Graph *g = net_freeze(low, "low", 0);
+  Recipe *r = recipe(ctx, "{onnx: m.onnx}", W2A2);
+  Net *net = g ? net_of_graph(ctx, g, r, 1, 20, 20) : NULL;
+  ck_assert_ptr_nonnull(net);
+  int before = ctx->n_errors;
+  ck_assert(!net_can_quantize(net, r, r->phase) && ctx->n_errors == before + 1);
+  const Diag *last = ctx->diags;
+  while (last->next) last = last->next;
+  ck_assert_ptr_nonnull(strstr(last->text, "is the model quantized already?"));
+  net_free(net), net_free(low);
+  ctx_free(ctx);
 }
 END_TEST
 
@@ -211,6 +258,8 @@ int main(void) {
   tcase_add_test(t, training_graphs);
   tcase_add_loop_test(t, frozen, 0, 12);
   tcase_add_test(t, refusals);
+  tcase_add_test(t, rows);
+  tcase_add_test(t, nothing_to_quantize);
   tcase_add_loop_test(t, from_a_graph, 0, 9);
   tcase_add_loop_test(t, mixed, 0, 4);
   suite_add_tcase(s, t);

@@ -156,15 +156,17 @@ END_TEST
 
 START_TEST(options) {
   static const struct { const char *net, *text; } bad[] = {
-    {"{builtin: resnet8, activation: past}", "activation is one of pre|post|none"}, {"{builtin: resnet8, activation: 1}", "activation is one of pre|post|none"},
-    {"{builtin: resnet8, activation: \"pre|post\"}", "activation is one of pre|post|none"}, {"{builtin: lenet5, variant: residual}", "variant is one of plain|bireal|groupnet"},
-    {"{builtin: resnet8, variant: plain, norm: false}", "the network has no option 'norm'"}, {"{builtin: resnet8, bases: 17}", "bases is a whole number from 1 to 16"},
-    {"{builtin: resnet8, bases: many}", "bases is a whole number from 1 to 16"}, {"{builtin: mlp, hidden: 0}", "hidden is a whole number from 1 to 65536"},
-    {"{builtin: mlp, width: wide}", "width is above 0 and at most 64"}, {"{builtin: resnet18, stem: large}", "images are too small for resnet18"}};
+    {"{builtin: resnet8, activation: past}", "net.activation: must be one of pre|post|none"}, {"{builtin: resnet8, activation: 1}", "net.activation: must be one of pre|post|none"},
+    {"{builtin: resnet8, activation: \"pre|post\"}", "net.activation: must be one of pre|post|none"}, {"{builtin: lenet5, variant: residual}", "net.variant: must be one of plain|bireal|groupnet"},
+    {"{builtin: resnet8, variant: plain, norm: false}", "net.norm: resnet8 has no such option"}, {"{builtin: resnet8, bases: 17}", "net.bases: must be a whole number from 1 to 16"},
+    {"{builtin: resnet8, bases: many}", "net.bases: must be a whole number from 1 to 16"}, {"{builtin: mlp, hidden: 0}", "net.hidden: must be a whole number from 1 to 65536"},
+    {"{builtin: mlp, width: wide}", "net.width: must be above 0 and at most 64"}, {"{builtin: mlp, hiden: 64}", "net.hiden: mlp has no such option"}, {"{builtin: resnet18, stem: large}", "images of 16x16 are too small for resnet18"}};
   for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
     Ctx *ctx = ctx_new();
     ck_assert_msg(!net_builtin(ctx, recipe(ctx, bad[i].net, 10), 3, 16, 16), "%s", bad[i].net);
     ck_assert_str_eq(ctx->diags->text, bad[i].text);
+    if (strstr(bad[i].net, "hiden")) ck_assert_str_eq(ctx->diags->hint, "did you mean 'hidden'?");
+    if (strstr(bad[i].net, "past")) ck_assert_str_eq(ctx->diags->hint, "did you mean 'post'?");
     ctx_free(ctx);
   }
 }

@@ -19,7 +19,7 @@ static const char full[] =
   "  mean: [0.25, -0.5, 1e-3]\n"
   "  std: [0.3]\n"
   "  augment: {crop: 4, flip: true}\n"
-  "  samples: 1000\n"
+  "  samples: 1000\n  validation: 0.125\n"
   "batch: 64\nshards: 4\nseed: 9007199254740992\n"
   "quant:\n"
   "  - {match: first|last, weight: uniq/8, act: uniq/8}\n"
@@ -77,7 +77,7 @@ START_TEST(reads) {
   ck_assert_double_eq(recipe_net_option(r, "width")->value, 1.5);
   ck_assert_ptr_null(recipe_net_option(r, "depth"));
   ck_assert(r->data.train.n == 2 && r->data.train.kind == FILES_PAIR && !strcmp(r->data.test.name[0], "caf\xc3\xa9 \xf0\x9f\x98\x80: \"x\""));
-  ck_assert(r->data.n_mean == 3 && r->data.mean[1] == -0.5 && r->data.n_std == 1 && r->data.crop == 4 && r->data.flip && r->data.samples == 1000);
+  ck_assert(r->data.n_mean == 3 && r->data.mean[1] == -0.5 && r->data.n_std == 1 && r->data.crop == 4 && r->data.flip && r->data.samples == 1000 && r->data.validation == 0.125);
   ck_assert(r->batch == 64 && r->shards == 4 && r->seed == UINT64_C(1) << 53 && r->quant.n == 3 && r->n_phase == 3);
   ck_assert(r->quant.row[1].weight.q == QUANT_UNIQ && r->quant.row[1].weight.bits == 2 && r->quant.row[1].act.q == QUANT_NONE && r->quant.row[1].grain == GRAIN_KERNEL);
   const Phase *p = r->phase;
@@ -89,7 +89,7 @@ START_TEST(reads) {
   ck_assert(p->lr.kind == LR_STEP && p->lr.base == 0.1 && p->lr.factor == 0.5 && p->lr.n_at == 2 && p->lr.at[1] == 4.5);
   p++;
   ck_assert_str_eq(p->name, "w2-a2.last");
-  ck_assert(p->optim.momentum == 0.9 && p->optim.weight_decay == 0 && p->lr.warm_constant && p->line == 21);
+  ck_assert(p->optim.momentum == 0.9 && p->optim.weight_decay == 0 && p->lr.warm_constant && p->line == 22);
   ck_assert_str_eq(recipe_path(r, NULL, "x"), "dir/x");
   ck_assert_str_eq(recipe_path(r, "/data/", "x"), "/data/x");
   ck_assert_str_eq(recipe_path(r, "/data", "/x"), "/x");
@@ -180,6 +180,8 @@ static const struct { const char *text; int line; const char *says, *hint; } wro
   {HEAD "data: {train: a.bin, classes: [a]}\n" PHASE, 3, "data.classes: 1 names, not 2 .. 256", NULL},
   {HEAD "data: {train: [a, \"\"]}\n" PHASE, 3, "data.train.1: must not be empty", NULL},
   {HEAD "data: {train: [a, {b: c}]}\n" PHASE, 3, "data.train.1: must be a single value, not a map", NULL},
+  {HEAD "data: {train: [a, b], validation: 0.95}\n" PHASE, 3, "data.validation: 0.95 is not in 0 .. 0.9", NULL},
+  {HEAD "data: {train: [a, b], valdiation: 0.1}\n" PHASE, 3, "data.valdiation: unknown key", "'validation'"},
   {HEAD "data: {test: [a, b]}\n" PHASE, 3, "data: key 'train' is missing", NULL},
   {HEAD "data: {train: [a, b], augment: {flip: maybe}}\n" PHASE, 3, "data.augment.flip: must be false or true, not 'maybe'", NULL},
   {HEAD "data: {train: [a, b], augment: {crop: 65}}\n" PHASE, 3, "data.augment.crop: 65 is not in 0 .. 64", NULL},
@@ -208,11 +210,19 @@ static const struct { const char *text; int line; const char *says, *hint; } wro
   {HEAD DATA PHASE "quant:\n  - {match: a, act: none/9}\n", 6, "quant.0.act: none has no bits", NULL},
   {HEAD DATA PHASE "quant:\n  - {weight: uniq/2}\n", 6, "quant.0: key 'match' is missing", NULL},
   {HEAD DATA PHASE "quant:\n  - {match: a, grain: layers}\n", 6, "quant.0.grain: must be layer or kernel, not 'layers'", "'layer'"},
+  {HEAD DATA PHASE "quant:\n  - {match: a, wieght: uniq/2}\n", 6, "quant.0.wieght: unknown key", "'weight'"},
+  {HEAD DATA PHASE "quant:\n  - {match: a, weight: s3/2,\n     latent: plain}\n", 7, "quant.0.latent: unknown key", "'latents'"},
+  {HEAD DATA PHASE "quant:\n  - {match: a, weight: uniq/2, groups: kernel}\n", 6, "quant.0.groups: an option of alq, not of this row's quantizers", NULL},
+  {HEAD DATA "phases:\n  - repaet: 2\n    phases: [{lr: constant(1), epochs: 1}]\n", 5, "phases.0.repaet: unknown key", "'repeat'"},
+  {HEAD DATA "phases:\n  - {lr: constant(1), epochs: 1, warmup: {epoch: 1}}\n", 5, "phases.0.warmup.epoch: unknown key", "'epochs'"},
+  {HEAD DATA "phases:\n  - lr: constant(1)\n    epochs: 1\n    quant:\n      - {mach: a}\n", 8, "phases.0.quant.0.mach: unknown key", "'match'"},
+  {HEAD "data: {train: [a, b], augment: {flp: true}}\n" PHASE, 3, "data.augment.flp: unknown key", "'flip'"},
+  {HEAD DATA PHASE "distill: {techer: a}\n", 5, "distill.techer: unknown key", "'teacher'"},
   {HEAD DATA "phases: []\n", 4, "phases: 0 phases", NULL},
   {HEAD DATA "phases:\n  - {lr: cosine(0.1), epoch: 3}\n", 5, "phases.0.epoch: unknown key", "'epochs'"},
   {HEAD DATA "phases:\n  - {lr: cosin(0.1), epochs: 3}\n", 5, "phases.0.lr: must be constant, cosine or step, not 'cosin'", "'cosine'"},
   {HEAD DATA "phases:\n  - {lr: cosine, epochs: 3}\n", 5, "phases.0.lr: must be cosine(...)", NULL},
-  {HEAD DATA "phases:\n  - {lr: 0.1, epochs: 3}\n", 5, "phases.0.lr: must be constant, cosine or step, not '0.1'", NULL},
+  {HEAD DATA "phases:\n  - {lr: 0.1, epochs: 3}\n", 5, "phases.0.lr: must be constant, cosine or step, not '0.1'", "'constant(0.1)'"},
   {HEAD DATA "phases:\n  - {lr: cosine(), epochs: 3}\n", 5, "phases.0.lr: must be cosine(lr)", NULL},
   {HEAD DATA "phases:\n  - {lr: cosine(-1), epochs: 3}\n", 5, "phases.0.lr: -1 is not in", NULL},
   {HEAD DATA "phases:\n  - {lr: cosine(0.1)x, epochs: 3}\n", 5, "is not NAME(number, ...)", NULL},
@@ -341,7 +351,7 @@ START_TEST(sets) {
     {"phases.0.epochs=-3", "--set phases.0.epochs", "phases.0.epochs: -3 is not in", NULL},
     {"phases.0.epoch=3", "--set phases.0.epoch", "phases.0.epoch: unknown key", "'epochs'"},
     {"batc=3", "--set batc", "batc: unknown key", "'batch'"},
-    {"phases.9.epochs=3", "--set phases.9.epochs", "'9' is no place", NULL},
+    {"phases.9.epochs=3", "--set phases.9.epochs", "'9' is no place", "the list has 4 elements"},
     {"phases.x.epochs=3", "--set phases.x.epochs", "'x' is no place", NULL},
     {"phases.-1.epochs=3", "--set phases.-1.epochs", "'-1' is no place", NULL},
     {"batch.size=3", "--set batch.size", "'size' is no place", NULL},
