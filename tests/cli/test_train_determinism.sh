@@ -41,9 +41,14 @@ stop() {
   esac
 }
 
-start=$(date +%s%N)
-expect 0 train one 1
-ms=$((($(date +%s%N) - start) / 1000000))
+ms=1000000 # of a whole run: the least of three, since machines are loaded
+for _ in 1 2 3; do
+  rm -rf one
+  start=$(date +%s%N)
+  expect 0 train one 1
+  took=$((($(date +%s%N) - start) / 1000000))
+  [ $took -gt $ms ] || ms=$took
+done
 [ "$(wc -l <one/log.jsonl)" = 4 ] || fail "the log has not a line for each of the 4 epochs"
 awk 'NR % 4 == ($1 + 1) % 4 { right++ } END { exit !(NR == 96 && right > 72) }' one/low.predictions || fail "three quarters of the test images are not right: nothing was learned"
 for t in 2 3 4; do expect 0 train t$t $t; same t$t; done
@@ -66,14 +71,17 @@ same again
 [ $stopped -gt 4 ] || fail "only $stopped runs were stopped before their end"
 
 # Interrupted while it tests, which here takes nearly all of the time: the epoch's steps are not done again, and the end is the same.
-small() { local out=$1; shift; "$POPSHIFT" train --recipe recipe.yaml -q --threads 1 -o "$out" --set net='{builtin: resnet8, classes: 4, width: 0.25}' --set data.samples=32 --set 'data.test=[train-images, train-labels]' --set phases.1.epochs=1 "$@"; }
+many=20; [ "$HOSTILE" = 1 ] && many=2
+{ printf "\\0\\0\\10\\3\\0\\0\\$(printf %o $((960 * many / 256)))\\$(printf %o $((960 * many % 256)))"; head -c 16 train-images | tail -c 8; for _ in $(seq $many); do tail -c +17 train-images; done; } >many-images
+{ printf "\\0\\0\\10\\1\\0\\0\\$(printf %o $((960 * many / 256)))\\$(printf %o $((960 * many % 256)))"; for _ in $(seq $many); do tail -c +9 train-labels; done; } >many-labels
+small() { local out=$1; shift; "$POPSHIFT" train --recipe recipe.yaml -q --threads 1 -o "$out" --set net='{builtin: resnet8, classes: 4, width: 0.25}' --set data.samples=32 --set 'data.test=[many-images, many-labels]' --set phases.1.epochs=1 "$@"; }
 start=$(date +%s%N)
 expect 0 small slow
 ms=$((($(date +%s%N) - start) / 1000000)) tested=0
 for part in 350 550 750; do
   rc=0
   { timeout --foreground --preserve-status -s INT "$(awk -v ms="$ms" -v p=$part 'BEGIN { print ms * p / 1000000 }')" "$POPSHIFT" train --recipe recipe.yaml -q --threads 1 -o i$part \
-      --set net='{builtin: resnet8, classes: 4, width: 0.25}' --set data.samples=32 --set 'data.test=[train-images, train-labels]' --set phases.1.epochs=1 >out 2>err || rc=$?; } 2>shell
+      --set net='{builtin: resnet8, classes: 4, width: 0.25}' --set data.samples=32 --set 'data.test=[many-images, many-labels]' --set phases.1.epochs=1 >out 2>err || rc=$?; } 2>shell
   grep -q 'interrupted while testing' err && tested=$((tested + 1))
   [ $rc = 0 ] || [ $rc = 130 ] || fail "interrupted: exit $rc"
   expect 0 small i$part $([ -e i$part/checkpoint.ckpt ] && echo --resume)

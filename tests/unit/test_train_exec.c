@@ -361,8 +361,8 @@ static void layers_of(int64_t c, int hi) {
 }
 START_TEST(nests) {
   static const int64_t channels_of[] = {16, 32, 64, 128, 192, 3, 10, 20, 50, 24};
-  for (int i = 0; i < 10; i++)
-    for (int bits = 1; bits < 9; bits += bits < 4 ? 1 : 4) layers_of(channels_of[i], (1 << bits) - 1);
+  static const int bits[] = {1, 2, 8};
+  for (int i = 0; i < 10; i++) layers_of(channels_of[i], (1 << bits[i % 3]) - 1);
 }
 END_TEST
 #endif
