@@ -1,7 +1,35 @@
 /* Evaluation of bases: groups of weights as sums of a few signed alphas. */
 #include "ir/eval_impl.h"
 
-enum { LANES = 8 }; /* positions that are summed side by side */
+enum { LANES = 32 }; /* positions that are summed side by side */
+
+/* s[l] = sum over r, in order, of sign[r] * x[r, l]; compiled for wider vectors too: a sum is a lane's own, so the bits are the same. */
+typedef double Vec __attribute__((vector_size(64), may_alias)); /* 8 positions */
+typedef void PlaneSum(double *s, const double *x, const signed char *sign, int64_t n);
+
+static void plane_plain(double *s, const double *x, const signed char *sign, int64_t n) {
+  for (int l = 0; l < LANES; l += 8) {
+    Vec a = {0};
+    for (int64_t r = 0; r < n; r++) a += (double)sign[r] * *(const Vec *)(const void *)(x + r * LANES + l);
+    *(Vec *)(void *)(s + l) = a;
+  }
+}
+
+#if defined(__x86_64__) && defined(__GNUC__)
+__attribute__((target("avx512f,prefer-vector-width=512"))) static void plane_avx512(double *s, const double *x, const signed char *sign, int64_t n) {
+  Vec a = {0}, b = {0}, c = {0}, d = {0};
+  for (int64_t r = 0; r < n; r++) {
+    const Vec *v = (const Vec *)(const void *)(x + r * LANES);
+    double k = sign[r];
+    a += k * v[0], b += k * v[1], c += k * v[2], d += k * v[3];
+  }
+  Vec *to = (Vec *)(void *)s;
+  to[0] = a, to[1] = b, to[2] = c, to[3] = d;
+}
+static PlaneSum *plane_sum(void) { return __builtin_cpu_supports("avx512f") ? plane_avx512 : plane_plain; }
+#else
+static PlaneSum *plane_sum(void) { return plane_plain; }
+#endif
 
 /* Numbers of some positions' groups in binary64, [n, LANES]: position l begins at element at + l*step. */
 static void numbers(const Tensor *x, int64_t at, int64_t step, int lanes, int64_t n, double *to) {
@@ -16,7 +44,7 @@ static void numbers(const Tensor *x, int64_t at, int64_t step, int lanes, int64_
 }
 
 /* y[b, ..] of these positions: sums of floats in order, those of codes exact in any. Returns the next plane. */
-static int64_t block_of_numbers(const Eval *e, const double *x, int lanes, int64_t plane, int64_t b, int64_t to) {
+static int64_t block_of_numbers(const Eval *e, PlaneSum *add, const double *x, int lanes, int64_t plane, int64_t b, int64_t to) {
   const Tensor *counts = e->in[3];
   int64_t n = bases_n(e->n), outs = counts->t.d[1].n, groups = counts->t.d[2].n, row = counts->t.d[0].n * outs;
   for (int64_t o = 0; o < outs; o++) {
@@ -24,10 +52,8 @@ static int64_t block_of_numbers(const Eval *e, const double *x, int lanes, int64
     for (int64_t g = 0; g < groups; g++)
       for (int64_t j = tensor_i(counts, (b * outs + o) * groups + g); j > 0; j--, plane++) {
         const signed char *sign = (const signed char *)e->in[1]->data + plane * n;
-        const double *at = x + g * n * LANES, alpha = tensor_f(e->in[2], plane);
-        double s[LANES] = {0};
-        for (int64_t r = 0; r < n; r++)
-          for (int l = 0; l < LANES; l++) s[l] += sign[r] * at[r * LANES + l];
+        double alpha = tensor_f(e->in[2], plane), s[LANES] __attribute__((aligned(64)));
+        add(s, x + g * n * LANES, sign, n);
         for (int l = 0; l < LANES; l++) sum[l] += alpha * s[l];
       }
     for (int l = 0; l < lanes; l++) vals_store(e->y, to + l * row + o, &(Val){.f = elem_round(e->n->t.e, sum[l] * tensor_f(e->in[4], 0))}, 1);
@@ -38,15 +64,17 @@ static int64_t block_of_numbers(const Eval *e, const double *x, int lanes, int64
 static bool by_numbers(const Eval *e) {
   const Tensor *counts = e->in[3];
   int64_t blocks = counts->t.d[0].n, outs = counts->t.d[1].n, groups = counts->t.d[2].n, size = groups * bases_n(e->n), row = blocks * outs;
-  Type t = type_make(F64, 1, (int64_t[]){size * LANES});
+  Type t = type_make(F64, 1, (int64_t[]){(size + 1) * LANES});
   Tensor *number = eval_tensor(e->ctx, e->n, &t);
   bool ok = number != NULL;
+  double *x = ok ? number->data : NULL;
+  x += ok ? (64 - (uintptr_t)x % 64) % 64 / sizeof(double) : 0; /* vectors lie on lines */
   for (int64_t i = 0, all = row > 0 ? e->y->n / row : 0; ok && i < all; i += LANES) {
     int lanes = all - i < LANES ? (int)(all - i) : LANES;
     int64_t plane = 0;
     for (int64_t b = 0; ok && b < blocks; b++) {
-      numbers(e->in[0], (i * blocks + b) * size, blocks * size, lanes, size, number->data);
-      plane = block_of_numbers(e, number->data, lanes, plane, b, i * row + b * outs);
+      numbers(e->in[0], (i * blocks + b) * size, blocks * size, lanes, size, x);
+      plane = block_of_numbers(e, plane_sum(), x, lanes, plane, b, i * row + b * outs);
       ok = !eval_cancelled(e);
     }
   }
