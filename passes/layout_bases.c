@@ -7,7 +7,7 @@ static double count_of(const Type *t) {
   return (double)n;
 }
 
-/* One signed addition takes a shift, a test, a load and the sum: no target's table knows it, and none does it in vectors. */
+/* One signed addition takes a shift, a test, a load and the sum: no target's table knows it. Of several positions at once (lower_bases.c) it is cheaper, which is not counted. */
 static double signed_add(const Target *t) { return t->cost_mac < 1 ? 1.5 : t->cost_mac + 1; }
 
 static bool packs(const Node *n, const PassOptions *opt, Planes *p) {

@@ -1,9 +1,10 @@
 /* The nest of bases: at every position a plane counter runs through all groups of all outputs; a group's planes are a loop whose end
  * is read from a table, so that an empty group costs one look. Three tables: the signs of all planes without a gap between them
  * (bit plane*n + r), counts in 1, 2 or 4 bits, and the alphas.
- *   codes or floats   each term is added or subtracted by its sign
+ *   codes or floats   each term is added or subtracted by its sign: on machines with vectors for several positions of the last dimension at once,
+ *                     whose numbers are first laid beside each other, [b, g, r, position]
  *   packed planes a_p sum sign*number = sum_p c[p]*(pop(s) - pop(a_p xor s)) + c[k]*(2*pop(s) - n), s the group's signs */
-#include "passes/lower.h"
+#include "passes/lower_lanes.h"
 
 #include <stdlib.h>
 
@@ -15,6 +16,8 @@ typedef struct Bases {
   int64_t same, most;     /* of a group */
   int count_bits;         /* as a power of two: 0, 1, 2 */
   Elem acc;               /* of a group's sum */
+  int lanes, beside;      /* positions at once, 1: none; the buffer where their numbers lie beside each other, */
+  int result;             /* and that of their results */
 } Bases;
 
 static Bases bases_of(Lower *l, const Node *n) {
@@ -24,7 +27,7 @@ static Bases bases_of(Lower *l, const Node *n) {
   bool packed = n->n_in == 6;
   int64_t far = 0, reach;
   Bases b = {.n = n, .terms = bases_n(n), .planes = n->in[1]->t.d[0].n, .blocks = counts->t.d[0].n, .outs = counts->t.d[1].n,
-             .groups = counts->t.d[2].n, .word = packed ? x.bits : 32, .counts = -1, .acc = F64};
+             .groups = counts->t.d[2].n, .word = packed ? x.bits : 32, .counts = -1, .acc = F64, .lanes = 1};
   for (int64_t i = 0; i < counts->n; i++) {
     int64_t c = tensor_i(counts, i);
     if (i && c != tensor_i(counts, 0)) b.counts = 0;
@@ -39,6 +42,16 @@ static Bases bases_of(Lower *l, const Node *n) {
   else if (elem_is_code(x)) far = -elem_lo(x) > elem_hi(x) ? -elem_lo(x) : elem_hi(x);
   if (packed || elem_is_code(x)) b.acc = mul_ok(far, b.terms, &reach) && reach <= INT32_MAX ? I32 : I64;
   return b;
+}
+
+/* Lanes of binary64 that divide the last dimension of positions. */
+static int lanes_of(const Lower *l, const Bases *b) {
+  const Node *n = b->n;
+  int lead = n->t.rank - 2, bits;
+  if (n->n_in == 6 || l->opt->hls || !b->planes || lead < 1 || !lanes_target(l->opt->target, &bits)) return 1;
+  int lanes = bits / 64;
+  while (n->t.d[lead - 1].n % lanes) lanes /= 2;
+  return lanes;
 }
 
 /* W sign bits from bit `at` on. */
@@ -65,6 +78,27 @@ static Expr *times(Lower *l, Expr *e, int64_t c) {
   return nx2(l->p, S_MUL, e, nx_const_i(l->p, e->t, c));
 }
 
+/* v or -v, in all lanes, by bit 0 of `bit`: without a product or a jump. */
+static Expr *signed_lanes(Lower *l, Expr *v, Expr *bit) {
+  Program *p = l->p;
+  Elem u = UINTK(v->t.e.bits);
+  int lanes = v->t.lanes;
+  Expr *minus = nx_cast(p, nx2(p, S_XOR, bit, nx_const_i(p, bit->t, 1)), u);
+  if (elem_is_float(v->t.e)) {
+    Expr *flip = nx_splat(p, nx2(p, S_SHL, minus, nx_const_i(p, nt(u), u.bits - 1)), lanes);
+    return nx_bits(p, nx2(p, S_XOR, nx_bits(p, v, u), flip), v->t.e);
+  }
+  Expr *mask = let(l, "m", nx_splat(p, nx1(p, S_NEG, nx_cast(p, minus, v->t.e)), lanes)); /* 0 or -1 */
+  return nx2(p, S_SUB, nx2(p, S_XOR, v, mask), mask);
+}
+
+/* Index of the numbers of term r of in's group. */
+static Expr *beside(Lower *l, const Bases *b, const Lin *in, int rank) {
+  Lin group = lin_mad(l, in[rank - 2], in[rank - 3], b->groups);
+  Lin term = lin_mad(l, in[rank - 1], group, b->terms);
+  return lin_expr(l, lin_mad(l, lin_c(0), term, b->lanes));
+}
+
 /* sum := sum +- the terms of the word `signs`, `count` of them from r0 on; in: index of x. */
 static void add_signed(Lower *l, const Bases *b, Expr *sum, Expr *signs, Lin r0, int64_t count, Lin *in, const void *key) {
   Program *p = l->p;
@@ -72,10 +106,12 @@ static void add_signed(Lower *l, const Bases *b, Expr *sum, Expr *signs, Lin r0,
   Lin i;
   Scope outer = loops_open(l, key, 1, &count, &i, NULL, NULL);
   in[x->t.rank - 1] = lin_within(lin_mad(l, r0, i, 1), 0, b->terms - 1);
-  Expr *v = let(l, "x", nx_cast(p, value(l, x, in), b->acc));
+  Expr *number = b->lanes > 1 ? nx_load(p, b->beside, beside(l, b, in, x->t.rank), b->lanes) : value(l, x, in);
+  Expr *v = let(l, "x", nx_cast(p, number, b->acc));
   Expr *bit = nx2(p, S_AND, nx2(p, S_SHR, signs, nx_cast(p, lin_expr(l, i), signs->t.e)), nx_const_i(p, signs->t, 1));
   Expr *plus = nx_cast(p, bit, BOOL);
-  ns_set(p, l->at, sum->var, nx3(p, S_SELECT, plus, nx2(p, S_ADD, sum, v), nx2(p, S_SUB, sum, v)));
+  if (b->lanes > 1) ns_set(p, l->at, sum->var, nx2(p, S_ADD, sum, signed_lanes(l, v, bit)));
+  else ns_set(p, l->at, sum->var, nx3(p, S_SELECT, plus, nx2(p, S_ADD, sum, v), nx2(p, S_SUB, sum, v)));
   block_leave(l, outer);
 }
 
@@ -114,8 +150,9 @@ static Expr *plane_sum(Lower *l, const Bases *b, Expr *plane, Lin *in) {
   Program *p = l->p;
   const char *key = (const char *)b->n;
   int64_t full = b->terms / b->word, rest = b->terms % b->word, off = b->n->n_in == 6 ? tensor_i(b->n->in[5]->a.value, b->n->in[5]->a.value->n - 1) : 0;
-  int var = nest_var(p, l->nest, "acc", nt(b->acc), false);
-  Expr *start = elem_is_float(b->acc) ? nx_const_f(p, nt(F64), 0) : nx_const_i(p, nt(b->acc), -off * b->terms);
+  NType t = ntv(b->acc, b->lanes);
+  int var = nest_var(p, l->nest, "acc", t, false);
+  Expr *start = elem_is_float(b->acc) ? nx_const_f(p, t, 0) : nx_const_i(p, t, -off * b->terms);
   ns_vardef(p, l->at, var, start);
   Expr *sum = nx_var(p, l->nest, var);
   Lin first = lin_mad(l, lin_c(0), lin_atom(l, plane, 0, b->planes - 1), b->terms), word;
@@ -154,10 +191,54 @@ static void output(Lower *l, const Bases *b, Expr *plane, const Lin *bo, Lin *in
   loops_open(l, key + 2, 1, &b->most, &one, &none, &count);
   Lin alpha = lin_atom(l, plane, 0, b->planes - 1);
   Expr *sum = plane_sum(l, b, plane, in);
-  Expr *term = nx2(p, S_MUL, nx_cast(p, value(l, b->n->in[2], &alpha), F64), sum);
+  Expr *term = nx2(p, S_MUL, nx_splat(p, nx_cast(p, value(l, b->n->in[2], &alpha), F64), b->lanes), sum);
   ns_set(p, l->at, total->var, nx2(p, S_ADD, total, term));
   ns_set(p, l->at, plane->var, nx2(p, S_ADD, plane, nx_idx(p, 1)));
   block_leave(l, outer);
+}
+
+/* Buffers of positions beside each other: made for the dry run of the nest, and used by it. */
+static void beside_buffers(Lower *l, Bases *b) {
+  Program *p = l->p;
+  const Node *n = b->n;
+  const char *name = n->loc.name ? n->loc.name : "";
+  if (l->bases.n != n) {
+    l->bases.n = n;
+    l->bases.beside = program_buf(p, nest_name(p, "beside", name), lower_elem(l, n->in[0]->t.e), SP_ARENA, b->blocks * b->groups * b->terms * b->lanes, NULL);
+    l->bases.lanes = program_buf(p, nest_name(p, "lanes", name), lower_elem(l, n->t.e), SP_REG, b->lanes, NULL);
+  }
+  b->beside = l->bases.beside, b->result = l->bases.lanes;
+}
+
+/* The numbers of the positions at hand, from the index `first` on, beside each other. */
+static void lay_beside(Lower *l, const Bases *b, const Lin *first, int lead) {
+  Program *p = l->p;
+  const Node *x = b->n->in[0];
+  const char *key = (const char *)b->n;
+  Lin in[MAX_RANK];
+  int64_t ext[3] = {b->blocks, b->groups, b->terms};
+  for (int d = 0; d < lead; d++) in[d] = first[d];
+  Scope outer = loops_open(l, key + 6, 3, ext, in + lead, NULL, NULL);
+  for (int t = 0; t < b->lanes; t++) {
+    in[lead - 1] = lin_mad(l, first[lead - 1], lin_c(t), 1);
+    Expr *v = value(l, x, in);
+    ns_store(p, l->at, b->beside, nx2(p, S_ADD, beside(l, b, in, lead + 3), nx_idx(p, t)), v);
+  }
+  block_leave(l, outer);
+}
+
+/* y of the positions at hand: each lane to its own. */
+static void store_lanes(Lower *l, const Bases *b, Lin *out, int lead, Expr *y) {
+  Program *p = l->p;
+  const Node *n = b->n;
+  if (b->lanes == 1) { ns_store(p, l->at, l->buf[n->id], lin_expr(l, lin_flat(l, &n->t, out)), y); return; }
+  Lin first = out[lead - 1];
+  ns_store(p, l->at, b->result, nx_idx(p, 0), y);
+  for (int t = 0; t < b->lanes; t++) {
+    out[lead - 1] = lin_mad(l, first, lin_c(t), 1);
+    ns_store(p, l->at, l->buf[n->id], lin_expr(l, lin_flat(l, &n->t, out)), nx_load(p, b->result, nx_idx(p, t), 1));
+  }
+  out[lead - 1] = first;
 }
 
 void bases_body(Lower *l, const Node *n) {
@@ -166,18 +247,25 @@ void bases_body(Lower *l, const Node *n) {
   int lead = n->t.rank - 2; /* dimensions before B and O */
   Lin out[MAX_RANK], in[MAX_RANK];
   int64_t ext[MAX_RANK], bo[2] = {b.blocks, b.outs};
-  for (int d = 0; d < lead; d++) ext[d] = n->t.d[d].n;
+  b.lanes = lanes_of(l, &b);
+  for (int d = 0; d < lead; d++) ext[d] = d == lead - 1 ? n->t.d[d].n / b.lanes : n->t.d[d].n;
   Scope outer = loops_open(l, NULL, lead, ext, out, NULL, NULL);
+  if (b.lanes > 1) {
+    out[lead - 1] = lin_mad(l, lin_c(0), out[lead - 1], b.lanes);
+    beside_buffers(l, &b);
+    lay_beside(l, &b, out, lead);
+  }
   int var = nest_var(p, l->nest, "plane", nt(p->index), false);
   ns_vardef(p, l->at, var, nx_idx(p, 0));
   loops_open(l, n, 2, bo, out + lead, NULL, NULL);
-  int total = nest_var(p, l->nest, "sum", nt(F64), false);
-  ns_vardef(p, l->at, total, nx_const_f(p, nt(F64), 0));
+  NType t = ntv(F64, b.lanes);
+  int total = nest_var(p, l->nest, "sum", t, false);
+  ns_vardef(p, l->at, total, nx_const_f(p, t, 0));
   for (int d = 0; d <= lead; d++) in[d] = out[d];
   if (b.planes) output(l, &b, nx_var(p, l->nest, var), out + lead, in, lead + 1, nx_var(p, l->nest, total));
   Lin at[MAX_RANK]; /* the scale has one element */
   for (int d = 0; d < n->in[4]->t.rank; d++) at[d] = lin_c(0);
-  Expr *y = nx2(p, S_MUL, nx_var(p, l->nest, total), nx_cast(p, value(l, n->in[4], at), F64));
-  ns_store(p, l->at, l->buf[n->id], lin_expr(l, lin_flat(l, &n->t, out)), nx_cast(p, y, lower_elem(l, n->t.e)));
+  Expr *y = nx2(p, S_MUL, nx_var(p, l->nest, total), nx_splat(p, nx_cast(p, value(l, n->in[4], at), F64), b.lanes));
+  store_lanes(l, &b, out, lead, nx_cast(p, y, lower_elem(l, n->t.e)));
   block_leave(l, outer);
 }

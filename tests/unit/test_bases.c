@@ -128,11 +128,12 @@ static void near(Ctx *ctx, const Graph *a, const Graph *b, uint64_t seed) {
 START_TEST(pipeline) {
   const Shape *s = &shapes[_i];
   static const struct { const char *target; bool hls; Kernel force; } ways[] = {
-    {"c99", false, KERNEL_INT}, {"x86-64-v3", false, KERNEL_BITSERIAL}, {"cortex-m4", false, KERNEL_BITSERIAL}, {"c99", true, KERNEL_AUTO}};
+    {"c99", false, KERNEL_INT}, {"x86-64-v3", false, KERNEL_BITSERIAL}, {"cortex-m4", false, KERNEL_BITSERIAL}, {"c99", true, KERNEL_AUTO}, {"x86-64-v4", false, KERNEL_INT},
+    {"x86-64-v3", false, KERNEL_INT}};
   int kinds = 5, found = 0;
   for (int i = 0; i < 20; i++) {
     uint64_t seed = (uint64_t)(_i * 20 + i + 1);
-    int way = i / kinds % WAYS, kind = i % kinds, k = (i + _i) % 4;
+    int way = i / kinds % WAYS, kind = i % kinds, k = (i + _i) % 6;
     Ctx *ctx = ctx_new();
     Force all = {ways[k].force, NULL};
     PassOptions opt = {.target = target_find(ways[k].target), .hls = ways[k].hls, .force = &all, .n_force = 1, .verify_each = true};
