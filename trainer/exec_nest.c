@@ -189,14 +189,14 @@ static Expr *phase(Gen *g, Block *into, Phases *known, Expr *i, int64_t c) {
   return at;
 }
 
-static void load_sources(Gen *g, Block *into, Expr *i, int j) {
+static void load_sources(Gen *g, Block *into, Expr *i, int j, int vecs) {
   Phases known = {0};
   for (int k = 0; k < g->f->n_sources; k++) {
     const Source *s = &g->f->source[k];
     const Read *r = &s->read;
     Expr *v;
     if (!r->whole && r->mid == 1) v = g->once[s->reg * VECS];
-    else if (!r->whole && divides(r->mid)) v = g->once[s->reg * VECS + j % (r->mid / LANES)];
+    else if (!r->whole && divides(r->mid) && (vecs > 1 || r->mid == LANES)) v = g->once[s->reg * VECS + j % (r->mid / LANES)];
     else v = ns_name(g->p, g->n, into, "x", nx_load(g->p, g->port[s->reg], r->whole ? i : phase(g, into, &known, i, r->mid), LANES));
     g->num[s->reg] = v, g->truth[s->reg] = NULL;
   }
@@ -209,7 +209,7 @@ static void body(Gen *g, Block *into, Expr *i, Expr *from, int vecs, const int *
   for (int j = 0; j < vecs; j++) {
     Expr *at = ns_name(p, g->n, into, "e", nx2(p, S_ADD, i, nx_idx(p, j * LANES)));
     Phases known = {0};
-    load_sources(g, into, at, j);
+    load_sources(g, into, at, j, vecs);
     for (int k = 0; k < f->n_ops; k++) {
       const FuseOp *op = &f->op[k];
       Expr *v = ns_name(p, g->n, into, "v", value_of(g, op));
@@ -313,7 +313,10 @@ static LlvmJit *compiled(Exec *e, Program *p) {
   program_print(&s, p);
   for (int i = 0; i < e->compiled.n; i++)
     if (!strcmp(e->compiled.p[i].text, s.p)) { str_free(&s); return e->compiled.p[i].jit; }
+  Diag **tail = e->ctx->diag_tail;
+  int errors = e->ctx->n_errors;
   LlvmJit *jit = program_verify(e->ctx, p) ? llvm_jit_new(e->ctx, p, &(LlvmOptions){.opt = 1}) : NULL;
+  if (!jit) *tail = NULL, e->ctx->diag_tail = tail, e->ctx->n_errors = errors; /* its diagnostic is dropped: rows do the same */
   vec_push(e->arena, &e->compiled, ((struct Compiled){arena_strdup(e->arena, s.p), jit}));
   str_free(&s);
   return jit;

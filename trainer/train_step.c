@@ -281,6 +281,7 @@ bool train_batch(Trainer *t) {
 bool estimate_statistics(Trainer *t) {
   int64_t n = t->r->phase[t->phase].statistics < t->per_epoch ? t->r->phase[t->phase].statistics : t->per_epoch;
   rng_permutation(t->shuffle, UINT64_C(1) << 41, t->train->n, t->order);
+  for (int k = 0; k < t->tg.n_precision; k++) t->precision[k] = 1; /* everything is rounded, as in tests */
   for (; t->step < n; t->step++) {
     if (ranks_any(&t->ranks, t->ctx->cancel && *t->ctx->cancel)) return diag(t->ctx, E0602, NULL, "interrupted while estimating statistics");
     rt_pool_for(t->pool, (size_t)own_shards(t), shards_task, t);

@@ -330,10 +330,10 @@ END_TEST
 
 #ifdef POPSHIFT_LLVM
 /* Layers of a quantized residual network and their gradients, of channels that fill vectors: all their loops are nests, with the rows' bits. */
-static void layers_of(int64_t c, int hi) {
+static void layers_of(int64_t c, int hi, int64_t n) {
   Rig r = rig();
-  int64_t h = c < 16 ? 32 : 8;
-  Node *x = IN(8, c, h, 16), *w = IN(c, c, 1, 1), *sx = IN(1), *sw = IN(1), *gamma = IN(c), *beta = IN(c), *z = node_const_f(r.g, F32, (double)hi / 2);
+  int64_t h = c < 16 ? 32 : n % 2 ? 17 : 8, wide = n % 2 ? 17 : 16; /* of an odd number of rows of 32 channels half a vector pair is left */
+  Node *x = IN(n, c, h, wide), *w = IN(c, c, 1, 1), *sx = IN(1), *sw = IN(1), *gamma = IN(c), *beta = IN(c), *z = node_const_f(r.g, F32, (double)hi / 2);
   tensor_set_f(r.x[2], 0, 0.3), tensor_set_f(r.x[3], 0, 0.4);
   Node *y = relu(&r, bn(&r, x, gamma, beta));
   y = node_dequant(r.g, node_quant(r.g, y, sx, NULL, UINTK(8), 0, hi, RND_EVEN), sx, NULL, F32);
@@ -362,7 +362,8 @@ static void layers_of(int64_t c, int hi) {
 START_TEST(nests) {
   static const int64_t channels_of[] = {16, 32, 64, 128, 192, 3, 10, 20, 50, 24};
   static const int bits[] = {1, 2, 8};
-  for (int i = 0; i < 10; i++) layers_of(channels_of[i], (1 << bits[i % 3]) - 1);
+  for (int i = 0; i < 10; i++) layers_of(channels_of[i], (1 << bits[i % 3]) - 1, 8);
+  layers_of(32, 3, 9);
 }
 END_TEST
 #endif
