@@ -80,7 +80,7 @@ x_resnet32() { # UniQ's own set: float, LSQ and UniQ at two bits, one seed
   run resnet32/lsq uniq-resnet32-cifar100.yaml "$cifar100" --init "$out/resnet32/float" --set "$low" --set quant.0.weight=lsq/8 --set quant.0.act=lsq/8 --set quant.1.weight=lsq/2 --set quant.1.act=lsq/2
 }
 
-x_ag() { # plain and residual nets of 20 layers, two bits by DoReFa from one float net a seed: alone, with auxiliary module, with stochastic precision
+x_ag() { # plain and residual nets of 20 layers, two bits by DoReFa from one float net a seed: alone, with auxiliary module (in this phase, in both), with stochastic precision
   local s variant how low='phases=[{name: w2a2, quant: true, optimizer: adam, lr: cosine(1e-3), epochs: 5'
   for variant in plain residual; do
     for s in $(each_seed); do
@@ -91,6 +91,8 @@ x_ag() { # plain and residual nets of 20 layers, two bits by DoReFa from one flo
         run ag/$variant-${how%%:*}/seed=$s ag-plain20-cifar10.yaml "$cifar10" --set seed=$s --set net.variant=$variant --init "$out/ag/$variant-float/seed=$s" \
           --set auxiliary.mode=${mode%%:*} --set "$low${mode#*:}}]"
       done
+      run ag/$variant-ag-both/seed=$s ag-plain20-cifar10.yaml "$cifar10" --set seed=$s --set net.variant=$variant \
+        --set "phases=[{name: float, lr: cosine(0.05), nesterov: true, weight_decay: 1e-4, epochs: 8}, ${low#phases=[}}]"
     done
   done
 }
