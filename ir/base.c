@@ -224,6 +224,14 @@ void diag_print(const Ctx *ctx, FILE *f, bool colour) {
   }
 }
 
+DiagMark diag_mark(const Ctx *ctx) { return (DiagMark){ctx->diag_tail, ctx->n_errors}; }
+
+void diag_drop(Ctx *ctx, DiagMark m) {
+  *m.tail = NULL;
+  ctx->diag_tail = m.tail;
+  ctx->n_errors = m.errors;
+}
+
 int diag_exit(const Ctx *ctx) {
   for (const Diag *d = ctx->diags; d; d = d->next)
     if (d->is_error) return err_info[d->code].exit;

@@ -79,6 +79,10 @@ void diag_note(Ctx *, const char *fmt, ...) __attribute__((format(printf, 2, 3))
 void diag_hint(Ctx *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* `file: node 17 "conv_3" (Conv): error E0204: text` + note + hint lines; model text is escaped to printable ASCII. */
 void diag_print(const Ctx *, FILE *, bool colour);
+/* Takes back the diagnostics since a mark: of what was tried, and has another way. */
+typedef struct DiagMark { Diag **tail; int errors; } DiagMark;
+DiagMark diag_mark(const Ctx *);
+void diag_drop(Ctx *, DiagMark);
 int diag_exit(const Ctx *);                 /* exit code of the first error, 0 without one */
 
 /* Arena: one lifetime. Memory is zeroed and 16-aligned; never NULL (ctx->fatal past limits.memory). */

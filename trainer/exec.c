@@ -37,13 +37,10 @@ static void match(Exec *e, const Node *n) {
   if (m->kind == MATCH_POOL_GRAD) match(e, m->forward); /* its workspace */
   if (m->kind == MATCH_POOL_GRAD && !e->op[m->forward->id]) m->kind = MATCH_NONE;
   if (!m->kind) return;
-  Diag **tail = e->ctx->diag_tail;
-  int errors = e->ctx->n_errors;
+  DiagMark before = diag_mark(e->ctx);
   if ((e->op[n->id] = matched_op(e, m))) return;
   m->kind = MATCH_NONE;
-  *tail = NULL;
-  e->ctx->diag_tail = tail;
-  e->ctx->n_errors = errors;
+  diag_drop(e->ctx, before);
 }
 
 /* From the outputs back. A matched gradient of a pool reads the pool, not its locate. */

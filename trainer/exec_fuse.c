@@ -241,8 +241,6 @@ Fuse *fuse_new(Exec *e, const Step *s) {
 
 /* Cuts of quantizers */
 
-enum { WORTH = 8192 }; /* elements from which it pays to look for them */
-
 static float number_at(int64_t order) { /* binary32 in order: -infinity is the first */
   int32_t bits = (int32_t)(order < 0 ? INT64_C(-2147483648) - order - 1 : order);
   float x;

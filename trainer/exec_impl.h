@@ -89,6 +89,7 @@ bool lies_as(const Value *, Lie);                      /* the same memory would 
 int value_copy(Exec *, int value, Lie);                /* a value for such a copy, made by the step that comes next; there is none yet */
 int value_as(Exec *, int value, Lie);                  /* adds a step where there is no such copy yet */
 void lie_run(const Value *from, Value *to);
+void lie_move(const Type *, const float *x, float *y, bool to_last); /* numbers from row-major to channels last, or back */
 void choose_lies(Exec *);                              /* each node's own lie, by what reads and writes it */
 bool step_once(const Exec *, const Step *);            /* a copy of a constant */
 void assign_memory(Exec *);                            /* buffers by lifetime */
@@ -96,6 +97,7 @@ void assign_memory(Exec *);                            /* buffers by lifetime */
 int group_operand(Exec *, const Node *n, int k, bool last, Read *, bool add);
 
 enum { BLOCK = 1024 };   /* the most elements that a group computes at a time */
+enum { WORTH = 8192 };   /* elements from which a loop pays for cuts, for compiling it, and for making values anew instead of keeping them */
 /* Where a quantizer of one scale changes: u = x/scale + zp grows with x, so codes are counted by comparisons, with all bits of the
  * division's. code[k]: the least x whose code is lo + k + 1, NaN behind the last of up to 4 codes; x is inside from within to below end. */
 enum { CUTS = 3 };

@@ -125,8 +125,7 @@ int group_operand(Exec *e, const Node *n, int k, bool last, Read *r, bool add) {
   return -1;
 }
 
-/* Numbers from row-major to channels last, or back. */
-static void move(const Type *t, const float *x, float *y, bool to_last) {
+void lie_move(const Type *t, const float *x, float *y, bool to_last) {
   int64_t c = t->d[1].n, spatial = 1;
   for (int i = 2; i < t->rank; i++) spatial *= t->d[i].n;
   for (int64_t n = 0; n < t->d[0].n; n++, x += c * spatial, y += c * spatial)
@@ -140,7 +139,7 @@ static void move(const Type *t, const float *x, float *y, bool to_last) {
 void lie_run(const Value *from, Value *to) {
   bool moves = (from->lie == LIE_LAST) != (to->lie == LIE_LAST) && !lies_same(&from->t);
   if (elem_eq(from->t.e, F32) || (from->lie != LIE_STORED && to->lie != LIE_STORED)) {
-    if (moves) move(&from->t, from->data, to->data, to->lie == LIE_LAST);
+    if (moves) lie_move(&from->t, from->data, to->data, to->lie == LIE_LAST);
     else memcpy(to->data, from->data, (size_t)from->count * sizeof(float));
     return;
   }

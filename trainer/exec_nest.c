@@ -13,7 +13,7 @@
 
 #include <string.h>
 
-enum { LANES = 16, STRIDE = 64, VECS = STRIDE / LANES, WORTH = 8192 }; /* WORTH: elements from which compiling pays */
+enum { LANES = 16, STRIDE = 64, VECS = STRIDE / LANES };
 
 enum { CUT_WITHIN = CUTS, CUT_END, CUT_LO, CUT_NAN, CUT_ZP, CUT_INVERSE, CUT_FIELDS }; /* floats of Cuts, in order */
 
@@ -22,8 +22,7 @@ typedef struct Gen {
   const Fuse *f;
   Program *p;
   Nest *n;
-  int *port, n_in, n_out;  /* by register: buffer of a source, or of an op whose value is kept; -1 */
-  int *cuts;               /* by op: buffer of its Cuts */
+  int *port;               /* by register: buffer of a source, or of an op whose value is kept; -1 */
   Expr **once;             /* by register: of sources that are one number, and of channels that divide 64: VECS of them */
   Expr **truth, **num;     /* by register, of the vector at hand; truth: of bools, num is made from it where a number is wanted */
   Expr **cut[CUT_FIELDS];  /* by field of Cuts, by op */
@@ -38,8 +37,7 @@ static bool kept(const Gen *g, const FuseOp *op) { return g->e->v[op->value].kep
 
 static bool source_fits(const Exec *e, const Read *r) {
   if (elem_eq(e->v[r->value].t.e, F64)) return false;
-  if (r->whole || (r->mid == 1 && !r->outer)) return true;
-  return !r->outer && r->inner == 1;
+  return r->whole || (!r->outer && (r->mid == 1 || r->inner == 1));
 }
 
 static bool divides(int64_t c) { return c % LANES == 0 && STRIDE % c == 0; }
@@ -148,7 +146,6 @@ static int buffer(Gen *g, const char *kind, int i, Elem e, Space sp, int64_t n) 
   return b;
 }
 
-
 static Expr *one(Gen *g, Block *into, int buf, int64_t at) {
   return ns_name(g->p, g->n, into, "k", nx_splat(g->p, nx_load(g->p, buf, nx_idx(g->p, at), 1), LANES));
 }
@@ -158,7 +155,6 @@ static void begin(Gen *g, Block *into) {
   const Fuse *f = g->f;
   Arena *a = g->p->arena;
   g->port = NEWN(a, int, f->n_regs);
-  g->cuts = NEWN(a, int, f->n_ops);
   g->once = NEWN(a, Expr *, f->n_regs * VECS);
   g->truth = NEWN(a, Expr *, f->n_regs), g->num = NEWN(a, Expr *, f->n_regs);
   for (int k = 0; k < CUT_FIELDS; k++) g->cut[k] = NEWN(a, Expr *, f->n_ops);
@@ -174,7 +170,7 @@ static void begin(Gen *g, Block *into) {
   }
   for (int i = 0; i < f->n_ops; i++) {
     if (!fuse_cuts(f, &f->op[i])) continue;
-    int b = g->cuts[i] = buffer(g, "cuts", i, F32, SP_IN, CUT_FIELDS);
+    int b = buffer(g, "cuts", i, F32, SP_IN, CUT_FIELDS);
     for (int k = 0; k < CUT_FIELDS; k++) g->cut[k][i] = one(g, into, b, k);
   }
   for (int i = 0; i < f->n_ops; i++) if (kept(g, &f->op[i])) g->port[f->op[i].reg] = buffer(g, "out", i, F32, SP_OUT, f->count);
@@ -298,11 +294,8 @@ Program *fuse_program(const Exec *e, const Fuse *f) {
   p->arena_bytes = p->arena_bound = 0;
   g.n = program_nest(p, "all", NULL, NULL);
   begin(&g, &g.n->body);
-  if (f->n_sums) {
-    with_sums(&g, &g.n->body);
-  } else {
-    vectors(&g, &g.n->body, nx_idx(p, 0), nx_idx(p, f->count), f->count, NULL);
-  }
+  if (f->n_sums) with_sums(&g, &g.n->body);
+  else vectors(&g, &g.n->body, nx_idx(p, 0), nx_idx(p, f->count), f->count, NULL);
   return p;
 }
 
@@ -313,10 +306,9 @@ static LlvmJit *compiled(Exec *e, Program *p) {
   program_print(&s, p);
   for (int i = 0; i < e->compiled.n; i++)
     if (!strcmp(e->compiled.p[i].text, s.p)) { str_free(&s); return e->compiled.p[i].jit; }
-  Diag **tail = e->ctx->diag_tail;
-  int errors = e->ctx->n_errors;
+  DiagMark before = diag_mark(e->ctx);
   LlvmJit *jit = program_verify(e->ctx, p) ? llvm_jit_new(e->ctx, p, &(LlvmOptions){.opt = 1}) : NULL;
-  if (!jit) *tail = NULL, e->ctx->diag_tail = tail, e->ctx->n_errors = errors; /* its diagnostic is dropped: rows do the same */
+  if (!jit) diag_drop(e->ctx, before); /* rows do the same */
   vec_push(e->arena, &e->compiled, ((struct Compiled){arena_strdup(e->arena, s.p), jit}));
   str_free(&s);
   return jit;

@@ -95,7 +95,7 @@ static Node *spell(Rewrite *rw, const Node *n, Node *const *in) {
 
 /* Anew */
 
-enum { WORTH = 8192, DEEP = 12 }; /* elements below which a value in memory costs nothing that matters; nodes upon each other that are made anew */
+enum { DEEP = 12 }; /* nodes upon each other that are made anew */
 typedef struct Anew {
   const Graph *old;
   int *level;              /* by id: steps that join no loop on the longest way to it; loops of one level are one loop, or can be */

@@ -176,8 +176,10 @@ static void tree_sum(Trainer *t, bool stat, int64_t first, int64_t count, int64_
     }
 }
 
-/* running = (1 - part) running + part batch, the batch's variance unbiased. */
+/* running = (1 - part) running + part batch, the batch being its shards added up, its variance unbiased. */
 static void update_statistics(Trainer *t, int p, double part, int64_t begin, int64_t end) {
+  if (t->tg.out_mean[p] < 0 && t->tg.out_var[p] < 0) return;
+  tree_sum(t, true, 0, t->r->shards, subtree(t), t->offset[p] + begin, t->offset[p] + end);
   const float *sum = t->shard[0].stat + t->offset[p];
   double n = t->stat_count[p], scale = (t->tg.out_var[p] >= 0 && n > 1 ? n / (n - 1) : 1) / (double)t->r->shards;
   float *v = t->net->p[p].value;
@@ -194,8 +196,6 @@ static void update_range(const Sweep *u, int p, int64_t begin, int64_t end) {
   Param *q = &t->net->p[p];
   int64_t at = t->offset[p];
   if (q->role == PARAM_STAT) {
-    if (t->tg.out_mean[p] < 0 && t->tg.out_var[p] < 0) return;
-    tree_sum(t, true, 0, t->r->shards, subtree(t), at + begin, at + end);
     update_statistics(t, p, 0.1, begin, end);
     return;
   }
@@ -256,13 +256,19 @@ static void exchange(Trainer *t) {
   }
 }
 
+/* The batch at t->step: what each shard leaves, of all ranks. */
+static bool run_shards(Trainer *t) {
+  rt_pool_for(t->pool, (size_t)own_shards(t), shards_task, t);
+  if (!workers_ok(t)) return false;
+  exchange(t);
+  return true;
+}
+
 bool train_batch(Trainer *t) {
   const Phase *ph = &t->r->phase[t->phase];
   int64_t i = t->epoch * t->per_epoch + t->step;
   if (t->tg.n_precision) ssp_draw(&ph->ssp, t->r->seed, t->iteration, (double)i / (double)(ph->epochs * t->per_epoch), t->tg.n_precision, t->precision);
-  rt_pool_for(t->pool, (size_t)own_shards(t), shards_task, t);
-  if (!workers_ok(t)) return false;
-  exchange(t);
+  if (!run_shards(t)) return false;
   Sweep u = {t, optim_begin(&ph->optim, schedule_lr(&ph->lr, i, t->per_epoch, (double)ph->epochs), i + 1), (double)i / (double)(ph->epochs * t->per_epoch)};
   rt_pool_for(t->pool, (size_t)t->n_values, update_task, &u);
   quantizers_update(t, ph, i, u.step.lr);
@@ -284,14 +290,9 @@ bool estimate_statistics(Trainer *t) {
   for (int k = 0; k < t->tg.n_precision; k++) t->precision[k] = 1; /* everything is rounded, as in tests */
   for (; t->step < n; t->step++) {
     if (ranks_any(&t->ranks, t->ctx->cancel && *t->ctx->cancel)) return diag(t->ctx, E0602, NULL, "interrupted while estimating statistics");
-    rt_pool_for(t->pool, (size_t)own_shards(t), shards_task, t);
-    if (!workers_ok(t)) return false;
-    exchange(t);
-    for (int p = 0; p < t->net->n_p; p++) {
-      if (t->net->p[p].role != PARAM_STAT || (t->tg.out_mean[p] < 0 && t->tg.out_var[p] < 0)) continue;
-      tree_sum(t, true, 0, t->r->shards, subtree(t), t->offset[p], t->offset[p + 1]);
-      update_statistics(t, p, 1 / (double)(t->step + 1), 0, t->net->p[p].n);
-    }
+    if (!run_shards(t)) return false;
+    for (int p = 0; p < t->net->n_p; p++)
+      if (t->net->p[p].role == PARAM_STAT) update_statistics(t, p, 1 / (double)(t->step + 1), 0, t->net->p[p].n);
   }
   t->step = 0;
   return true;

@@ -2,7 +2,7 @@
  * earlier parts that it reads, its outputs those that later parts read. It is planned, run once, and its plan freed. */
 #include "trainer/turns.h"
 
-#include "trainer/exec.h"
+#include "trainer/exec_impl.h"
 
 #include <string.h>
 
@@ -63,24 +63,19 @@ static Graph *part_graph(Turns *t, int o) {
   return part;
 }
 
-/* f32[n, c, spatial..] as [n, spatial.., c]. */
-static const void *channels_last(Arena *a, const Type *t, const float *x) {
-  int64_t n = t->d[0].n, c = t->d[1].n, spatial = 1;
-  for (int d = 2; d < t->rank; d++) spatial *= t->d[d].n;
-  float *y = NEWN(a, float, n * c * spatial + 1), *to = y;
-  for (int64_t i = 0; i < n; i++)
-    for (int64_t s = 0; s < spatial; s++)
-      for (int64_t k = 0; k < c; k++) *to++ = x[(i * c + k) * spatial + s];
-  return y;
-}
-
 static bool run_part(Turns *t, int o) {
   Graph *part = part_graph(t, o);
   Exec *e = t->out.n ? exec_new(t->ctx, t->dnn, part) : NULL;
   Arena *moved = arena_new(t->ctx);
   for (int i = 0; e && i < t->arg.n; i++) {
     const void *x = t->data[t->arg.p[i]];
-    exec_bind(e, i, exec_channels_last(e, i) ? channels_last(moved, &part->args[i]->t, x) : x);
+    int64_t n = 0;
+    if (exec_channels_last(e, i) && type_count(&part->args[i]->t, &n)) {
+      float *last = NEWN(moved, float, n + 1);
+      lie_move(&part->args[i]->t, x, last, true);
+      x = last;
+    }
+    exec_bind(e, i, x);
   }
   bool ok = !t->out.n || (e && exec_run(e));
   for (int i = 0; ok && i < t->out.n; i++) {
