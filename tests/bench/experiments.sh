@@ -47,10 +47,10 @@ x_uniq() { # bits, first steps, levels: from one float run a seed
 x_uniq1() { # one bit: warm-up or none, Adam or SGD, from the two-bit network
   local s
   for s in $(each_seed); do
-    for how in 'adam-warm:optimizer: adam, lr: cosine(0.004), warmup: {epochs: 1, lr: 0.001, shape: constant}' 'adam:optimizer: adam, lr: cosine(0.004)' \
-               'sgd-warm:lr: cosine(0.02), warmup: {epochs: 1, lr: 0.005, shape: constant}' 'sgd:lr: cosine(0.02)'; do
+    for how in 'adam-warm:optimizer: adam, lr: cosine(0.004), warmup: {epochs: 0.5, lr: 0.001, shape: constant}' 'adam:optimizer: adam, lr: cosine(0.004)' \
+               'sgd-warm:lr: cosine(0.02), warmup: {epochs: 0.5, lr: 0.005, shape: constant}' 'sgd:lr: cosine(0.02)'; do
       run uniq1/${how%%:*}/seed=$s uniq-resnet8-cifar10.yaml "$cifar10" --set seed=$s --init "$out/uniq/low-2-own/seed=$s" --set "$float_ends" \
-        --set quant.1.weight=uniq/1 --set quant.1.act=uniq/1 --set "phases=[{name: low, quant: true, ${how#*:}, epochs: 4}]"
+        --set quant.1.weight=uniq/1 --set quant.1.act=uniq/1 --set "phases=[{name: low, quant: true, ${how#*:}, epochs: 2}]"
     done
   done
 }
@@ -58,46 +58,66 @@ x_uniq1() { # one bit: warm-up or none, Adam or SGD, from the two-bit network
 # The learning rate of the runs FOLDER/LR that ended with the greatest accuracy.
 best_lr() { for d in "$1"/*; do echo "$(sed -n 's/.*"test_accuracy": \([.0-9]*\).*/\1/p' "$d/result.json" | tail -1) ${d##*/}"; done | sort -rn | sed -n '1s/.* //p'; }
 
-x_s3() { # ternary and 3 bits against their baselines: three learning rates, three epochs each, on the first seed; the best for all of them
-  local row name s lr lrs='0.05 0.1 0.2' what
-  for row in s3/2 s3/3 staircase/3 twn/2 deepshift_q/5 float; do
+x_s3() { # ternary and 3 bits against their baselines: three learning rates on two fifths of the data and the first seed, and the best of them on all; then 20 layers
+  local row name s lr lrs='0.05 0.1 0.2' what low=s3-resnet8-cifar10.yaml
+  for row in s3/3 staircase/3 s3/2 twn/2 float deepshift_q/5; do
     name=${row/\//-}
     case $row in
       float) what=(--set phases.0.quant=false) ;;
       twn/* | deepshift*) what=(--set "quant.1={match: \"*\", weight: $row}") ;;
       *) what=(--set quant.1.weight="$row") ;;
     esac
-    for lr in $lrs; do run s3/lr/$name/$lr s3-resnet8-cifar10.yaml "$cifar10" --set seed="${seeds%%,*}" "${what[@]}" --set "phases.0.lr=cosine($lr)" --set phases.0.epochs=3; done
+    for lr in $lrs; do
+      run s3/lr/$name/$lr $low "$cifar10" --set seed="${seeds%%,*}" "${what[@]}" --set "phases.0.lr=cosine($lr)" --set phases.0.epochs=4 --set 'data.train=[data_batch_1.bin, data_batch_2.bin]'
+    done
     lr=$(best_lr "$out/s3/lr/$name")
-    for s in $(each_seed); do run s3/$name/seed=$s s3-resnet8-cifar10.yaml "$cifar10" --set seed=$s "${what[@]}" --set "phases.0.lr=cosine($lr)" --set phases.0.epochs=8; done
+    for s in $(each_seed); do run s3/$name/seed=$s $low "$cifar10" --set seed=$s "${what[@]}" --set "phases.0.lr=cosine($lr)" --set phases.0.epochs=4; done
+  done
+  for row in s3/3 float; do
+    what=(--set quant.1.weight=s3/3); [ $row = float ] && what=(--set phases.0.quant=false)
+    run s3/resnet20-${row/\//-} $low "$cifar10" --set net.builtin=resnet20 "${what[@]}" --set phases.0.epochs=3
   done
 }
 
 x_resnet32() { # UniQ's own set: float, LSQ and UniQ at two bits, one seed
-  run resnet32/float uniq-resnet32-cifar100.yaml "$cifar100" --set "phases=[{name: float, lr: cosine(0.1), weight_decay: 5e-4, epochs: 30}]"
-  local low='phases=[{name: low, quant: true, lr: cosine(0.01), weight_decay: 5e-4, epochs: 15}]'
+  run resnet32/float uniq-resnet32-cifar100.yaml "$cifar100" --set "phases=[{name: float, lr: cosine(0.1), weight_decay: 5e-4, epochs: 7}]"
+  local low='phases=[{name: low, quant: true, lr: cosine(0.02), weight_decay: 1e-4, epochs: 3}]'
   run resnet32/uniq uniq-resnet32-cifar100.yaml "$cifar100" --init "$out/resnet32/float" --set "$low"
   run resnet32/lsq uniq-resnet32-cifar100.yaml "$cifar100" --init "$out/resnet32/float" --set "$low" --set quant.0.weight=lsq/8 --set quant.0.act=lsq/8 --set quant.1.weight=lsq/2 --set quant.1.act=lsq/2
 }
 
 x_ag() { # plain and residual nets of 20 layers, two bits by DoReFa from one float net a seed: alone, with auxiliary module (in this phase, in both), with stochastic precision
-  local s variant how low='phases=[{name: w2a2, quant: true, optimizer: adam, lr: cosine(1e-3), epochs: 5'
+  local s variant how float low
   for variant in plain residual; do
+    local epochs=(8 5); [ $variant = residual ] && epochs=(4 2)
+    float="{name: float, lr: cosine(0.05), nesterov: true, weight_decay: 1e-4, epochs: ${epochs[0]}}" low="{name: w2a2, quant: true, optimizer: adam, lr: cosine(1e-3), epochs: ${epochs[1]}"
     for s in $(each_seed); do
-      run ag/$variant-float/seed=$s ag-plain20-cifar10.yaml "$cifar10" --set seed=$s --set net.variant=$variant --set auxiliary.mode=none \
-        --set 'phases=[{name: float, lr: cosine(0.05), nesterov: true, weight_decay: 1e-4, epochs: 8}]'
+      ag_run() { local name=$1; shift; run ag/$variant-$name/seed=$s ag-plain20-cifar10.yaml "$cifar10" --set seed=$s --set net.variant=$variant "$@"; }
+      ag_run float --set auxiliary.mode=none --set "phases=[$float]"
       for how in alone:none: ag:one-pass: ssp:none:', ssp: {start: 0.5, until: 0.57, fragment: block}'; do
         local mode=${how#*:}
-        run ag/$variant-${how%%:*}/seed=$s ag-plain20-cifar10.yaml "$cifar10" --set seed=$s --set net.variant=$variant --init "$out/ag/$variant-float/seed=$s" \
-          --set auxiliary.mode=${mode%%:*} --set "$low${mode#*:}}]"
+        ag_run ${how%%:*} --init "$out/ag/$variant-float/seed=$s" --set auxiliary.mode=${mode%%:*} --set "phases=[$low${mode#*:}}]"
       done
-      run ag/$variant-ag-both/seed=$s ag-plain20-cifar10.yaml "$cifar10" --set seed=$s --set net.variant=$variant \
-        --set "phases=[{name: float, lr: cosine(0.05), nesterov: true, weight_decay: 1e-4, epochs: 8}, ${low#phases=[}}]"
+    done
+  done
+}
+
+x_ag_both() { # the module in both phases against none, two epochs each: what it gives where training is short
+  local s mode
+  for s in $(each_seed); do
+    for mode in none one-pass; do
+      run ag_both/$mode/seed=$s ag-plain20-cifar10.yaml "$cifar10" --set seed=$s --set auxiliary.mode=$mode --set phases.0.epochs=2 --set phases.1.epochs=2 --set "phases.1.lr=cosine(1e-3)"
     done
   done
 }
 
 x_alq() { run alq/lenet5 alq-lenet5-mnist.yaml "$mnist"; }
+
+x_alq_vgg() { # VGG-small/4: float on all the data, and from there to 0.4 bits on two fifths of it
+  local r=alq-vgg-cifar10.yaml
+  run alq_vgg/float $r "$cifar10" --set 'phases=[{name: float, lr: cosine(0.05), warmup: {epochs: 0.5, lr: 0.005}, weight_decay: 5e-4, epochs: 5}]'
+  run alq_vgg/bits $r "$cifar10" --init "$out/alq_vgg/float" --set phases.0.epochs=0 --set phases.0.warmup.epochs=0 --set phases.0.keep=false --set 'data.train=[data_batch_1.bin, data_batch_2.bin]'
+}
 
 while [ $# -gt 0 ]; do
   case $1 in
