@@ -32,12 +32,16 @@ static const char *name_of(const Step *s, const char *at, const char *what) { re
 
 /* Layers */
 
+/* As the network's are in this phase: by the batch, or by running statistics. */
 static Node *add_bn(Step *s, Node *x, const char *at) {
   int64_t c = x->t.d[1].n;
-  Node *in[3] = {x, param(s, name_of(s, at, "gamma"), PARAM_VECTOR, 1, &c, &(Fill){.value = 1}), param(s, name_of(s, at, "beta"), PARAM_VECTOR, 1, &c, &(Fill){0})};
-  BatchNorm bn = {node_new(s->g, OP_BN_TRAIN, &x->t, 3, in, &(Attr){.fill = (double)1e-5f}, NULL), 0, 0};
-  param(s, name_of(s, at, "mean"), PARAM_STAT, 1, &c, &(Fill){0}), bn.mean = last_param(s);
-  param(s, name_of(s, at, "var"), PARAM_STAT, 1, &c, &(Fill){.value = 1}), bn.var = last_param(s);
+  Node *in[5] = {x};
+  in[1] = param(s, name_of(s, at, "gamma"), PARAM_VECTOR, 1, &c, &(Fill){.value = 1});
+  in[2] = param(s, name_of(s, at, "beta"), PARAM_VECTOR, 1, &c, &(Fill){0});
+  in[3] = param(s, name_of(s, at, "mean"), PARAM_STAT, 1, &c, &(Fill){0});
+  in[4] = param(s, name_of(s, at, "var"), PARAM_STAT, 1, &c, &(Fill){.value = 1});
+  if (s->bind.bn != BN_BATCH) return node_bn_spelled(s->g, in, (double)1e-5f);
+  BatchNorm bn = {node_new(s->g, OP_BN_TRAIN, &x->t, 3, in, &(Attr){.fill = (double)1e-5f}, NULL), last_param(s) - 1, last_param(s)};
   vec_push(s->scratch, &s->bn, bn);
   return bn.bn;
 }
@@ -82,20 +86,18 @@ static bool tap_at(const Net *net, int i, TapAt at) {
 /* A bn over parameters of its own, which begin as the network's are. */
 static Node *private_bn(Step *s, const Node *n, Node *const *in) {
   static const ParamRole roles[] = {PARAM_VECTOR, PARAM_VECTOR, PARAM_VECTOR, PARAM_STAT, PARAM_STAT};
-  Node *with[3] = {in[0], in[1], in[2]};
+  Node *with[5] = {in[0], in[1], in[2], in[3], in[4]};
   BatchNorm bn = {NULL, -1, -1};
   for (int k = 1; k < 5; k++) {
     if (n->in[k]->op != OP_ARG) continue;
     const Param *p = &s->net->p[n->in[k]->a.index - 1];
     int64_t c = p->n;
-    Node *own = param(s, arena_printf(s->net->arena, "auxiliary.%s", p->name), roles[k], 1, &c, &(Fill){.copy = p->value});
-    if (k < 3) with[k] = own;
-    else *(k == 3 ? &bn.mean : &bn.var) = last_param(s);
+    with[k] = param(s, arena_printf(s->net->arena, "auxiliary.%s", p->name), roles[k], 1, &c, &(Fill){.copy = p->value});
+    if (k > 2) *(k == 3 ? &bn.mean : &bn.var) = last_param(s);
   }
-  Node *x = bind_node(s->g, n, with, &s->bind);
-  bn.bn = x;
-  vec_push(s->scratch, &s->bn, bn);
-  return x;
+  bn.bn = bind_node(s->g, n, with, &s->bind);
+  if (s->bind.bn == BN_BATCH) vec_push(s->scratch, &s->bn, bn);
+  return bn.bn;
 }
 
 /* What depends on the images up to the last tap once more: by id in the net's graph. Quantized weights are the same nodes. */
