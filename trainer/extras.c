@@ -10,7 +10,7 @@
 
 /* Parameters: made once, in the order in which the graph is; then taken in that order. */
 
-typedef struct Fill { double deviation; float value; const float *copy; } Fill; /* normal numbers, or copies, or one number */
+typedef struct Fill { double deviation; float value; int like; } Fill; /* normal numbers, or those of parameter like - 1, or one number */
 
 static Node *param(Step *s, const char *name, ParamRole role, int rank, const int64_t *d, const Fill *fill) {
   Net *net = s->net;
@@ -20,7 +20,7 @@ static Node *param(Step *s, const char *name, ParamRole role, int rank, const in
   Param *p = &net->p[id];
   const Recipe *r = net->extras;
   if (fill->deviation > 0) rng_fill_normal((Rng){r->seed, RNG_INIT}, (UINT64_C(1) << 32) + (uint64_t)net->n_aux, p->n, (float)fill->deviation, p->value);
-  else if (fill->copy) memcpy(p->value, fill->copy, (size_t)p->n * sizeof *p->value);
+  else if (fill->like) memcpy(p->value, net->p[fill->like - 1].value, (size_t)p->n * sizeof *p->value), p->like = fill->like;
   else for (int64_t i = 0; i < p->n; i++) p->value[i] = fill->value;
   net->n_aux++;
   return graph_arg(s->g, p->name, &t);
@@ -92,7 +92,7 @@ static Node *private_bn(Step *s, const Node *n, Node *const *in) {
     if (n->in[k]->op != OP_ARG) continue;
     const Param *p = &s->net->p[n->in[k]->a.index - 1];
     int64_t c = p->n;
-    with[k] = param(s, arena_printf(s->net->arena, "auxiliary.%s", p->name), roles[k], 1, &c, &(Fill){.copy = p->value});
+    with[k] = param(s, arena_printf(s->net->arena, "auxiliary.%s", p->name), roles[k], 1, &c, &(Fill){.like = n->in[k]->a.index});
     if (k > 2) *(k == 3 ? &bn.mean : &bn.var) = last_param(s);
   }
   bn.bn = bind_node(s->g, n, with, &s->bind);

@@ -26,6 +26,7 @@ typedef struct Param {
   float least;         /* where above 0, they stay at or above it */
   float prior;         /* where the value is below 0, this times the phase's prior_factor is taken from the gradient: S3's Eq. 7 */
   PriorDecay prior_decay;
+  int like;            /* above 0: it begins with the numbers of parameter like - 1 of the network, those of the recipe's init, too */
   bool taken;          /* its quantizer steps it, not the optimizer */
 } Param;
 
