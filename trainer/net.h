@@ -51,6 +51,7 @@ typedef struct Net {
   int n_plain;
   Site *site; int n_site; /* in the layers' order; weights before inputs */
   bool real;           /* the images are floats: frozen networks take such, not bytes */
+  bool negative;       /* and some numbers of the training set are below 0 */
   const char *class_fact, *input_fact; /* what frozen networks say of themselves (ir/graph.h: Fact), or NULL */
   VEC(Stat) stat;
   VEC(Tap) tap;

@@ -99,6 +99,7 @@ static bool make_net(Trainer *t) {
   }
   if (!t->net) return false;
   t->net->real = d->real;
+  for (int64_t i = 0; d->real && i < d->n * dataset_sample(d); i++) t->net->negative = t->net->negative || d->real[i] < 0;
   if (!net_facts(t, input)) return false;
   Net *teacher = r->distill.teacher ? load_teacher(t, with) : NULL;
   bool ok = (teacher || !r->distill.teacher) && net_add_extras(t->net, r, teacher);
