@@ -79,6 +79,22 @@ static Net *load_teacher(Trainer *t, const Recipe *with) {
   return g ? net_of_graph(t->ctx, g, with, d->c, d->h, d->w) : NULL;
 }
 
+/* A shard normalizes by itself: one number to a channel would become 0, whatever it is. */
+static bool shards_normalize(const Trainer *t) {
+  const Graph *g = t->net->g;
+  Loc loc = LOC_NONE;
+  loc.file = t->r->file;
+  for (int i = 0; i < g->n_nodes; i++) {
+    const Node *n = g->nodes[i];
+    int64_t each = t->shard_size;
+    for (int k = 2; k < n->t.rank; k++) each *= n->t.d[k].n;
+    if (n->op != OP_BN || each > 1) continue;
+    diag(t->ctx, E0703, &loc, "a shard of one image is one number to each channel of '%s': batch normalization needs two", n->loc.name ? n->loc.name : "bn");
+    return diag_hint(t->ctx, "fewer shards than %lld, or a larger batch", (long long)t->r->shards), false;
+  }
+  return true;
+}
+
 static bool make_net(Trainer *t) {
   const Recipe *r = t->r;
   const Dataset *d = t->train;
@@ -102,7 +118,7 @@ static bool make_net(Trainer *t) {
   for (int64_t i = 0; d->real && i < d->n * dataset_sample(d); i++) t->net->negative = t->net->negative || d->real[i] < 0;
   if (!net_facts(t, input)) return false;
   Net *teacher = r->distill.teacher ? load_teacher(t, with) : NULL;
-  bool ok = (teacher || !r->distill.teacher) && net_add_extras(t->net, r, teacher);
+  bool ok = (teacher || !r->distill.teacher) && net_add_extras(t->net, r, teacher) && shards_normalize(t);
   for (int i = 0; ok && i < r->n_phase; i++)
     if (r->phase[i].quant && new_rows(r, i)) ok = net_can_quantize(t->net, r, &r->phase[i]);
   if (ok) t->sign = NEWN(t->arena, int8_t, signs_count(t->net) + 1);

@@ -52,6 +52,13 @@ for e in eval nest c jit; do
   cmp -s p.txt real/low.predictions || fail "$e on floats predicts other classes than the trainer"
 done
 
+# Floats below 0 have codes, too; what has none is refused.
+for name in train test; do sed -E 's/,([0-9]+)/,-\1.5/g' $name.csv >$name-negative.csv; done
+negative() { local out=$1; shift; train "$out" --set 'data={train: train-negative.csv, test: test-negative.csv, scale: 0.0039}' "$@"; }
+expect 0 negative negative
+awk '{ right += $1 == (NR - 1) % 4 } END { exit !(NR == 96 && right > 72) }' negative/low.predictions || fail "three quarters of the negative images are not right: $(tail -2 negative/log.jsonl)"
+expect 2 negative bad --set quant.0.act=alq/2; says err 'its input may be negative'
+
 # What the model says of itself.
 expect 0 train named --set 'data.classes=["up \"1\"", b, "caf\u00e9", "*/ \\ ??/"]'
 for m in named/low.onnx named/float.ir; do
@@ -83,6 +90,8 @@ expect 1 train bad --set 'data.train=[cut.npy, train-y.npy]'; says err '^cut.npy
 sed '500s/,/;/' train.csv >torn.csv
 expect 1 train bad --set data.train=torn.csv --set data.test=test.csv; says err 'torn.csv:500: error E0104'
 expect 1 train bad --set data.train=train.csv --set 'data.shape=[1, 8, 9]'; says err 'samples have 64 numbers'
+expect 2 train bad --set batch=8 --set shards=8; says err "idx.yaml: error E0703: a shard of one image is one number to each channel of 'bn1'"; says err 'fewer shards'
+expect 0 train one --set batch=8 --set shards=8 --set net.norm=false --set 'phases=[{name: float, lr: constant(0), epochs: 0}]'
 expect 5 train bad --set data.train=nothing; says err 'nothing: error E0501: cannot open folder'
 mkdir -p pictures/a pictures/b; echo no >pictures/a/1.png; echo no >pictures/b/1.png
 expect 1 train bad --set data.train=pictures; says err 'pictures/a/1.png: error E0104: neither a PNG nor a JPEG picture'
