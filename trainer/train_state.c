@@ -38,11 +38,8 @@ bool state_save(Trainer *t) {
 }
 
 static bool same_recipe(Trainer *t, const Ckpt *c, const char *path) {
-  Str now = {.ctx = t->ctx};
   const char *then = ckpt_get_text(c, "recipe");
-  recipe_print(&now, t->r);
-  bool same = then && !strcmp(then, now.p);
-  str_free(&now);
+  bool same = then && recipe_same(t->r, then);
   Loc loc = LOC_NONE;
   loc.file = path;
   if (then && !same) {

@@ -80,6 +80,17 @@ expect 0 "$POPSHIFT" convert named/low.onnx -o again.onnx --format qdq
 expect 0 "$POPSHIFT" inspect again.onnx; says out '^classes 4: '
 expect 0 "$POPSHIFT" quantize named/float.onnx --recipe idx.yaml -q -o fine --set 'data.classes=[a, b, c, d]' --set 'phases=[{name: q, quant: true, epochs: 0, lr: constant(0), calibrate: 2}]'
 expect 0 "$POPSHIFT" inspect fine/q.onnx; says out '"normalized_inside":\{"scale":0.0039'; says out '^classes 4: "a", "b", "c", "d"'
+
+# The recipe that a run leaves is one, wherever it lies: of a run that began with a model, and of one whose recipe names another run.
+again() { expect 0 "$POPSHIFT" train --recipe "$1/recipe.yaml" --data . -q -o again-"$2"; cmp -s "$1/$3" "again-$2/$3" || fail "$1/recipe.yaml gives another $3"; }
+again fine fine q.ir
+mkdir sub
+{ cat idx.yaml; echo 'init: ../named'; } >sub/ri.yaml
+expect 0 "$POPSHIFT" train --recipe sub/ri.yaml --data . -q -o sub/ri
+again sub/ri ri low.ir
+expect 0 env -C sub "$POPSHIFT" train --recipe ri.yaml --data .. -q -o ri --resume
+expect 0 "$POPSHIFT" quantize named/float.onnx --recipe idx.yaml -q -o tuned --set 'phases=[{name: tuned, epochs: 0, lr: constant(0)}]'
+expect 0 train taught --set distill.teacher=tuned
 expect 0 "$POPSHIFT" score named/low.onnx --inputs test-images --labels test-labels --engine nest -v; says out 'class   1 "b" +[0-9.]+ % \([0-9]+ of 24\)'
 
 # What is wrong with data is told by file, and nothing is trained.

@@ -97,6 +97,29 @@ START_TEST(reads) {
 }
 END_TEST
 
+/* Names of models and runs are printed so that the text means the same in any folder; what older versions wrote relative to it is the same recipe. */
+START_TEST(names_from_anywhere) {
+  Ctx *c = ctx_new();
+  static const char *const lines[] = {"init: ../out/a\n", "distill: {teacher: b.onnx}\n"};
+  char *dir = realpath(TEST_DIR, NULL);
+  for (int i = 0; i < 3; i++) {
+    const char *head = i < 2 ? HEAD : "popshift: recipe/1\nnet: {onnx: m.onnx}\n";
+    const char *text = arena_printf(c->own, "%s" DATA PHASE "%s", head, i < 2 ? lines[i] : ""), *other = arena_printf(c->own, "%sbatch: 64\n", text);
+    Recipe *r = recipe_parse(c, TEST_DIR "/r.yaml", text, strlen(text));
+    Str s = {.ctx = c}, again = {.ctx = c};
+    ck_assert_ptr_nonnull(r);
+    recipe_print(&s, r);
+    ck_assert_msg(strstr(s.p, arena_printf(c->own, ": %s/%s", dir, i == 0 ? "../out/a" : i == 1 ? "b.onnx" : "m.onnx")) || strstr(s.p, arena_printf(c->own, ": \"%s/", dir)), "%s", s.p);
+    ck_assert(recipe_same(r, text) && recipe_same(r, s.p) && !recipe_same(r, other) && !recipe_same(r, "no recipe: [") && !c->n_errors);
+    recipe_print(&again, recipe_parse(c, "/elsewhere/r.yaml", s.p, s.n));
+    ck_assert_str_eq(s.p, again.p);
+    str_free(&s), str_free(&again);
+  }
+  free(dir);
+  ctx_free(c);
+}
+END_TEST
+
 START_TEST(row_of_layer) {
   Ctx *c = ctx_new();
   Recipe *r = parse(c, full);
@@ -408,6 +431,7 @@ int main(void) {
   tcase_set_timeout(t, 120);
   tcase_add_test(t, repeats);
   tcase_add_test(t, reads);
+  tcase_add_test(t, names_from_anywhere);
   tcase_add_test(t, row_of_layer);
   tcase_add_test(t, round_trip);
   tcase_add_loop_test(t, refuses, 0, (int)(sizeof wrong / sizeof *wrong));
