@@ -100,6 +100,12 @@ head -c 5000 train-x.npy >cut.npy
 expect 1 train bad --set 'data.train=[cut.npy, train-y.npy]'; says err '^cut.npy|/cut.npy: error E0104: NPY file is cut short'
 sed '500s/,/;/' train.csv >torn.csv
 expect 1 train bad --set data.train=torn.csv --set data.test=test.csv; says err 'torn.csv:500: error E0104'
+sed '1d;2s/,[0-9]*/,/' train.csv >cell.csv # a first row with a cell less
+expect 1 train bad --set data.train=cell.csv --set data.test=test.csv; says err 'cell.csv:1: error E0104: a cell holds no number, others do'
+sed '7s/^/\n\n/;8s/^[0-9]*/1.5/' train.csv >label.csv
+expect 1 train bad --set data.train=label.csv --set data.test=test.csv; says err 'label.csv:10: error E0104: label 1.5 of sample 6 is no'
+sed '8s/^[0-9]*/4/' test.csv >label.csv
+expect 1 train bad --set data.train=train.csv --set data.test=label.csv; says err 'label.csv:8: error E0104: label 4 of sample 6 is not one of 4'
 expect 1 train bad --set data.train=train.csv --set 'data.shape=[1, 8, 9]'; says err 'samples have 64 numbers'
 expect 2 train bad --set batch=8 --set shards=8; says err "idx.yaml: error E0703: a shard of one image is one number to each channel of 'bn1'"; says err 'fewer shards'
 expect 0 train one --set batch=8 --set shards=8 --set net.norm=false --set 'phases=[{name: float, lr: constant(0), epochs: 0}]'
