@@ -177,18 +177,18 @@ static bool write_recipe(Trainer *t) {
 /* Curves */
 
 /* The learning rate and every metric of the log, as series over the epochs. */
-static CurveSeries *series_of(Trainer *t, const LogRow *rows, int n, int *count) {
+static CurveSeries *series_of(Arena *arena, const LogRow *rows, int n, int *count) {
   VEC(CurveSeries) v = {0};
   Metric *all = NULL;
   for (int i = 0; i < n; i++) {
     if (!rows[i].is_epoch) continue;
-    all = NEWN(t->arena, Metric, rows[i].n_metric + 1);
+    all = NEWN(arena, Metric, rows[i].n_metric + 1);
     all[0] = (Metric){"learning rate.all layers", rows[i].lr};
     for (int k = 0; k < rows[i].n_metric; k++) all[k + 1] = rows[i].metric[k];
     for (int k = 0; k <= rows[i].n_metric; k++) {
       int s = 0;
       while (s < v.n && strcmp(v.p[s].name, all[k].name)) s++;
-      if (s == v.n) vec_push(t->arena, &v, ((CurveSeries){.name = all[k].name, .epoch = NEWN(t->arena, double, n), .value = NEWN(t->arena, double, n)}));
+      if (s == v.n) vec_push(arena, &v, ((CurveSeries){.name = all[k].name, .epoch = NEWN(arena, double, n), .value = NEWN(arena, double, n)}));
       v.p[s].epoch[v.p[s].n] = (double)rows[i].epoch;
       v.p[s].value[v.p[s].n++] = all[k].value;
     }
@@ -200,15 +200,16 @@ static CurveSeries *series_of(Trainer *t, const LogRow *rows, int n, int *count)
 static bool draw_curves(Trainer *t) {
   LogRow *rows;
   int n, points = 0;
-  if (!trainlog_read(t->ctx, path_in(t, "log.jsonl"), &rows, &n)) return false;
+  Arena *scratch = arena_new(t->ctx);
+  if (!trainlog_read(t->ctx, scratch, path_in(t, "log.jsonl"), &rows, &n)) return arena_free(scratch), false;
   Curves c = {.title = t->net->g->name, .subtitle = t->r->file};
-  CurvePoint *p = NEWN(t->arena, CurvePoint, n + 1);
-  CurvePhase *ph = NEWN(t->arena, CurvePhase, t->r->n_phase);
+  CurvePoint *p = NEWN(scratch, CurvePoint, n + 1);
+  CurvePhase *ph = NEWN(scratch, CurvePhase, t->r->n_phase);
   for (int i = 0; i < n; i++)
     if (rows[i].is_epoch) p[points++] = (CurvePoint){(double)rows[i].epoch, rows[i].loss, rows[i].accuracy, rows[i].test_accuracy, rows[i].validation_accuracy};
   double at = 0;
   for (int i = 0; i < t->r->n_phase; at = ph[i++].end) ph[i] = (CurvePhase){t->r->phase[i].name, at, at + (double)t->r->phase[i].epochs};
-  c.series = series_of(t, rows, n, &c.n_series);
+  c.series = series_of(scratch, rows, n, &c.n_series);
   c.point = p, c.n_point = points, c.phase = ph, c.n_phase = t->r->n_phase;
   Str svg = {.ctx = t->ctx}, html = {.ctx = t->ctx}, recipe = {.ctx = t->ctx};
   recipe_print(&recipe, t->r);
@@ -216,6 +217,7 @@ static bool draw_curves(Trainer *t) {
   curves_html(&html, &c, recipe.p);
   bool ok = file_write(t->ctx, path_in(t, "curves.svg"), svg.p, svg.n) && file_write(t->ctx, path_in(t, "curves.html"), html.p, html.n);
   str_free(&svg), str_free(&html), str_free(&recipe);
+  arena_free(scratch);
   return ok;
 }
 

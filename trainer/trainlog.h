@@ -32,8 +32,8 @@ typedef struct TrainLog TrainLog;
 TrainLog *trainlog_open(Ctx *, const char *path, int64_t iteration);
 bool trainlog_write(TrainLog *, const LogRow *); /* one write(2) per line; E0502 */
 void trainlog_close(TrainLog *);                 /* NULL is fine */
-/* All lines, in the context's arena; false with E0501 or E0103 and its line. */
-bool trainlog_read(Ctx *, const char *path, LogRow **rows, int *n);
+/* All lines, in the arena; false with E0501 or E0103 and its line. */
+bool trainlog_read(Ctx *, Arena *, const char *path, LogRow **rows, int *n);
 
 typedef struct Progress {
   const char *phase;

@@ -41,7 +41,7 @@ static void write_rows(int64_t from, int64_t to, int64_t resume) {
 static void expect_rows(int n) {
   LogRow *r;
   int got;
-  ck_assert(trainlog_read(c, path, &r, &got));
+  ck_assert(trainlog_read(c, c->own, path, &r, &got));
   ck_assert_int_eq(got, n);
   for (int i = 0; i < n; i++) {
     LogRow w = row((i + 1) % 2 == 0, i + 1);
@@ -82,7 +82,7 @@ START_TEST(metrics) {
   ck_assert(file_read(c, path, &text, &bytes));
   ck_assert_ptr_nonnull(strstr(text, "\"metrics\": {\"wsvr.conv1\": 0.125, \"wsvr.a \\\"b\\\"\": 3.0}}\n"));
   free(text);
-  ck_assert(trainlog_read(c, path, &r, &n) && n == 1 && r->n_metric == 2);
+  ck_assert(trainlog_read(c, c->own, path, &r, &n) && n == 1 && r->n_metric == 2);
   ck_assert(!strcmp(r->metric[0].name, "wsvr.conv1") && r->metric[0].value == 0.125 && !strcmp(r->metric[1].name, "wsvr.a \"b\"") && r->metric[1].value == 3);
 }
 END_TEST
@@ -124,7 +124,7 @@ START_TEST(refuses) {
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
     ck_assert(file_write(c, path, rows[i].text, strlen(rows[i].text)));
     int errors = c->n_errors;
-    ck_assert(!trainlog_read(c, path, &r, &n));
+    ck_assert(!trainlog_read(c, c->own, path, &r, &n));
     ck_assert_ptr_null(trainlog_open(c, path, 5));
     ck_assert_int_eq(c->n_errors, errors + 2);
     const Diag *d = c->diags;
@@ -136,7 +136,7 @@ START_TEST(refuses) {
     ck_assert_str_eq(text, rows[i].text);
     free(text);
   }
-  ck_assert(!trainlog_read(c, "/nowhere/log", &r, &n));
+  ck_assert(!trainlog_read(c, c->own, "/nowhere/log", &r, &n));
   ck_assert_ptr_null(trainlog_open(c, "/nowhere/log", -1));
   TrainLog *full = access("/dev/full", W_OK) ? NULL : trainlog_open(c, "/dev/full", -1);
   LogRow w = row(true, 1);
