@@ -72,7 +72,7 @@ static void put_files(Str *s, const char *key, const RecipeFiles *f) {
 /* How the files are to be read, where it is not the default. */
 static void put_format(Str *s, const RecipeData *d) {
   if (d->label) str_printf(s, "  label: %s\n", d->label == CIFAR_COARSE ? "coarse" : "fine");
-  if (d->train.kind == FILES_CSV) str_printf(s, "  label_column: %d\n", d->label_column);
+  if (d->train.kind == FILES_CSV || (d->test.n && d->test.kind == FILES_CSV)) str_printf(s, "  label_column: %d\n", d->label_column);
   if (d->nhwc) str_put(s, "  layout: nhwc\n");
   if (d->shape[0]) str_printf(s, "  shape: [%d, %d, %d]\n", d->shape[0], d->shape[1], d->shape[2]);
   if (d->size[0]) str_printf(s, "  size: [%d, %d]\n", d->size[0], d->size[1]);

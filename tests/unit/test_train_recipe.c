@@ -138,6 +138,7 @@ START_TEST(round_trip) {
   static const char *const texts[] = {full, repeated, HEAD DATA PHASE,
     HEAD DATA "label_smoothing: 0.1\nauxiliary: {mode: two-pass, weight: 0.5, at: layer}\nsupervision: {weight: 0.01}\ndistill: {teacher: \"a b\", temperature: 4}\n"
       "quant: [{match: \"*\", weight: dorefa/2}]\nphases: [{quant: true, lr: constant(0.1), epochs: 2, ssp: {until: 0.25, fragment: layer}}]", "popshift: recipe/1\nnet: {onnx: m.onnx}\ndata: {train: data_1.bin, test: [t.bin]}\n" PHASE,
+    HEAD "data: {train: [a, b], test: c.csv, label_column: 3, layout: nhwc}\n" PHASE, /* keys of either set's files */
                                       HEAD "data: {train: [a.bin, b.bin]}\nphases: [{lr: \"cosine(0.1, 0.001)\", epochs: 2, momentum: 0}]"};
   for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
     Ctx *c = ctx_new();
@@ -272,6 +273,10 @@ static const struct { const char *text; int line; const char *says, *hint; } wro
   {HEAD DATA "quant: [{match: x, weight: uniq/2}]\nphases:\n  - {quant: true, lr: cosine(0.1), epochs: 3, alq: coord}\n", 6, "phases.0.alq: no row under 'quant' has weights of alq", NULL},
   {HEAD DATA "quant: [{match: x, weight: alq/2}]\nphases:\n  - {quant: true, lr: cosine(0.1), epochs: 3, alq: coordinates}\n", 6, "phases.0.alq: must be basis, coord, prune, ste or reconstruct", NULL},
   {HEAD DATA "quant: [{match: x, weight: alq/2}]\nphases:\n  - {quant: true, lr: cosine(0.1), epochs: 3, top_k: 0.1}\n", 6, "phases.0.top_k: only of a phase with alq: prune", NULL},
+  {HEAD DATA "quant: [{match: x, weight: alq/2}]\nphases:\n  - {quant: true, alq: prune, lr: cosine(0.1), epochs: 3, statistics: 9}\n", 6, "phases.0.statistics: not of a phase with alq: prune", NULL},
+  {HEAD "data: {train: [a.bin], shape: [1, 2, 3]}\n" PHASE, 3, "data.shape: only of arrays and CSV", NULL},
+  {HEAD "data: {train: folder, shape: [1, 2, 3]}\n" PHASE, 3, "data.shape: only of arrays and CSV", NULL},
+  {HEAD "data: {train: a.csv, test: [b, c], size: [2, 3]}\n" PHASE, 3, "data.size: only of folders of pictures", NULL},
   {HEAD DATA "phases:\n  - repeat: 2\n    phases: [{lr: cosine(0.1), epoch: 3}]\n", 6, "phases.0.phases.0.epoch: unknown key", "epochs"},
   {HEAD DATA "phases:\n  - {repeat: 0, phases: []}\n", 5, "phases.0.repeat: 0 is not in", NULL},
   {HEAD DATA "phases:\n  - {repeat: 100, phases: [{lr: cosine(0.1), epochs: 3}, {lr: cosine(0.1), epochs: 3}]}\n", 5, "more than 128 phases", NULL},
