@@ -204,6 +204,12 @@ static bool take_csv(Ctx *ctx, Arena *arena, const RecipeData *d, const char *pa
   return ok;
 }
 
+/* Classes of a CIFAR file of n records: by their size. */
+static int cifar_classes(const RecipeData *d, const char *path, int64_t n) {
+  struct stat st;
+  return d->label == CIFAR_COARSE ? 20 : !stat(path, &st) && st.st_size == n * (PIXELS + 1) ? 10 : 100;
+}
+
 /* The first `samples` of CIFAR batches one after the other. */
 static bool take_cifar(Ctx *ctx, Arena *arena, const RecipeData *d, const char *const *path, int n, int64_t samples, Dataset *s) {
   RtArray image[RECIPE_FILES] = {0}, label[RECIPE_FILES] = {0};
@@ -213,7 +219,9 @@ static bool take_cifar(Ctx *ctx, Arena *arena, const RecipeData *d, const char *
     if (!(ok = data_openable(ctx, path[i]))) break;
     const char *wrong = rt_cifar_read(path[i], bytes_of[d->label], data_limit(ctx), &image[i], &label[i]);
     ok = !wrong || data_wrong(ctx, path[i], wrong);
-    if (ok) s->n += image[i].dims[0];
+    if (!ok) break;
+    int classes = cifar_classes(d, path[i], image[i].dims[0]);
+    s->n += image[i].dims[0], s->classes = classes > s->classes ? classes : s->classes;
   }
   if (ok) {
     if (samples && samples < s->n) s->n = samples;
@@ -291,14 +299,14 @@ static bool name_classes(Ctx *ctx, Arena *arena, const Recipe *r, const RecipeDa
 static bool check_labels(Ctx *ctx, const char *path, bool csv, int classes, Dataset *s) {
   int most = 0;
   Loc loc = in_file(path);
-  if (s->classes && classes && s->classes != classes) return diag(ctx, E0104, &loc, "%d classes are named here, not %d", s->classes, classes);
+  if (s->class_name && classes && s->classes != classes) return diag(ctx, E0104, &loc, "%d classes are named here, not %d", s->classes, classes);
   for (int64_t i = 0; i < s->n; i++) {
     if (s->label[i] > most) most = s->label[i];
     if (!classes || s->label[i] < classes) continue;
     loc = of_sample(ctx, path, csv, i);
     return diag(ctx, E0104, &loc, "label %d of sample %" PRId64 " is not one of %d classes", s->label[i], i, classes);
   }
-  if (!s->classes) s->classes = classes ? classes : most + 1;
+  if (classes || !s->classes) s->classes = classes ? classes : most + 1;
   return true;
 }
 
