@@ -63,20 +63,30 @@ static bool load_data(Trainer *t) {
 /* Phase i is the first with quantizers, or has rows of its own. */
 static bool new_rows(const Recipe *r, int i) { return r->phase[i].quant && (r->phase[i].own_rows || !i || !r->phase[i - 1].quant); }
 
-/* The recipe's teacher: a file, or of a run the network after its last phase in float. */
+/* The file that the recipe's teacher is in: itself, or of a run that of its last kept phase in float. */
+static const char *teacher_file(Trainer *t) {
+  const char *path = recipe_path(t->r, NULL, t->r->distill.teacher);
+  struct stat s;
+  if (stat(path, &s) || !S_ISDIR(s.st_mode)) return path;
+  const Recipe *run = recipe_read(t->ctx, arena_printf(t->arena, "%s/recipe.yaml", path));
+  const Phase *last = NULL;
+  for (int i = 0; run && i < run->n_phase; i++) if (!run->phase[i].quant && run->phase[i].keep) last = &run->phase[i];
+  if (last) return arena_printf(t->arena, "%s/%s.onnx", path, last->name);
+  Loc loc = LOC_NONE;
+  if (run) loc.file = run->file, diag(t->ctx, E0703, &loc, "a teacher is a network in float: this run keeps none");
+  return NULL;
+}
+
 static Net *load_teacher(Trainer *t, const Recipe *with) {
   const Dataset *d = t->train;
-  const char *path = recipe_path(t->r, NULL, with->distill.teacher);
-  struct stat s;
-  if (!stat(path, &s) && S_ISDIR(s.st_mode)) {
-    const Recipe *run = recipe_read(t->ctx, arena_printf(t->arena, "%s/recipe.yaml", path));
-    int last = 0;
-    if (!run) return NULL;
-    for (int i = 0; i < run->n_phase; i++) if (!run->phase[i].quant) last = i;
-    path = arena_printf(t->arena, "%s/%s.onnx", path, run->phase[last].name);
-  }
-  Graph *g = t->o->load ? t->o->load(t->o->user, path) : NULL;
-  return g ? net_of_graph(t->ctx, g, with, d->c, d->h, d->w) : NULL;
+  const char *path = teacher_file(t);
+  Graph *g = path && t->o->load ? t->o->load(t->o->user, path) : NULL;
+  if (!g && *t->r->distill.teacher != '/' && diag_exit(t->ctx) == EXIT_IO) diag_hint(t->ctx, "distill.teacher is relative to the recipe's folder");
+  if (!g) return NULL;
+  Recipe *r = NEW(t->arena, Recipe);
+  *r = *with;
+  if (g->n_args && elem_eq(g->args[0]->t.e, U8)) r->data.scale = 1, r->data.n_mean = r->data.n_std = 0; /* it normalizes bytes itself */
+  return net_of_graph(t->ctx, g, r, d->c, d->h, d->w);
 }
 
 /* A shard normalizes by itself: one number to a channel would become 0, whatever it is. */

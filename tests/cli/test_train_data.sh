@@ -90,7 +90,10 @@ expect 0 "$POPSHIFT" train --recipe sub/ri.yaml --data . -q -o sub/ri
 again sub/ri ri low.ir
 expect 0 env -C sub "$POPSHIFT" train --recipe ri.yaml --data .. -q -o ri --resume
 expect 0 "$POPSHIFT" quantize named/float.onnx --recipe idx.yaml -q -o tuned --set 'phases=[{name: tuned, epochs: 0, lr: constant(0)}]'
-expect 0 train taught --set distill.teacher=tuned
+expect 0 "$POPSHIFT" train --recipe idx.yaml -o taught --set distill.teacher=tuned --set 'phases=[{name: float, lr: constant(0.05), epochs: 1}]'
+grep -q 'E0[0-9]*:' err && fail "a teacher that is right is remarked on: $(cat err)"
+expect 2 train bad --set distill.teacher=fine; says err 'fine/recipe.yaml: error E0703: a teacher is a network in float: this run keeps none'
+expect 5 train bad --set distill.teacher=nowhere; says err "distill.teacher is relative to the recipe's folder"
 expect 0 "$POPSHIFT" score named/low.onnx --inputs test-images --labels test-labels --engine nest -v; says out 'class   1 "b" +[0-9.]+ % \([0-9]+ of 24\)'
 
 # What is wrong with data is told by file, and nothing is trained.
