@@ -222,16 +222,14 @@ static Node *unrounded(Graph *g, Node *y, const Node *x, int depth) {
 }
 
 int net_fragments(const Net *net, bool layers, int *of) {
-  int n = 0, last = -1;
+  int n = 0, last = -1, blocks = 0;
+  for (int k = 0; k < net->tap.n; k++) blocks += net->tap.p[k].block;
   for (int i = 0; i < net->n_site; i++) {
-    int layer = net->site[i].at, fragment = 0;
-    if (layers) n += !i || layer != net->site[i - 1].at, fragment = n - 1;
-    else {
-      int block = 0;
-      for (int k = 0; k < net->tap.n; k++) block += net->tap.p[k].block && net->tap.p[k].plain < layer;
-      n += block != last, last = block, fragment = n - 1;
-    }
-    of[i] = fragment;
+    int layer = net->site[i].at, block = 0;
+    bool other = !i || layer != net->site[i - 1].at;
+    for (int k = 0; k < net->tap.n; k++) block += net->tap.p[k].block && net->tap.p[k].plain < layer;
+    n += layers || block == blocks ? other : block != last; /* behind the last block's end each layer is one */
+    last = block, of[i] = n - 1;
   }
   return n;
 }

@@ -277,6 +277,12 @@ START_TEST(fragments) {
   ck_assert_int_eq(net_fragments(net, true, of), 16);
   for (int i = 0; i < net->n_site; i++) ck_assert_int_eq(of[i], i / 2);
   net_free(net);
+  r = recipe(ctx, "lenet5, width: 0.2", "", W2A2), net = net_builtin(ctx, r, 2, 28, 28);
+  quantize(net, r);
+  ck_assert_int_eq(net->n_site, 2 * 4);
+  ck_assert_int_eq(net_fragments(net, false, of), 4); /* conv1, conv2, and behind blocks fc1 and fc2 apart */
+  for (int i = 0; i < net->n_site; i++) ck_assert_int_eq(of[i], i / 2);
+  net_free(net);
   Recipe *blocks = recipe(ctx, "mlp", "", W2A2);
   blocks->phase[1].ssp = (Ssp){0.5, 0.5, false};
   net = net_builtin(ctx, blocks, 2, 8, 8);
