@@ -191,7 +191,6 @@ static CurveSeries *series_of(Arena *arena, const LogRow *rows, int n, int *coun
   VEC(CurveSeries) v = {0};
   Metric *all = NULL;
   for (int i = 0; i < n; i++) {
-    if (!rows[i].is_epoch) continue;
     all = NEWN(arena, Metric, rows[i].n_metric + 1);
     all[0] = (Metric){"learning rate.all layers", rows[i].lr};
     for (int k = 0; k < rows[i].n_metric; k++) all[k + 1] = rows[i].metric[k];
@@ -209,18 +208,18 @@ static CurveSeries *series_of(Arena *arena, const LogRow *rows, int n, int *coun
 
 static bool draw_curves(Trainer *t) {
   LogRow *rows;
-  int n, points = 0;
+  int n;
   Arena *scratch = arena_new(t->ctx);
   if (!trainlog_read(t->ctx, scratch, path_in(t, "log.jsonl"), &rows, &n)) return arena_free(scratch), false;
   Curves c = {.title = t->net->g->name, .subtitle = t->r->file};
   CurvePoint *p = NEWN(scratch, CurvePoint, n + 1);
   CurvePhase *ph = NEWN(scratch, CurvePhase, t->r->n_phase);
   for (int i = 0; i < n; i++)
-    if (rows[i].is_epoch) p[points++] = (CurvePoint){(double)rows[i].epoch, rows[i].loss, rows[i].accuracy, rows[i].test_accuracy, rows[i].validation_accuracy};
+    p[i] = (CurvePoint){(double)rows[i].epoch, rows[i].loss, rows[i].accuracy, rows[i].test_accuracy, rows[i].validation_accuracy};
   double at = 0;
   for (int i = 0; i < t->r->n_phase; at = ph[i++].end) ph[i] = (CurvePhase){t->r->phase[i].name, at, at + (double)t->r->phase[i].epochs};
   c.series = series_of(scratch, rows, n, &c.n_series);
-  c.point = p, c.n_point = points, c.phase = ph, c.n_phase = t->r->n_phase;
+  c.point = p, c.n_point = n, c.phase = ph, c.n_phase = t->r->n_phase;
   Str svg = {.ctx = t->ctx}, html = {.ctx = t->ctx}, recipe = {.ctx = t->ctx};
   recipe_print(&recipe, t->r);
   curves_svg(&svg, &c);
@@ -285,8 +284,8 @@ static bool end_epoch(Trainer *t, Show *s) {
   }
   Progress p = progress_of(t, s);
   progress_epoch(&s->line, &p);
-  LogRow row = {.is_epoch = true, .phase = ph->name, .phase_index = t->phase, .epoch = p.epoch, .iteration = t->iteration, .loss = p.loss, .accuracy = p.accuracy,
-                .test_loss = NAN, .validation_accuracy = s->validation_accuracy, .test_accuracy = s->test_accuracy, .lr = schedule_lr(&ph->lr, (t->epoch + 1) * t->per_epoch - 1, t->per_epoch, (double)ph->epochs),
+  LogRow row = {.phase = ph->name, .phase_index = t->phase, .epoch = p.epoch, .iteration = t->iteration, .loss = p.loss, .accuracy = p.accuracy,
+                .validation_accuracy = s->validation_accuracy, .test_accuracy = s->test_accuracy, .lr = schedule_lr(&ph->lr, (t->epoch + 1) * t->per_epoch - 1, t->per_epoch, (double)ph->epochs),
                 .images_per_second = p.images_per_second, .seconds = t->seconds};
   Metrics m = {.arena = arena_new(t->ctx)};
   bool ok = metrics_collect(t, &m);

@@ -10,7 +10,7 @@
 
 static const char schema[] = "popshift.trainlog/1";
 static const struct { const char *key; size_t at; } numbers[] = {
-  {"loss", offsetof(LogRow, loss)}, {"accuracy", offsetof(LogRow, accuracy)}, {"validation_accuracy", offsetof(LogRow, validation_accuracy)}, {"test_loss", offsetof(LogRow, test_loss)},
+  {"loss", offsetof(LogRow, loss)}, {"accuracy", offsetof(LogRow, accuracy)}, {"validation_accuracy", offsetof(LogRow, validation_accuracy)},
   {"test_accuracy", offsetof(LogRow, test_accuracy)}, {"lr", offsetof(LogRow, lr)}, {"images_per_second", offsetof(LogRow, images_per_second)},
   {"seconds", offsetof(LogRow, seconds)}};
 enum { NUMBERS = sizeof numbers / sizeof *numbers };
@@ -46,8 +46,8 @@ static bool row_of(Arena *arena, const json_t *o, LogRow *row) {
   const json_t *index = json_object_get(o, "phase_index"), *epoch = json_object_get(o, "epoch"), *iteration = json_object_get(o, "iteration");
   if (!s || strcmp(s, schema) || !kind || !phase || !json_is_integer(index) || !json_is_integer(epoch) || !json_is_integer(iteration)) return false;
   json_int_t i = json_integer_value(index);
-  if ((strcmp(kind, "epoch") && strcmp(kind, "step")) || i < 0 || i > INT32_MAX) return false;
-  *row = (LogRow){.is_epoch = !strcmp(kind, "epoch"), .phase = arena_strdup(arena, phase), .phase_index = (int)i,
+  if (strcmp(kind, "epoch") || i < 0 || i > INT32_MAX) return false;
+  *row = (LogRow){.phase = arena_strdup(arena, phase), .phase_index = (int)i,
                   .epoch = json_integer_value(epoch), .iteration = json_integer_value(iteration)};
   for (int k = 0; k < NUMBERS; k++) {
     const json_t *v = json_object_get(o, numbers[k].key);
@@ -119,7 +119,7 @@ TrainLog *trainlog_open(Ctx *ctx, const char *path, int64_t iteration) {
 }
 
 bool trainlog_write(TrainLog *l, const LogRow *row) {
-  json_t *o = json_pack("{s:s s:s s:s s:i s:I s:I}", "schema", schema, "kind", row->is_epoch ? "epoch" : "step", "phase", row->phase, "phase_index", row->phase_index,
+  json_t *o = json_pack("{s:s s:s s:s s:i s:I s:I}", "schema", schema, "kind", "epoch", "phase", row->phase, "phase_index", row->phase_index,
                         "epoch", (json_int_t)row->epoch, "iteration", (json_int_t)row->iteration);
   for (int k = 0; o && k < NUMBERS; k++) {
     double v = *(const double *)((const char *)row + numbers[k].at);
