@@ -45,7 +45,7 @@ static const char *push(Table *t, double v) {
   return NULL;
 }
 
-/* One line; *is_number 0: a cell that is wanted holds none. What it pushed until then is taken back by the caller. */
+/* One line; *is_number 0: a cell that is wanted holds none. */
 static const char *read_line(Table *t, const char *p, const char *end, int column, int *is_number) {
   int64_t cells = 0;
   *is_number = 1;
@@ -75,27 +75,52 @@ static const char *read_line(Table *t, const char *p, const char *end, int colum
   return cells == t->columns ? NULL : "another number of cells than the first row has";
 }
 
+/* The next line that is not empty, without the spaces before it; 0 at the end. */
+static int next_line(const char **p, const char *end, const char **first, const char **last, int *line) {
+  while (*p < end) {
+    const char *stop = memchr(*p, '\n', (size_t)(end - *p));
+    *first = *p;
+    *last = stop ? stop : end;
+    *p = stop ? stop + 1 : end;
+    ++*line;
+    while (*first < *last && is_blank(**first))
+      ++*first;
+    if (*first < *last)
+      return 1;
+  }
+  return 0;
+}
+
+/* A header: no cell is a number. */
+static int is_words(const char *p, const char *end) {
+  for (;;) {
+    const char *comma = memchr(p, ',', (size_t)(end - p));
+    double v;
+    if (number(p, comma ? comma : end, 0, &v))
+      return 0;
+    if (!comma)
+      return 1;
+    p = comma + 1;
+  }
+}
+
+/* Behind a mark of the byte order, which UTF-8 does not need. */
+static const char *behind_mark(const char *p, size_t n) { return n > 2 && !memcmp(p, "\xef\xbb\xbf", 3) ? p + 3 : p; }
+
 static const char *read_all(Table *t, const char *p, const char *end, int column, int *line) {
-  int header = 1;
-  for (*line = 1; p < end; ++*line) {
-    const char *stop = memchr(p, '\n', (size_t)(end - p)), *last = stop ? stop : end, *first = p;
-    while (first < last && is_blank(*first))
-      first++;
-    p = stop ? stop + 1 : end;
-    if (first == last)
-      continue;
-    size_t was = t->n;
+  const char *first, *last;
+  for (int header = 1; next_line(&p, end, &first, &last, line); header = 0) {
     int is_number;
+    if (header && is_words(first, last))
+      continue;
     const char *wrong = read_line(t, first, last, column, &is_number);
     if (wrong)
       return wrong;
-    if (is_number)
-      t->rows++;
-    else if (!header)
+    if (!is_number && header)
+      return "a cell holds no number, others do: neither a header nor a row";
+    if (!is_number)
       return column ? "the column holds no number here" : "a cell holds no number";
-    else
-      t->n = was;
-    header = 0;
+    t->rows++;
   }
   *line = 0;
   return NULL;
@@ -104,7 +129,8 @@ static const char *read_all(Table *t, const char *p, const char *end, int column
 const char *rt_csv_parse(const void *bytes, size_t n, int column, uint64_t max_bytes, RtArray *a, int *line) {
   Table t = {.max = max_bytes, .as_f4 = !column};
   memset(a, 0, sizeof *a);
-  const char *wrong = read_all(&t, bytes, (const char *)bytes + n, column, line);
+  *line = 0;
+  const char *wrong = read_all(&t, behind_mark(bytes, n), (const char *)bytes + n, column, line);
   if (!wrong) {
     int64_t dims[2] = {t.rows, t.columns};
     wrong = rt_array_new(a, 'f', t.as_f4 ? 4 : 8, t.as_f4 ? 2 : 1, dims, max_bytes);
@@ -125,4 +151,19 @@ const char *rt_csv_read(const char *path, int column, uint64_t max_bytes, RtArra
     wrong = rt_csv_parse(bytes, n, column, max_bytes, a, line);
   free(bytes);
   return wrong;
+}
+
+int rt_csv_line(const char *path, uint64_t max_bytes, int64_t row) {
+  unsigned char *bytes;
+  size_t n;
+  int line = 0;
+  if (rt_file_read(path, max_bytes, &bytes, &n))
+    return 0;
+  const char *p = behind_mark((const char *)bytes, n), *end = (const char *)bytes + n, *first, *last;
+  if (next_line(&p, end, &first, &last, &line) && is_words(first, last))
+    row++;
+  while (row > 0 && next_line(&p, end, &first, &last, &line))
+    row--;
+  free(bytes);
+  return line;
 }

@@ -150,7 +150,7 @@ static const char *absolute(Cmd *c, const char *name) {
 static bool start_from(Cmd *c, Recipe *r, const char *model) {
   if (cmd_get(c, FLAG_init) && !(r->init = absolute(c, cmd_get(c, FLAG_init)))) return false;
   if (!model) return true;
-  r->net.builtin = NULL;
+  r->net.builtin = NULL, r->net.n_option = 0;
   return (r->net.onnx = absolute(c, model)) != NULL;
 }
 
@@ -169,10 +169,7 @@ static json_t *result_of(const Run *run, const Recipe *r) {
   char *text;
   size_t n;
   if (access(path, F_OK) || !file_read(ctx, path, &text, &n)) return NULL;
-  Str now = {.ctx = ctx};
-  recipe_print(&now, r);
-  bool same = now.n == n && !memcmp(now.p, text, n);
-  str_free(&now);
+  bool same = strlen(text) == n && recipe_same(r, text);
   free(text);
   return same ? result_read(ctx, run->out, false) : NULL;
 }

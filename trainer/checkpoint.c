@@ -190,9 +190,6 @@ Ckpt *ckpt_read(Ctx *ctx, const char *path) {
   return k;
 }
 
-int ckpt_count(const Ckpt *k) { return k->entry.n; }
-const CkptEntry *ckpt_at(const Ckpt *k, int i) { return &k->entry.p[i]; }
-
 const void *ckpt_get(const Ckpt *k, const char *name, CkptKind kind, int64_t count) {
   const CkptEntry *e = ckpt_find(k, name);
   char what[128];

@@ -32,8 +32,6 @@ bool ckpt_write(const Ckpt *, const char *path);
 Ckpt *ckpt_read(Ctx *, const char *path);
 Ckpt *ckpt_parse(Ctx *, const char *file, const void *bytes, size_t n); /* copies */
 const CkptEntry *ckpt_find(const Ckpt *, const char *name);  /* NULL where absent */
-int ckpt_count(const Ckpt *);
-const CkptEntry *ckpt_at(const Ckpt *, int i);               /* in the order of ckpt_put */
 /* The data of an entry of just this kind and count (count -1: any). NULL with E0106 saying what is there instead. */
 const void *ckpt_get(const Ckpt *, const char *name, CkptKind, int64_t count);
 bool ckpt_get_i64(const Ckpt *, const char *name, int64_t *);

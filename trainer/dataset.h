@@ -20,7 +20,7 @@ typedef struct Dataset {
 static inline int64_t dataset_sample(const Dataset *s) { return (int64_t)s->c * s->h * s->w; }
 
 /* What the recipe's files hold, whose kinds recipe.h lists; the first `samples` of it (0: all). classes 0: as many as the folder or the
- * recipe names, else the greatest label plus 1. NULL with E0104 or E0501 naming the file. Lives in the arena. */
+ * recipe names, or CIFAR's records may have, else the greatest label plus 1. NULL with E0104 or E0501 naming the file. Lives in the arena. */
 Dataset *dataset_load(Ctx *, Arena *, const Recipe *, const RecipeFiles *, const char *data_dir, int classes, int64_t samples);
 void dataset_as_real(Arena *, Dataset *); /* its bytes as floats */
 /* Takes round(part * n) samples out, the last ones of the Rng's permutation, and gives them as a set of its own; both stay in their order. NULL

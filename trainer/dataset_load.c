@@ -104,13 +104,21 @@ static bool take_images(Ctx *ctx, Arena *arena, const char *path, const RtArray 
   return true;
 }
 
-static bool take_labels(Ctx *ctx, Arena *arena, const char *path, const RtArray *a, Dataset *s) {
-  Loc loc = in_file(path);
+/* Where sample i is: of CSV its line. */
+static Loc of_sample(const Ctx *ctx, const char *path, bool csv, int64_t i) {
+  int line = csv ? rt_csv_line(path, data_limit(ctx), i) : 0;
+  return (Loc){path, line ? line : -1, -1, NULL, NULL};
+}
+
+static bool take_labels(Ctx *ctx, Arena *arena, const char *path, bool csv, const RtArray *a, Dataset *s) {
   if (a->rank != 1 && !(a->rank == 2 && a->dims[1] == 1)) return data_wrong(ctx, path, "labels must be [N]");
   s->label = arena_alloc(arena, (size_t)s->n);
   for (int64_t i = 0; i < s->n; i++) {
     double v = element(a, i);
-    if (!(v >= 0 && v < RECIPE_CLASSES && v == floor(v))) return diag(ctx, E0104, &loc, "label %g of sample %" PRId64 " is no whole number of 0 .. %d", v, i, RECIPE_CLASSES - 1);
+    if (!(v >= 0 && v < RECIPE_CLASSES && v == floor(v))) {
+      Loc loc = of_sample(ctx, path, csv, i);
+      return diag(ctx, E0104, &loc, "label %g of sample %" PRId64 " is no whole number of 0 .. %d", v, i, RECIPE_CLASSES - 1);
+    }
     s->label[i] = (uint8_t)v;
   }
   return true;
@@ -157,7 +165,7 @@ static bool take_pair(Ctx *ctx, Arena *arena, const RecipeData *d, const char *p
     ok = diag(ctx, E0104, &loc, "%" PRId64 " labels for the %" PRId64 " images of '%s'", label.rank ? label.dims[0] : 1, image.dims[0], path[0]);
   }
   if (ok) s->n = samples && samples < image.dims[0] ? samples : image.dims[0];
-  ok = ok && take_labels(ctx, arena, path[1], &label, s) && take_images(ctx, arena, path[0], &image, d->nhwc, s);
+  ok = ok && take_labels(ctx, arena, path[1], false, &label, s) && take_images(ctx, arena, path[0], &image, d->nhwc, s);
   rt_array_free(&image);
   rt_array_free(&label);
   return ok;
@@ -189,11 +197,17 @@ static bool take_csv(Ctx *ctx, Arena *arena, const RecipeData *d, const char *pa
       else ((float *)image.data)[to] = v;
     }
   if (ok) s->n = samples && samples < rows ? samples : rows;
-  ok = ok && sample_shape(ctx, d, path, &image, s) && take_labels(ctx, arena, path, &label, s) && take_images(ctx, arena, path, &image, false, s);
+  ok = ok && sample_shape(ctx, d, path, &image, s) && take_labels(ctx, arena, path, true, &label, s) && take_images(ctx, arena, path, &image, false, s);
   rt_array_free(&table);
   rt_array_free(&image);
   rt_array_free(&label);
   return ok;
+}
+
+/* Classes of a CIFAR file of n records: by their size. */
+static int cifar_classes(const RecipeData *d, const char *path, int64_t n) {
+  struct stat st;
+  return d->label == CIFAR_COARSE ? 20 : !stat(path, &st) && st.st_size == n * (PIXELS + 1) ? 10 : 100;
 }
 
 /* The first `samples` of CIFAR batches one after the other. */
@@ -205,7 +219,9 @@ static bool take_cifar(Ctx *ctx, Arena *arena, const RecipeData *d, const char *
     if (!(ok = data_openable(ctx, path[i]))) break;
     const char *wrong = rt_cifar_read(path[i], bytes_of[d->label], data_limit(ctx), &image[i], &label[i]);
     ok = !wrong || data_wrong(ctx, path[i], wrong);
-    if (ok) s->n += image[i].dims[0];
+    if (!ok) break;
+    int classes = cifar_classes(d, path[i], image[i].dims[0]);
+    s->n += image[i].dims[0], s->classes = classes > s->classes ? classes : s->classes;
   }
   if (ok) {
     if (samples && samples < s->n) s->n = samples;
@@ -280,15 +296,17 @@ static bool name_classes(Ctx *ctx, Arena *arena, const Recipe *r, const RecipeDa
   return n == s->classes || diag(ctx, path || d->class_file ? E0104 : E0703, &loc, "%d names of classes, the data have %d", n, s->classes);
 }
 
-static bool check_labels(Ctx *ctx, const char *path, int classes, Dataset *s) {
+static bool check_labels(Ctx *ctx, const char *path, bool csv, int classes, Dataset *s) {
   int most = 0;
   Loc loc = in_file(path);
-  if (s->classes && classes && s->classes != classes) return diag(ctx, E0104, &loc, "%d classes are named here, not %d", s->classes, classes);
+  if (s->class_name && classes && s->classes != classes) return diag(ctx, E0104, &loc, "%d classes are named here, not %d", s->classes, classes);
   for (int64_t i = 0; i < s->n; i++) {
     if (s->label[i] > most) most = s->label[i];
-    if (classes && s->label[i] >= classes) return diag(ctx, E0104, &loc, "label %d of sample %" PRId64 " is not one of %d classes", s->label[i], i, classes);
+    if (!classes || s->label[i] < classes) continue;
+    loc = of_sample(ctx, path, csv, i);
+    return diag(ctx, E0104, &loc, "label %d of sample %" PRId64 " is not one of %d classes", s->label[i], i, classes);
   }
-  if (!s->classes) s->classes = classes ? classes : most + 1;
+  if (classes || !s->classes) s->classes = classes ? classes : most + 1;
   return true;
 }
 
@@ -306,6 +324,6 @@ Dataset *dataset_load(Ctx *ctx, Arena *arena, const Recipe *r, const RecipeFiles
     case FILES_FOLDER: ok = dataset_folder(ctx, arena, d, path[0], samples, s); break;
   }
   const char *labels = files->kind == FILES_CIFAR ? path[0] : path[files->n - 1];
-  ok = ok && check_labels(ctx, labels, classes, s) && name_classes(ctx, arena, r, d, files->kind, path[0], s);
+  ok = ok && check_labels(ctx, labels, files->kind == FILES_CSV, classes, s) && name_classes(ctx, arena, r, d, files->kind, path[0], s);
   return ok ? s : NULL;
 }

@@ -10,7 +10,7 @@
 
 /* Parameters: made once, in the order in which the graph is; then taken in that order. */
 
-typedef struct Fill { double deviation; float value; const float *copy; } Fill; /* normal numbers, or copies, or one number */
+typedef struct Fill { double deviation; float value; int like; } Fill; /* normal numbers, or those of parameter like - 1, or one number */
 
 static Node *param(Step *s, const char *name, ParamRole role, int rank, const int64_t *d, const Fill *fill) {
   Net *net = s->net;
@@ -20,7 +20,7 @@ static Node *param(Step *s, const char *name, ParamRole role, int rank, const in
   Param *p = &net->p[id];
   const Recipe *r = net->extras;
   if (fill->deviation > 0) rng_fill_normal((Rng){r->seed, RNG_INIT}, (UINT64_C(1) << 32) + (uint64_t)net->n_aux, p->n, (float)fill->deviation, p->value);
-  else if (fill->copy) memcpy(p->value, fill->copy, (size_t)p->n * sizeof *p->value);
+  else if (fill->like) memcpy(p->value, net->p[fill->like - 1].value, (size_t)p->n * sizeof *p->value), p->like = fill->like;
   else for (int64_t i = 0; i < p->n; i++) p->value[i] = fill->value;
   net->n_aux++;
   return graph_arg(s->g, p->name, &t);
@@ -32,12 +32,16 @@ static const char *name_of(const Step *s, const char *at, const char *what) { re
 
 /* Layers */
 
+/* As the network's are in this phase: by the batch, or by running statistics. */
 static Node *add_bn(Step *s, Node *x, const char *at) {
   int64_t c = x->t.d[1].n;
-  Node *in[3] = {x, param(s, name_of(s, at, "gamma"), PARAM_VECTOR, 1, &c, &(Fill){.value = 1}), param(s, name_of(s, at, "beta"), PARAM_VECTOR, 1, &c, &(Fill){0})};
-  BatchNorm bn = {node_new(s->g, OP_BN_TRAIN, &x->t, 3, in, &(Attr){.fill = (double)1e-5f}, NULL), 0, 0};
-  param(s, name_of(s, at, "mean"), PARAM_STAT, 1, &c, &(Fill){0}), bn.mean = last_param(s);
-  param(s, name_of(s, at, "var"), PARAM_STAT, 1, &c, &(Fill){.value = 1}), bn.var = last_param(s);
+  Node *in[5] = {x};
+  in[1] = param(s, name_of(s, at, "gamma"), PARAM_VECTOR, 1, &c, &(Fill){.value = 1});
+  in[2] = param(s, name_of(s, at, "beta"), PARAM_VECTOR, 1, &c, &(Fill){0});
+  in[3] = param(s, name_of(s, at, "mean"), PARAM_STAT, 1, &c, &(Fill){0});
+  in[4] = param(s, name_of(s, at, "var"), PARAM_STAT, 1, &c, &(Fill){.value = 1});
+  if (s->bind.bn != BN_BATCH) return node_bn_spelled(s->g, in, (double)1e-5f);
+  BatchNorm bn = {node_new(s->g, OP_BN_TRAIN, &x->t, 3, in, &(Attr){.fill = (double)1e-5f}, NULL), last_param(s) - 1, last_param(s)};
   vec_push(s->scratch, &s->bn, bn);
   return bn.bn;
 }
@@ -82,20 +86,18 @@ static bool tap_at(const Net *net, int i, TapAt at) {
 /* A bn over parameters of its own, which begin as the network's are. */
 static Node *private_bn(Step *s, const Node *n, Node *const *in) {
   static const ParamRole roles[] = {PARAM_VECTOR, PARAM_VECTOR, PARAM_VECTOR, PARAM_STAT, PARAM_STAT};
-  Node *with[3] = {in[0], in[1], in[2]};
+  Node *with[5] = {in[0], in[1], in[2], in[3], in[4]};
   BatchNorm bn = {NULL, -1, -1};
   for (int k = 1; k < 5; k++) {
     if (n->in[k]->op != OP_ARG) continue;
     const Param *p = &s->net->p[n->in[k]->a.index - 1];
     int64_t c = p->n;
-    Node *own = param(s, arena_printf(s->net->arena, "auxiliary.%s", p->name), roles[k], 1, &c, &(Fill){.copy = p->value});
-    if (k < 3) with[k] = own;
-    else *(k == 3 ? &bn.mean : &bn.var) = last_param(s);
+    with[k] = param(s, arena_printf(s->net->arena, "auxiliary.%s", p->name), roles[k], 1, &c, &(Fill){.like = n->in[k]->a.index});
+    if (k > 2) *(k == 3 ? &bn.mean : &bn.var) = last_param(s);
   }
-  Node *x = bind_node(s->g, n, with, &s->bind);
-  bn.bn = x;
-  vec_push(s->scratch, &s->bn, bn);
-  return x;
+  bn.bn = bind_node(s->g, n, with, &s->bind);
+  if (s->bind.bn == BN_BATCH) vec_push(s->scratch, &s->bn, bn);
+  return bn.bn;
 }
 
 /* What depends on the images up to the last tap once more: by id in the net's graph. Quantized weights are the same nodes. */
@@ -220,16 +222,14 @@ static Node *unrounded(Graph *g, Node *y, const Node *x, int depth) {
 }
 
 int net_fragments(const Net *net, bool layers, int *of) {
-  int n = 0, last = -1;
+  int n = 0, last = -1, blocks = 0;
+  for (int k = 0; k < net->tap.n; k++) blocks += net->tap.p[k].block;
   for (int i = 0; i < net->n_site; i++) {
-    int layer = net->site[i].at, fragment = 0;
-    if (layers) n += !i || layer != net->site[i - 1].at, fragment = n - 1;
-    else {
-      int block = 0;
-      for (int k = 0; k < net->tap.n; k++) block += net->tap.p[k].block && net->tap.p[k].plain < layer;
-      n += block != last, last = block, fragment = n - 1;
-    }
-    of[i] = fragment;
+    int layer = net->site[i].at, block = 0;
+    bool other = !i || layer != net->site[i - 1].at;
+    for (int k = 0; k < net->tap.n; k++) block += net->tap.p[k].block && net->tap.p[k].plain < layer;
+    n += layers || block == blocks ? other : block != last; /* behind the last block's end each layer is one */
+    last = block, of[i] = n - 1;
   }
   return n;
 }

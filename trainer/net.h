@@ -26,6 +26,7 @@ typedef struct Param {
   float least;         /* where above 0, they stay at or above it */
   float prior;         /* where the value is below 0, this times the phase's prior_factor is taken from the gradient: S3's Eq. 7 */
   PriorDecay prior_decay;
+  int like;            /* above 0: it begins with the numbers of parameter like - 1 of the network, those of the recipe's init, too */
   bool taken;          /* its quantizer steps it, not the optimizer */
 } Param;
 
@@ -50,6 +51,7 @@ typedef struct Net {
   int n_plain;
   Site *site; int n_site; /* in the layers' order; weights before inputs */
   bool real;           /* the images are floats: frozen networks take such, not bytes */
+  bool negative;       /* and some numbers of the training set are below 0 */
   const char *class_fact, *input_fact; /* what frozen networks say of themselves (ir/graph.h: Fact), or NULL */
   VEC(Stat) stat;
   VEC(Tap) tap;

@@ -82,6 +82,15 @@ static void inq_after(const After *a) {
   inq_keep(a->net, a->site);
 }
 
+/* Marks of what is frozen, and an exponent as inq_init finds. */
+static bool inq_valid(const Net *net, const Site *s) {
+  const Param *frozen = site_param(net, s, INQ_FROZEN);
+  float top = site_param(net, s, INQ_TOP)->value[0];
+  bool marks = true;
+  for (int64_t i = 0; i < frozen->n; i++) marks = marks && (frozen->value[i] == 0 || frozen->value[i] == 1);
+  return marks && top >= -150 && top <= 128 && top == floorf(top);
+}
+
 static double inq_share(const Net *net, const Site *s) {
   const Param *frozen = site_param(net, s, INQ_FROZEN);
   double n = 0;
@@ -96,4 +105,4 @@ static double inq_width(const Net *net, const Site *s) {
 
 static void inq_metrics(const Net *net, const Site *s, Metrics *m) { metric_add(m, "frozen", s->layer, 100 * inq_share(net, s)); }
 
-const QuantizerOps quant_inq = {.weight = inq_weight, .init_weight = inq_init, .after = inq_after, .width = inq_width, .metrics = inq_metrics};
+const QuantizerOps quant_inq = {.weight = inq_weight, .init_weight = inq_init, .after = inq_after, .width = inq_width, .metrics = inq_metrics, .valid = inq_valid};

@@ -40,12 +40,12 @@ const char *net_layer_name(const Net *net, int p, Arena *a) {
 
 static const char *layer_name(Net *net, const Node *n, int k) { return net_layer_name(net, n->in[k]->a.index - 1, net->arena); }
 
-/* Values that can never be negative, as far as the graph alone tells; depth bounds the walk. */
-static bool non_negative(const Node *n, int depth) {
+/* Values that can never be negative, as far as the graph and the images tell; depth bounds the walk. */
+static bool non_negative(const Net *net, const Node *n, int depth) {
   double v;
   if (depth == 0) return false;
   switch (n->op) {
-  case OP_ARG: return n->a.index == 0; /* the image */
+  case OP_ARG: return n->a.index == 0 && !net->negative; /* the image */
   case OP_CONST:
     for (int64_t i = 0; i < n->a.value->n; i++) if (!(tensor_f(n->a.value, i) >= 0)) return false;
     return true;
@@ -53,13 +53,13 @@ static bool non_negative(const Node *n, int depth) {
     if (n->a.scalar == S_ABS || n->a.scalar == S_EXP || n->a.scalar == S_SQRT) return true;
     if (n->a.scalar == S_MAX && node_uniform(n->in[1], &v) && v >= 0) return true;
     if (n->a.scalar != S_MUL && n->a.scalar != S_DIV && n->a.scalar != S_ADD && n->a.scalar != S_MIN && n->a.scalar != S_MAX) return false;
-    return non_negative(n->in[0], depth - 1) && non_negative(n->in[1], depth - 1);
+    return non_negative(net, n->in[0], depth - 1) && non_negative(net, n->in[1], depth - 1);
   case OP_VIEW:
-    return (access_inside(n, 0) || n->a.fill >= 0) && non_negative(n->in[0], depth - 1);
+    return (access_inside(n, 0) || n->a.fill >= 0) && non_negative(net, n->in[0], depth - 1);
   case OP_RESHAPE: case OP_REDUCE: /* sums, products, extremes */
-    return non_negative(n->in[0], depth - 1);
+    return non_negative(net, n->in[0], depth - 1);
   case OP_CONCAT:
-    for (int k = 0; k < n->n_in; k++) if (!non_negative(n->in[k], depth - 1)) return false;
+    for (int k = 0; k < n->n_in; k++) if (!non_negative(net, n->in[k], depth - 1)) return false;
     return true;
   case OP_DEQUANT: return n->in[0]->op == OP_QUANT && n->in[0]->t.e.kind == EK_UINT && n->n_in < 3;
   default: return false;
@@ -235,7 +235,7 @@ static Node *put(Put *p, const QuantRow *row, bool weight, Node *x) {
   else {
     for (int i = 0; i < other->t.rank; i++) if (!other->t.d[i].sym) s->elements *= other->t.d[i].n;
     p->steps = type_make(F32, 1, (int64_t[]){1});
-    s->up = non_negative(other, 64);
+    s->up = non_negative(p->net, other, 64);
   }
   if (weight && quantizer_ops[spec.q]->update) p->net->p[s->w].taken = true;
   Node *y = weight ? quantizer_ops[spec.q]->weight(p) : quantizer_ops[spec.q]->act(p);
@@ -297,7 +297,7 @@ static bool can_put(Net *net, const Node *layer, int k, const QuantRow *row) {
   const QuantSpec *const spec[2] = {&row->weight, &row->act};
   for (int a = 0; a < 2; a++) {
     const QuantizerOps *ops = spec[a]->q == QUANT_NONE ? NULL : quantizer_ops[spec[a]->q];
-    const char *why = ops && ops->wrong ? ops->wrong(layer, k, row, !a, non_negative(layer->in[!k], 64)) : NULL;
+    const char *why = ops && ops->wrong ? ops->wrong(layer, k, row, !a, non_negative(net, layer->in[!k], 64)) : NULL;
     Loc loc = {.file = row->file, .line = row->line, .node = -1};
     if (why) return diag(net->ctx, E0703, &loc, "%s/%d of layer '%s': %s", quantizer_info[spec[a]->q].name, spec[a]->bits, layer_name(net, layer, k), why);
   }

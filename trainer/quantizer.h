@@ -18,7 +18,7 @@ struct Site {
   const QuantRow *row;
   int bits;
   bool weight;             /* of weights, else of the layer's input */
-  bool up;                 /* of inputs: the graph shows that they are never negative */
+  bool up;                 /* of inputs: graph and training images show that they are never negative */
   int w;                   /* the layer's weights, a parameter of the net */
   int x, y;                /* ids of x, and of what the layer reads in its place, in the net's graph */
   int at;                  /* id of the layer in the graph without quantizers */

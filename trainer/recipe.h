@@ -126,8 +126,9 @@ Recipe *recipe_read(Ctx *, const char *path);
 /* --set KEY=VALUE, n of them, which only together must be right: KEY is a dotted path, list elements by number (phases.0.epochs, data.mean.1), VALUE is YAML. A key that the schema
  * has and the recipe has not is added; a number one past a list's end adds an element. On failure the recipe is unchanged. */
 bool recipe_set(Recipe *, const char *const *assignments, int n);
-/* Canonical text with every default written out; parses back to an equal recipe. */
+/* Canonical text with every default written out, in any folder of an equal recipe: names of models and runs are absolute (the data's are not). */
 void recipe_print(Str *, const Recipe *);
+bool recipe_same(const Recipe *, const char *text); /* the text is that of an equal recipe in the same folder; it says nothing of one that is none */
 
 /* The first row that matches, or NULL. `layer` is the layer's name; NULL matches only first, last and "*". */
 const QuantRow *recipe_quant(const QuantRows *, const char *layer, bool first, bool last);

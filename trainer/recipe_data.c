@@ -118,10 +118,12 @@ bool recipe_read_data(Decoder *d, const Doc *n, void *to, const Field *f) {
                                    {"shape", read_sides, offsetof(RecipeData, shape), 65535, 3, false}, {"size", read_sides, offsetof(RecipeData, size), 8192, 2, false},
                                    {"channels", read_channels, offsetof(RecipeData, channels), 1, 3, false}, {"classes", read_classes, 0, 0, 0, false})))
     return false;
-  static const struct { const char *key; FilesKind kind; const char *what; } only[] = {{"label", FILES_CIFAR, "CIFAR batches"}, {"label_column", FILES_CSV, "CSV"},
-    {"layout", FILES_PAIR, "arrays"}, {"size", FILES_FOLDER, "folders of pictures"}, {"channels", FILES_FOLDER, "folders of pictures"}};
-  for (int i = 0; i < 5; i++)
-    if (doc_find(n, only[i].key) && data->train.kind != only[i].kind)
+  enum { PAIR = 1 << FILES_PAIR, CIFAR = 1 << FILES_CIFAR, CSV = 1 << FILES_CSV, FOLDER = 1 << FILES_FOLDER };
+  static const struct { const char *key; int kinds; const char *what; } only[] = {{"label", CIFAR, "CIFAR batches"}, {"label_column", CSV, "CSV"}, {"layout", PAIR, "arrays"},
+    {"shape", PAIR | CSV, "arrays and CSV"}, {"size", FOLDER, "folders of pictures"}, {"channels", FOLDER, "folders of pictures"}};
+  int kinds = 1 << data->train.kind | (data->test.n ? 1 << data->test.kind : 0);
+  for (int i = 0; i < 6; i++)
+    if (doc_find(n, only[i].key) && !(kinds & only[i].kinds))
       return diag(d->ctx, E0703, at(d, doc_find(n, only[i].key)), "%s.%s: only of %s", path(d), only[i].key, only[i].what);
   if (data->n_mean > 1 && data->n_std > 1 && data->n_mean != data->n_std)
     return diag(d->ctx, E0703, at(d, n), "%s: %d numbers of mean, but %d of std", path(d), data->n_mean, data->n_std);

@@ -356,6 +356,7 @@ static bool check_phase(Decoder *d, const Doc *n, const Phase *p) {
   if (p->lr.warm_epochs > (double)p->epochs)
     ok = diag(d->ctx, E0703, at(d, n), "%s.warmup.epochs: %g, but the phase has %" PRId64, path(d), p->lr.warm_epochs, p->epochs);
   if (!p->quant && doc_find(n, "calibrate")) ok = diag(d->ctx, E0703, at(d, doc_find(n, "calibrate")), "%s.calibrate: only of a phase with quant: true", path(d));
+  if (p->statistics && p->alq.mode == ALQ_PRUNE) ok = diag(d->ctx, E0703, at(d, doc_find(n, "statistics")), "%s.statistics: not of a phase with alq: prune, where they stay", path(d));
   if (!p->quant && doc_find(n, "ssp")) ok = diag(d->ctx, E0703, at(d, doc_find(n, "ssp")), "%s.ssp: only of a quantized phase", path(d));
   return ok;
 }

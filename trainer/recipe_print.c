@@ -2,6 +2,7 @@
 #include "trainer/recipe.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* One code point of valid UTF-8 (the YAML reader let nothing else in). */
@@ -39,6 +40,13 @@ static void put_field(Str *s, const char *key, const char *text) {
   put_text(s, text);
 }
 
+/* A file's name, as it is from anywhere: in the recipe's folder where there is one. */
+static void put_path(Str *s, const char *key, const Recipe *r, const char *name) {
+  char *dir = *name == '/' ? NULL : realpath(r->dir, NULL);
+  put_field(s, key, dir ? arena_printf(r->ctx->own, "%s/%s", dir, name) : name);
+  free(dir);
+}
+
 static void put_number(Str *s, const char *key, double v) {
   str_put(s, key);
   str_f64(s, v);
@@ -64,7 +72,7 @@ static void put_files(Str *s, const char *key, const RecipeFiles *f) {
 /* How the files are to be read, where it is not the default. */
 static void put_format(Str *s, const RecipeData *d) {
   if (d->label) str_printf(s, "  label: %s\n", d->label == CIFAR_COARSE ? "coarse" : "fine");
-  if (d->train.kind == FILES_CSV) str_printf(s, "  label_column: %d\n", d->label_column);
+  if (d->train.kind == FILES_CSV || (d->test.n && d->test.kind == FILES_CSV)) str_printf(s, "  label_column: %d\n", d->label_column);
   if (d->nhwc) str_put(s, "  layout: nhwc\n");
   if (d->shape[0]) str_printf(s, "  shape: [%d, %d, %d]\n", d->shape[0], d->shape[1], d->shape[2]);
   if (d->size[0]) str_printf(s, "  size: [%d, %d]\n", d->size[0], d->size[1]);
@@ -155,14 +163,15 @@ static void put_extras(Str *s, const Recipe *r) {
     str_printf(s, ", at: %s}\n", at[r->supervision.at]);
   }
   if (!r->distill.teacher) return;
-  put_field(s, "distill: {teacher: ", r->distill.teacher);
+  put_path(s, "distill: {teacher: ", r, r->distill.teacher);
   put_number(s, ", temperature: ", r->distill.temperature);
   put_number(s, ", weight: ", r->distill.weight);
   str_put(s, "}\n");
 }
 
 void recipe_print(Str *s, const Recipe *r) {
-  put_field(s, r->net.builtin ? "popshift: recipe/1\nnet: {builtin: " : "popshift: recipe/1\nnet: {onnx: ", r->net.builtin ? r->net.builtin : r->net.onnx);
+  if (r->net.builtin) put_field(s, "popshift: recipe/1\nnet: {builtin: ", r->net.builtin);
+  else put_path(s, "popshift: recipe/1\nnet: {onnx: ", r, r->net.onnx);
   if (r->net.classes) str_printf(s, ", classes: %" PRId64, r->net.classes);
   for (int i = 0; i < r->net.n_option; i++) {
     put_field(s, ", ", r->net.option[i].key);
@@ -183,12 +192,24 @@ void recipe_print(Str *s, const Recipe *r) {
   if (r->data.samples) str_printf(s, "  samples: %" PRId64 "\n", r->data.samples);
   if (r->data.validation > 0) put_number(s, "  validation: ", r->data.validation), str_put(s, "\n");
   str_printf(s, "batch: %" PRId64 "\nshards: %" PRId64 "\nseed: %" PRIu64 "\nsign_epochs: %" PRId64 "\n", r->batch, r->shards, r->seed, r->sign_epochs);
-  if (r->init) put_field(s, "init: ", r->init), str_put(s, "\n");
+  if (r->init) put_path(s, "init: ", r, r->init), str_put(s, "\n");
   put_extras(s, r);
   if (r->quant.n) str_put(s, "quant:\n");
   put_rows(s, "  ", &r->quant);
   str_put(s, "phases:\n");
   for (int i = 0; i < r->n_phase; i++) put_phase(s, &r->phase[i]);
+}
+
+bool recipe_same(const Recipe *r, const char *text) {
+  Str now = {.ctx = r->ctx}, then = {.ctx = r->ctx};
+  DiagMark mark = diag_mark(r->ctx);
+  recipe_print(&now, r);
+  const Recipe *old = strcmp(now.p, text) ? recipe_parse(r->ctx, r->file, text, strlen(text)) : r;
+  diag_drop(r->ctx, mark);
+  if (old) recipe_print(&then, old);
+  bool same = old && !strcmp(now.p, then.p);
+  str_free(&now), str_free(&then);
+  return same;
 }
 
 /* Glob of n bytes: * any text, ? any byte. Going back to the last star suffices. */

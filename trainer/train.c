@@ -63,20 +63,46 @@ static bool load_data(Trainer *t) {
 /* Phase i is the first with quantizers, or has rows of its own. */
 static bool new_rows(const Recipe *r, int i) { return r->phase[i].quant && (r->phase[i].own_rows || !i || !r->phase[i - 1].quant); }
 
-/* The recipe's teacher: a file, or of a run the network after its last phase in float. */
+/* The file that the recipe's teacher is in: itself, or of a run that of its last kept phase in float. */
+static const char *teacher_file(Trainer *t) {
+  const char *path = recipe_path(t->r, NULL, t->r->distill.teacher);
+  struct stat s;
+  if (stat(path, &s) || !S_ISDIR(s.st_mode)) return path;
+  const Recipe *run = recipe_read(t->ctx, arena_printf(t->arena, "%s/recipe.yaml", path));
+  const Phase *last = NULL;
+  for (int i = 0; run && i < run->n_phase; i++) if (!run->phase[i].quant && run->phase[i].keep) last = &run->phase[i];
+  if (last) return arena_printf(t->arena, "%s/%s.onnx", path, last->name);
+  Loc loc = LOC_NONE;
+  if (run) loc.file = run->file, diag(t->ctx, E0703, &loc, "a teacher is a network in float: this run keeps none");
+  return NULL;
+}
+
 static Net *load_teacher(Trainer *t, const Recipe *with) {
   const Dataset *d = t->train;
-  const char *path = recipe_path(t->r, NULL, with->distill.teacher);
-  struct stat s;
-  if (!stat(path, &s) && S_ISDIR(s.st_mode)) {
-    const Recipe *run = recipe_read(t->ctx, arena_printf(t->arena, "%s/recipe.yaml", path));
-    int last = 0;
-    if (!run) return NULL;
-    for (int i = 0; i < run->n_phase; i++) if (!run->phase[i].quant) last = i;
-    path = arena_printf(t->arena, "%s/%s.onnx", path, run->phase[last].name);
+  const char *path = teacher_file(t);
+  Graph *g = path && t->o->load ? t->o->load(t->o->user, path) : NULL;
+  if (!g && *t->r->distill.teacher != '/' && diag_exit(t->ctx) == EXIT_IO) diag_hint(t->ctx, "distill.teacher is relative to the recipe's folder");
+  if (!g) return NULL;
+  Recipe *r = NEW(t->arena, Recipe);
+  *r = *with;
+  if (g->n_args && elem_eq(g->args[0]->t.e, U8)) r->data.scale = 1, r->data.n_mean = r->data.n_std = 0; /* it normalizes bytes itself */
+  return net_of_graph(t->ctx, g, r, d->c, d->h, d->w);
+}
+
+/* A shard normalizes by itself: one number to a channel would become 0, whatever it is. */
+static bool shards_normalize(const Trainer *t) {
+  const Graph *g = t->net->g;
+  Loc loc = LOC_NONE;
+  loc.file = t->r->file;
+  for (int i = 0; i < g->n_nodes; i++) {
+    const Node *n = g->nodes[i];
+    int64_t each = t->shard_size;
+    for (int k = 2; k < n->t.rank; k++) each *= n->t.d[k].n;
+    if (n->op != OP_BN || each > 1) continue;
+    diag(t->ctx, E0703, &loc, "a shard of one image is one number to each channel of '%s': batch normalization needs two", n->loc.name ? n->loc.name : "bn");
+    return diag_hint(t->ctx, "fewer shards than %lld, or a larger batch", (long long)t->r->shards), false;
   }
-  Graph *g = t->o->load ? t->o->load(t->o->user, path) : NULL;
-  return g ? net_of_graph(t->ctx, g, with, d->c, d->h, d->w) : NULL;
+  return true;
 }
 
 static bool make_net(Trainer *t) {
@@ -99,9 +125,10 @@ static bool make_net(Trainer *t) {
   }
   if (!t->net) return false;
   t->net->real = d->real;
+  for (int64_t i = 0; d->real && i < d->n * dataset_sample(d); i++) t->net->negative = t->net->negative || d->real[i] < 0;
   if (!net_facts(t, input)) return false;
   Net *teacher = r->distill.teacher ? load_teacher(t, with) : NULL;
-  bool ok = (teacher || !r->distill.teacher) && net_add_extras(t->net, r, teacher);
+  bool ok = (teacher || !r->distill.teacher) && net_add_extras(t->net, r, teacher) && shards_normalize(t);
   for (int i = 0; ok && i < r->n_phase; i++)
     if (r->phase[i].quant && new_rows(r, i)) ok = net_can_quantize(t->net, r, &r->phase[i]);
   if (ok) t->sign = NEWN(t->arena, int8_t, signs_count(t->net) + 1);
@@ -160,18 +187,17 @@ static bool write_recipe(Trainer *t) {
 /* Curves */
 
 /* The learning rate and every metric of the log, as series over the epochs. */
-static CurveSeries *series_of(Trainer *t, const LogRow *rows, int n, int *count) {
+static CurveSeries *series_of(Arena *arena, const LogRow *rows, int n, int *count) {
   VEC(CurveSeries) v = {0};
   Metric *all = NULL;
   for (int i = 0; i < n; i++) {
-    if (!rows[i].is_epoch) continue;
-    all = NEWN(t->arena, Metric, rows[i].n_metric + 1);
+    all = NEWN(arena, Metric, rows[i].n_metric + 1);
     all[0] = (Metric){"learning rate.all layers", rows[i].lr};
     for (int k = 0; k < rows[i].n_metric; k++) all[k + 1] = rows[i].metric[k];
     for (int k = 0; k <= rows[i].n_metric; k++) {
       int s = 0;
       while (s < v.n && strcmp(v.p[s].name, all[k].name)) s++;
-      if (s == v.n) vec_push(t->arena, &v, ((CurveSeries){.name = all[k].name, .epoch = NEWN(t->arena, double, n), .value = NEWN(t->arena, double, n)}));
+      if (s == v.n) vec_push(arena, &v, ((CurveSeries){.name = all[k].name, .epoch = NEWN(arena, double, n), .value = NEWN(arena, double, n)}));
       v.p[s].epoch[v.p[s].n] = (double)rows[i].epoch;
       v.p[s].value[v.p[s].n++] = all[k].value;
     }
@@ -182,23 +208,25 @@ static CurveSeries *series_of(Trainer *t, const LogRow *rows, int n, int *count)
 
 static bool draw_curves(Trainer *t) {
   LogRow *rows;
-  int n, points = 0;
-  if (!trainlog_read(t->ctx, path_in(t, "log.jsonl"), &rows, &n)) return false;
+  int n;
+  Arena *scratch = arena_new(t->ctx);
+  if (!trainlog_read(t->ctx, scratch, path_in(t, "log.jsonl"), &rows, &n)) return arena_free(scratch), false;
   Curves c = {.title = t->net->g->name, .subtitle = t->r->file};
-  CurvePoint *p = NEWN(t->arena, CurvePoint, n + 1);
-  CurvePhase *ph = NEWN(t->arena, CurvePhase, t->r->n_phase);
+  CurvePoint *p = NEWN(scratch, CurvePoint, n + 1);
+  CurvePhase *ph = NEWN(scratch, CurvePhase, t->r->n_phase);
   for (int i = 0; i < n; i++)
-    if (rows[i].is_epoch) p[points++] = (CurvePoint){(double)rows[i].epoch, rows[i].loss, rows[i].accuracy, rows[i].test_accuracy, rows[i].validation_accuracy};
+    p[i] = (CurvePoint){(double)rows[i].epoch, rows[i].loss, rows[i].accuracy, rows[i].test_accuracy, rows[i].validation_accuracy};
   double at = 0;
   for (int i = 0; i < t->r->n_phase; at = ph[i++].end) ph[i] = (CurvePhase){t->r->phase[i].name, at, at + (double)t->r->phase[i].epochs};
-  c.series = series_of(t, rows, n, &c.n_series);
-  c.point = p, c.n_point = points, c.phase = ph, c.n_phase = t->r->n_phase;
+  c.series = series_of(scratch, rows, n, &c.n_series);
+  c.point = p, c.n_point = n, c.phase = ph, c.n_phase = t->r->n_phase;
   Str svg = {.ctx = t->ctx}, html = {.ctx = t->ctx}, recipe = {.ctx = t->ctx};
   recipe_print(&recipe, t->r);
   curves_svg(&svg, &c);
   curves_html(&html, &c, recipe.p);
   bool ok = file_write(t->ctx, path_in(t, "curves.svg"), svg.p, svg.n) && file_write(t->ctx, path_in(t, "curves.html"), html.p, html.n);
   str_free(&svg), str_free(&html), str_free(&recipe);
+  arena_free(scratch);
   return ok;
 }
 
@@ -256,8 +284,8 @@ static bool end_epoch(Trainer *t, Show *s) {
   }
   Progress p = progress_of(t, s);
   progress_epoch(&s->line, &p);
-  LogRow row = {.is_epoch = true, .phase = ph->name, .phase_index = t->phase, .epoch = p.epoch, .iteration = t->iteration, .loss = p.loss, .accuracy = p.accuracy,
-                .test_loss = NAN, .validation_accuracy = s->validation_accuracy, .test_accuracy = s->test_accuracy, .lr = schedule_lr(&ph->lr, (t->epoch + 1) * t->per_epoch - 1, t->per_epoch, (double)ph->epochs),
+  LogRow row = {.phase = ph->name, .phase_index = t->phase, .epoch = p.epoch, .iteration = t->iteration, .loss = p.loss, .accuracy = p.accuracy,
+                .validation_accuracy = s->validation_accuracy, .test_accuracy = s->test_accuracy, .lr = schedule_lr(&ph->lr, (t->epoch + 1) * t->per_epoch - 1, t->per_epoch, (double)ph->epochs),
                 .images_per_second = p.images_per_second, .seconds = t->seconds};
   Metrics m = {.arena = arena_new(t->ctx)};
   bool ok = metrics_collect(t, &m);

@@ -38,11 +38,8 @@ bool state_save(Trainer *t) {
 }
 
 static bool same_recipe(Trainer *t, const Ckpt *c, const char *path) {
-  Str now = {.ctx = t->ctx};
   const char *then = ckpt_get_text(c, "recipe");
-  recipe_print(&now, t->r);
-  bool same = then && !strcmp(then, now.p);
-  str_free(&now);
+  bool same = then && recipe_same(t->r, then);
   Loc loc = LOC_NONE;
   loc.file = path;
   if (then && !same) {
@@ -76,17 +73,22 @@ bool state_init(Trainer *t) {
   if (!c) return false;
   Loc loc = LOC_NONE;
   loc.file = path;
-  int found = 0;
+  int found = 0, lacking = 0;
+  Str lacks = {.ctx = t->ctx}; /* the first of them */
   bool ok = true;
   for (int p = 0; ok && p < t->net->n_p; p++) {
     Param *q = &t->net->p[p];
     const CkptEntry *e = ckpt_find(c, entry(t->arena, "value", q));
-    if (!e) { diag_warn(t->ctx, E0801, &loc, "it has no %s, which begins as the recipe says", q->name); continue; }
+    if (!e && q->like) memcpy(q->value, t->net->p[q->like - 1].value, (size_t)q->n * sizeof *q->value); /* which has been read */
+    else if (!e && lacking++ < 8) str_printf(&lacks, "%s%s", lacks.n ? ", " : "", q->name);
+    if (!e) continue;
     if (e->kind != CKPT_F32 || e->count != q->n) ok = diag(t->ctx, E0703, &loc, "its %s has %lld elements, not %lld", q->name, (long long)e->count, (long long)q->n);
     else memcpy(q->value, e->data, (size_t)q->n * sizeof *q->value), found++;
     for (int64_t i = 0; ok && i < q->n; i++) if (!isfinite(q->value[i])) ok = diag(t->ctx, E0106, &loc, "%s is not finite", q->name);
   }
   if (ok && !found) ok = diag(t->ctx, E0703, &loc, "it has none of the network's parameters");
+  else if (ok && lacking) diag_warn(t->ctx, E0801, &loc, "it has no %s%s: %d of the parameters begin as the recipe says", lacks.p, lacking > 8 ? ", .." : "", lacking);
+  str_free(&lacks);
   ckpt_free(c);
   return ok;
 }

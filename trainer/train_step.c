@@ -300,7 +300,7 @@ bool estimate_statistics(Trainer *t) {
 
 /* Evaluation */
 
-typedef struct Test { Trainer *t; Exec **e; const Dataset *d; bool u8, last; int32_t *pred; uint8_t *bytes; int64_t first, n_chunks, *correct; } Test; /* chunks of this rank: n_chunks from first */
+typedef struct Test { Trainer *t; Exec **e; const Dataset *d; bool u8, last; int32_t *pred; int64_t first, n_chunks, *correct; } Test; /* chunks of this rank: n_chunks from first */
 
 static void test_chunk(Test *test, Worker *w, Exec *e, int64_t chunk) {
   Trainer *t = test->t;

@@ -10,7 +10,7 @@
 
 static const char schema[] = "popshift.trainlog/1";
 static const struct { const char *key; size_t at; } numbers[] = {
-  {"loss", offsetof(LogRow, loss)}, {"accuracy", offsetof(LogRow, accuracy)}, {"validation_accuracy", offsetof(LogRow, validation_accuracy)}, {"test_loss", offsetof(LogRow, test_loss)},
+  {"loss", offsetof(LogRow, loss)}, {"accuracy", offsetof(LogRow, accuracy)}, {"validation_accuracy", offsetof(LogRow, validation_accuracy)},
   {"test_accuracy", offsetof(LogRow, test_accuracy)}, {"lr", offsetof(LogRow, lr)}, {"images_per_second", offsetof(LogRow, images_per_second)},
   {"seconds", offsetof(LogRow, seconds)}};
 enum { NUMBERS = sizeof numbers / sizeof *numbers };
@@ -26,59 +26,59 @@ static bool wrong_log(Ctx *ctx, ErrCode code, const char *path, int line, const 
 
 /* Reading */
 
-static bool metrics_of(Ctx *ctx, json_t *o, LogRow *row) {
+static bool metrics_of(Arena *arena, json_t *o, LogRow *row) {
   const char *name;
   json_t *v;
   if (!o) return true;
   if (!json_is_object(o)) return false;
-  Metric *m = NEWN(ctx->own, Metric, json_object_size(o) + 1);
+  Metric *m = NEWN(arena, Metric, json_object_size(o) + 1);
   json_object_foreach(o, name, v) {
     if (!json_is_number(v)) return false;
-    m[row->n_metric++] = (Metric){arena_strdup(ctx->own, name), json_number_value(v)};
+    m[row->n_metric++] = (Metric){arena_strdup(arena, name), json_number_value(v)};
   }
   row->metric = m;
   return true;
 }
 
-static bool row_of(Ctx *ctx, const json_t *o, LogRow *row) {
+static bool row_of(Arena *arena, const json_t *o, LogRow *row) {
   const char *s = json_string_value(json_object_get(o, "schema")), *kind = json_string_value(json_object_get(o, "kind"));
   const char *phase = json_string_value(json_object_get(o, "phase"));
   const json_t *index = json_object_get(o, "phase_index"), *epoch = json_object_get(o, "epoch"), *iteration = json_object_get(o, "iteration");
   if (!s || strcmp(s, schema) || !kind || !phase || !json_is_integer(index) || !json_is_integer(epoch) || !json_is_integer(iteration)) return false;
   json_int_t i = json_integer_value(index);
-  if ((strcmp(kind, "epoch") && strcmp(kind, "step")) || i < 0 || i > INT32_MAX) return false;
-  *row = (LogRow){.is_epoch = !strcmp(kind, "epoch"), .phase = arena_strdup(ctx->own, phase), .phase_index = (int)i,
+  if (strcmp(kind, "epoch") || i < 0 || i > INT32_MAX) return false;
+  *row = (LogRow){.phase = arena_strdup(arena, phase), .phase_index = (int)i,
                   .epoch = json_integer_value(epoch), .iteration = json_integer_value(iteration)};
   for (int k = 0; k < NUMBERS; k++) {
     const json_t *v = json_object_get(o, numbers[k].key);
     if (v && !json_is_number(v)) return false;
     *(double *)((char *)row + numbers[k].at) = v ? json_number_value(v) : NAN;
   }
-  return metrics_of(ctx, json_object_get(o, "metrics"), row);
+  return metrics_of(arena, json_object_get(o, "metrics"), row);
 }
 
 /* The line at text[*at], which moves behind it. 1: read; 0: at the end, or cut short there; -1: an error was told. */
-static int next_row(Ctx *ctx, const char *path, const char *text, size_t n, size_t *at, int line, LogRow *row) {
+static int next_row(Ctx *ctx, Arena *arena, const char *path, const char *text, size_t n, size_t *at, int line, LogRow *row) {
   const char *begin = text + *at, *end = *at < n ? memchr(begin, '\n', n - *at) : NULL;
   if (!end) return 0;
   json_error_t error;
   json_t *o = json_loadb(begin, (size_t)(end - begin), JSON_REJECT_DUPLICATES, &error);
   if (!o) return wrong_log(ctx, E0103, path, line, error.text), -1;
-  bool ok = row_of(ctx, o, row);
+  bool ok = row_of(arena, o, row);
   json_decref(o);
   if (!ok) return wrong_log(ctx, E0103, path, line, "not a line of a training log"), -1;
   *at = (size_t)(end + 1 - text);
   return 1;
 }
 
-bool trainlog_read(Ctx *ctx, const char *path, LogRow **rows, int *n) {
+bool trainlog_read(Ctx *ctx, Arena *arena, const char *path, LogRow **rows, int *n) {
   char *text;
   size_t bytes, at = 0;
   VEC(LogRow) v = {0};
   LogRow row;
   int got = 1;
   if (!file_read(ctx, path, &text, &bytes)) return false;
-  while ((got = next_row(ctx, path, text, bytes, &at, v.n + 1, &row)) > 0) vec_push(ctx->own, &v, row);
+  while ((got = next_row(ctx, arena, path, text, bytes, &at, v.n + 1, &row)) > 0) vec_push(arena, &v, row);
   free(text);
   *rows = v.p;
   *n = v.n;
@@ -96,8 +96,10 @@ static bool cut_back(Ctx *ctx, const char *path, int64_t iteration) {
   if (access(path, F_OK) && errno == ENOENT) return true;
   if (!file_read(ctx, path, &text, &n)) return false;
   Str kept = {.ctx = ctx};
-  for (; (got = next_row(ctx, path, text, n, &at, line, &row)) > 0; was = at, line++)
+  Arena *scratch = arena_new(ctx);
+  for (; (got = next_row(ctx, scratch, path, text, n, &at, line, &row)) > 0; was = at, line++)
     if (row.iteration <= iteration) str_putn(&kept, text + was, at - was);
+  arena_free(scratch);
   free(text);
   bool ok = got == 0 && (kept.n == n || file_write(ctx, path, kept.p ? kept.p : "", kept.n));
   str_free(&kept);
@@ -117,7 +119,7 @@ TrainLog *trainlog_open(Ctx *ctx, const char *path, int64_t iteration) {
 }
 
 bool trainlog_write(TrainLog *l, const LogRow *row) {
-  json_t *o = json_pack("{s:s s:s s:s s:i s:I s:I}", "schema", schema, "kind", row->is_epoch ? "epoch" : "step", "phase", row->phase, "phase_index", row->phase_index,
+  json_t *o = json_pack("{s:s s:s s:s s:i s:I s:I}", "schema", schema, "kind", "epoch", "phase", row->phase, "phase_index", row->phase_index,
                         "epoch", (json_int_t)row->epoch, "iteration", (json_int_t)row->iteration);
   for (int k = 0; o && k < NUMBERS; k++) {
     double v = *(const double *)((const char *)row + numbers[k].at);

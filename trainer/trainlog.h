@@ -1,4 +1,4 @@
-/* What a run says while it trains: a log of JSON lines, one object per step or epoch, and a line of progress on a terminal. */
+/* What a run says while it trains: a log of JSON lines, one object per epoch, and a line of progress on a terminal. */
 #ifndef POPSHIFT_TRAINER_TRAINLOG_H
 #define POPSHIFT_TRAINER_TRAINLOG_H
 
@@ -13,13 +13,12 @@ void metric_add(Metrics *, const char *family, const char *of, double value); /*
  * that are not finite are left out of the line, and NaN where a line that is read has none; nine digits are kept.
  * "metrics": {"wsvr.conv1": 0.1, ...} where there are any. */
 typedef struct LogRow {
-  bool is_epoch;                 /* else a step */
   const char *phase;
   int phase_index;
-  int64_t epoch;                 /* over all phases: epochs finished (of a step: begun) */
+  int64_t epoch;                 /* over all phases: epochs finished */
   int64_t iteration;             /* over all phases: iterations done */
-  double loss, accuracy;         /* of training since the last line of this kind; accuracy in 0 .. 1 */
-  double validation_accuracy, test_loss, test_accuracy;
+  double loss, accuracy;         /* of the epoch's training; accuracy in 0 .. 1 */
+  double validation_accuracy, test_accuracy;
   double lr;
   double images_per_second, seconds;
   const Metric *metric; int n_metric;
@@ -32,8 +31,8 @@ typedef struct TrainLog TrainLog;
 TrainLog *trainlog_open(Ctx *, const char *path, int64_t iteration);
 bool trainlog_write(TrainLog *, const LogRow *); /* one write(2) per line; E0502 */
 void trainlog_close(TrainLog *);                 /* NULL is fine */
-/* All lines, in the context's arena; false with E0501 or E0103 and its line. */
-bool trainlog_read(Ctx *, const char *path, LogRow **rows, int *n);
+/* All lines, in the arena; false with E0501 or E0103 and its line. */
+bool trainlog_read(Ctx *, Arena *, const char *path, LogRow **rows, int *n);
 
 typedef struct Progress {
   const char *phase;

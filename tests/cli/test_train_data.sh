@@ -52,6 +52,13 @@ for e in eval nest c jit; do
   cmp -s p.txt real/low.predictions || fail "$e on floats predicts other classes than the trainer"
 done
 
+# Floats below 0 have codes, too; what has none is refused.
+for name in train test; do sed -E 's/,([0-9]+)/,-\1.5/g' $name.csv >$name-negative.csv; done
+negative() { local out=$1; shift; train "$out" --set 'data={train: train-negative.csv, test: test-negative.csv, scale: 0.0039}' "$@"; }
+expect 0 negative negative
+awk '{ right += $1 == (NR - 1) % 4 } END { exit !(NR == 96 && right > 72) }' negative/low.predictions || fail "three quarters of the negative images are not right: $(tail -2 negative/log.jsonl)"
+expect 2 negative bad --set quant.0.act=alq/2; says err 'its input may be negative'
+
 # What the model says of itself.
 expect 0 train named --set 'data.classes=["up \"1\"", b, "caf\u00e9", "*/ \\ ??/"]'
 for m in named/low.onnx named/float.ir; do
@@ -73,6 +80,20 @@ expect 0 "$POPSHIFT" convert named/low.onnx -o again.onnx --format qdq
 expect 0 "$POPSHIFT" inspect again.onnx; says out '^classes 4: '
 expect 0 "$POPSHIFT" quantize named/float.onnx --recipe idx.yaml -q -o fine --set 'data.classes=[a, b, c, d]' --set 'phases=[{name: q, quant: true, epochs: 0, lr: constant(0), calibrate: 2}]'
 expect 0 "$POPSHIFT" inspect fine/q.onnx; says out '"normalized_inside":\{"scale":0.0039'; says out '^classes 4: "a", "b", "c", "d"'
+
+# The recipe that a run leaves is one, wherever it lies: of a run that began with a model, and of one whose recipe names another run.
+again() { expect 0 "$POPSHIFT" train --recipe "$1/recipe.yaml" --data . -q -o again-"$2"; cmp -s "$1/$3" "again-$2/$3" || fail "$1/recipe.yaml gives another $3"; }
+again fine fine q.ir
+mkdir sub
+{ cat idx.yaml; echo 'init: ../named'; } >sub/ri.yaml
+expect 0 "$POPSHIFT" train --recipe sub/ri.yaml --data . -q -o sub/ri
+again sub/ri ri low.ir
+expect 0 env -C sub "$POPSHIFT" train --recipe ri.yaml --data .. -q -o ri --resume
+expect 0 "$POPSHIFT" quantize named/float.onnx --recipe idx.yaml -q -o tuned --set 'phases=[{name: tuned, epochs: 0, lr: constant(0)}]'
+expect 0 "$POPSHIFT" train --recipe idx.yaml -o taught --set distill.teacher=tuned --set 'phases=[{name: float, lr: constant(0.05), epochs: 1}]'
+grep -q 'E0[0-9]*:' err && fail "a teacher that is right is remarked on: $(cat err)"
+expect 2 train bad --set distill.teacher=fine; says err 'fine/recipe.yaml: error E0703: a teacher is a network in float: this run keeps none'
+expect 5 train bad --set distill.teacher=nowhere; says err "distill.teacher is relative to the recipe's folder"
 expect 0 "$POPSHIFT" score named/low.onnx --inputs test-images --labels test-labels --engine nest -v; says out 'class   1 "b" +[0-9.]+ % \([0-9]+ of 24\)'
 
 # What is wrong with data is told by file, and nothing is trained.
@@ -82,7 +103,15 @@ head -c 5000 train-x.npy >cut.npy
 expect 1 train bad --set 'data.train=[cut.npy, train-y.npy]'; says err '^cut.npy|/cut.npy: error E0104: NPY file is cut short'
 sed '500s/,/;/' train.csv >torn.csv
 expect 1 train bad --set data.train=torn.csv --set data.test=test.csv; says err 'torn.csv:500: error E0104'
+sed '1d;2s/,[0-9]*/,/' train.csv >cell.csv # a first row with a cell less
+expect 1 train bad --set data.train=cell.csv --set data.test=test.csv; says err 'cell.csv:1: error E0104: a cell holds no number, others do'
+sed '7s/^/\n\n/;8s/^[0-9]*/1.5/' train.csv >label.csv
+expect 1 train bad --set data.train=label.csv --set data.test=test.csv; says err 'label.csv:10: error E0104: label 1.5 of sample 6 is no'
+sed '8s/^[0-9]*/4/' test.csv >label.csv
+expect 1 train bad --set data.train=train.csv --set data.test=label.csv; says err 'label.csv:8: error E0104: label 4 of sample 6 is not one of 4'
 expect 1 train bad --set data.train=train.csv --set 'data.shape=[1, 8, 9]'; says err 'samples have 64 numbers'
+expect 2 train bad --set batch=8 --set shards=8; says err "idx.yaml: error E0703: a shard of one image is one number to each channel of 'bn1'"; says err 'fewer shards'
+expect 0 train one --set batch=8 --set shards=8 --set net.norm=false --set 'phases=[{name: float, lr: constant(0), epochs: 0}]'
 expect 5 train bad --set data.train=nothing; says err 'nothing: error E0501: cannot open folder'
 mkdir -p pictures/a pictures/b; echo no >pictures/a/1.png; echo no >pictures/b/1.png
 expect 1 train bad --set data.train=pictures; says err 'pictures/a/1.png: error E0104: neither a PNG nor a JPEG picture'

@@ -57,6 +57,19 @@ predicts bireal
 expect 0 "$POPSHIFT" train --recipe recipe.yaml -o kd --set auxiliary.mode=none --set distill.teacher=first --set supervision.weight=0.1 --set label_smoothing=0.1 -q
 predicts kd
 
+# From a run without it the second pass begins with that run's normalization; one line says which parameters are new.
+expect 0 "$POPSHIFT" train --recipe recipe.yaml -o init --init plain --set auxiliary.mode=two-pass --set "phases=[{name: start, lr: constant(0), epochs: 0}]"
+[ "$(grep -c E0801 err)" = 1 ] || fail "more lines than one of what the run before has not: $(cat err)"
+value() { # NAME: its numbers in the checkpoint, behind the name, which is filled up to eight bytes
+  local at name=value:$1
+  at=$(LC_ALL=C grep -abom1 "$name" init/checkpoint.ckpt | head -1 | cut -d: -f1)
+  tail -c +$((at + (${#name} + 7) / 8 * 8 + 1)) init/checkpoint.ckpt | od -An -v -tf4 -N16 # four channels
+}
+for p in beta var; do
+  [ "$(value stage1.block1.bn1.$p)" = "$(value auxiliary.stage1.block1.bn1.$p)" ] || fail "the second pass begins with another $p than the network"
+  value auxiliary.stage1.block1.bn1.$p | grep -q '0\.[0-9]*[1-9]' || fail "$p is that of no training: $(value auxiliary.stage1.block1.bn1.$p)"
+done
+
 # Killed and resumed, with the same bytes.
 "$POPSHIFT" train --recipe recipe.yaml -o two --threads 1 --save-every 0 -q &
 pid=$!

@@ -50,3 +50,7 @@ expect 2 "$POPSHIFT" train --recipe recipe.yaml -o no --set data.validation=1; s
 resume=; [ -e killed/checkpoint.ckpt ] && resume=--resume
 train killed -q $resume
 cmp -s one/low.onnx killed/low.onnx && [ "$(rows one)" = "$(rows killed)" ] || fail "killed and resumed, other bits"
+
+# Curves that are drawn again and again take no more memory than once.
+[ "$HOSTILE" = 1 ] || train long -q --threads 1 --limit memory=2500000 --set data='{train: [train-images, train-labels], samples: 8}' --set batch=8 --set shards=1 --set net.hidden=4 \
+  --set 'phases=[{repeat: 40, phases: [{name: p, lr: constant(0), epochs: 3}]}]'

@@ -171,7 +171,12 @@ START_TEST(csv_tables) {
     {"1,2\n\n3,nan\n", 0, 0, 0, 0, 0, "holds no number", 3},
     {"1,2\n3,1e999\n", 0, 0, 0, 0, 0, "holds no number", 2},
     {"1,2\n3,0x10\n", 0, 0, 0, 0, 0, "holds no number", 2},
-    {"1\n2,3\n", 2, 1, 1, 3, 3, NULL, 0},
+    {"\xef\xbb\xbf" "1,2\n3,4\n", 0, 2, 2, 1, 4, NULL, 0},
+    {"\xef\xbb\xbf" "a,b\n3,4\n", 0, 1, 2, 3, 4, NULL, 0},
+    {"1,\n3,4\n", 0, 0, 0, 0, 0, "neither a header nor a row", 1},
+    {"\n1,nan\n3,4\n", 0, 0, 0, 0, 0, "neither a header nor a row", 2},
+    {"x.wav,\ny.wav,-1\n", 2, 1, 1, -1, -1, NULL, 0},
+    {"1\n2,3\n", 2, 0, 0, 0, 0, "neither a header nor a row", 1},
     {"1,2\n3\n", 2, 0, 0, 0, 0, "the column holds no number", 2},
     {"1,2\n3,99999999999999999999999999999999999999999999999999999999999999999999999999999\n", 0, 0, 0, 0, 0, "holds no number", 2}};
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -194,7 +199,8 @@ START_TEST(csv_tables) {
   RtArray a;
   int line;
   ck_assert_ptr_nonnull(strstr(rt_csv_parse("1,2,3\n", 6, 0, 11, &a, &line), "limit"));
-  ck_assert_ptr_null(rt_csv_parse("1\0,2\n", 5, 0, 11, &a, &line)); /* a zero byte is no number: this is a header */
+  ck_assert_ptr_nonnull(rt_csv_parse("1\0,2\n", 5, 0, 11, &a, &line)); /* a zero byte is no number */
+  ck_assert_ptr_null(rt_csv_parse("1\0,b\n", 5, 0, 11, &a, &line)); /* this is a header */
   ck_assert_int_eq(a.n, 0);
   rt_array_free(&a);
 }

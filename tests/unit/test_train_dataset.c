@@ -99,6 +99,8 @@ START_TEST(loads_cifar) {
   }
   Dataset *t = dataset_load(c, a, r, &r->data.test, dir, 10, 0);
   ck_assert(t && t->n == 4 && t->label[0] == 3);
+  ck_assert((t = dataset_load(c, a, r, &r->data.test, dir, 0, 0)) && t->classes == 10);
+  ck_assert((t = dataset_load(c, a, r, &r->data.test, dir, 7, 0)) && t->classes == 7);
 }
 END_TEST
 
@@ -320,6 +322,10 @@ START_TEST(cifar100_labels) {
   r = recipe("train: a.bin, label: fine");
   s = dataset_load(c, a, r, &r->data.train, dir, 0, 0);
   ck_assert(s && s->label[2] == 97 && s->classes == 100 && s->class_name);
+  b[1] = 7, put_file("a.bin", b, RECORD); /* by the records, not by the labels that they happen to have */
+  s = dataset_load(c, a, r, &r->data.train, dir, 0, 0);
+  ck_assert(s && s->n == 1 && s->classes == 100 && s->class_name);
+  b[1] = 99, put_file("a.bin", b, 3 * RECORD);
   ck_assert_str_eq(s->class_name[99], "name 99");
   r = recipe("train: a.bin, classes: fine_label_names.txt");
   ck_assert_ptr_nonnull(dataset_load(c, a, r, &r->data.train, dir, 100, 0));

@@ -110,10 +110,10 @@ START_TEST(leaves_nothing) {
 END_TEST
 
 /* Every parameter's gradient along its own direction against the objective's difference, in float. */
-static void check_gradients(Ctx *ctx, const Net *net, const char *what) {
+static void check_gradients(Ctx *ctx, const Net *net, bool running, const char *what) {
   Arena *a = arena_new(ctx);
   TrainGraph t;
-  ck_assert(net_train_graph(net, 4, 4, false, a, &t));
+  ck_assert(net_train_graph(net, 4, 4, running, a, &t));
   Tensor **args = arguments(ctx, net, &t), **out = run(ctx, &t, args);
   int checked = 0;
   for (int p = 0; p < net->n_p; p++) {
@@ -143,7 +143,35 @@ START_TEST(gradients) {
   Ctx *ctx = ctx_new();
   Recipe *r = recipe(ctx, PLAIN, kinds[_i], "");
   Net *net = network(ctx, r);
-  check_gradients(ctx, net, kinds[_i]);
+  check_gradients(ctx, net, false, kinds[_i]);
+  net_free(net);
+  ctx_free(ctx);
+}
+END_TEST
+
+/* In a phase that prunes no statistics move, the auxiliary module's neither: its normalization reads them. */
+START_TEST(running_statistics) {
+  Ctx *ctx = ctx_new();
+  Recipe *r = recipe(ctx, PLAIN, kinds[_i], "");
+  Net *net = network(ctx, r);
+  Arena *a = arena_new(ctx);
+  TrainGraph t;
+  int moved = 0;
+  ck_assert(net_train_graph(net, 4, 4, true, a, &t));
+  for (int i = 0; i < t.g->n_nodes; i++) ck_assert(t.g->nodes[i]->op != OP_BN_TRAIN);
+  Tensor **args = arguments(ctx, net, &t), **out = run(ctx, &t, args);
+  double loss = sum(out[t.out_loss]), all = sum(out[t.out_objective]);
+  for (int p = 0; p < net->n_p; p++) {
+    ck_assert_msg(t.out_mean[p] < 0 && t.out_var[p] < 0, "%s", net->p[p].name);
+    if (p < net->n_p - net->n_aux || net->p[p].role != PARAM_STAT) continue;
+    tensor_set_f(args[1 + p], 0, 9), out = run(ctx, &t, args), tensor_set_f(args[1 + p], 0, (double)net->p[p].value[0]);
+    moved += fabs(sum(out[t.out_objective]) - all) > 1e-6;
+    ck_assert_double_eq(sum(out[t.out_loss]), loss);
+  }
+  ck_assert_msg(moved > 5 || !strncmp(kinds[_i], "super", 5), "%d of the module's statistics are read", moved);
+  graph_free(t.g);
+  arena_free(a);
+  check_gradients(ctx, net, true, kinds[_i]);
   net_free(net);
   ctx_free(ctx);
 }
@@ -154,7 +182,7 @@ START_TEST(distillation) {
   Recipe *r = recipe(ctx, PLAIN, "distill: {teacher: t.onnx, temperature: 3, weight: 0.7}\n", ""), *tr = recipe(ctx, "resnet8, width: 0.3", "", "");
   Net *net = net_builtin(ctx, r, 2, 8, 8), *teacher = net_builtin(ctx, tr, 2, 8, 8);
   ck_assert(net_add_extras(net, r, teacher) && net->n_aux == 0);
-  check_gradients(ctx, net, "distill");
+  check_gradients(ctx, net, false, "distill");
   Arena *a = arena_new(ctx);
   TrainGraph t, plain;
   ck_assert(net_train_graph(net, 4, 4, false, a, &t));
@@ -205,7 +233,7 @@ START_TEST(smoothing) {
       all += sum(run(ctx, &t, args)[t.out_loss]) / (i ? 1 : 4);
     }
     loss[i] = all;
-    check_gradients(ctx, net, "smoothing");
+    check_gradients(ctx, net, false, "smoothing");
     net_free(net);
   }
   ck_assert_msg(fabs(loss[0] - loss[1]) < 1e-5 * loss[0], "%g, not %g", loss[1], loss[0]);
@@ -247,6 +275,12 @@ START_TEST(fragments) {
     ck_assert_msg(of[i] == want, "%s: %d", layer, of[i]);
   }
   ck_assert_int_eq(net_fragments(net, true, of), 16);
+  for (int i = 0; i < net->n_site; i++) ck_assert_int_eq(of[i], i / 2);
+  net_free(net);
+  r = recipe(ctx, "lenet5, width: 0.2", "", W2A2), net = net_builtin(ctx, r, 2, 28, 28);
+  quantize(net, r);
+  ck_assert_int_eq(net->n_site, 2 * 4);
+  ck_assert_int_eq(net_fragments(net, false, of), 4); /* conv1, conv2, and behind blocks fc1 and fc2 apart */
   for (int i = 0; i < net->n_site; i++) ck_assert_int_eq(of[i], i / 2);
   net_free(net);
   Recipe *blocks = recipe(ctx, "mlp", "", W2A2);
@@ -325,6 +359,7 @@ int main(void) {
   tcase_set_timeout(c, 120);
   tcase_add_loop_test(c, leaves_nothing, 0, KINDS);
   tcase_add_loop_test(c, gradients, 0, KINDS);
+  tcase_add_loop_test(c, running_statistics, 0, KINDS);
   tcase_add_test(c, distillation);
   tcase_add_test(c, smoothing);
   tcase_add_test(c, draws);

@@ -23,8 +23,8 @@ static void teardown(void) {
   ctx_free(c);
 }
 
-static LogRow row(bool is_epoch, int64_t iteration) {
-  return (LogRow){is_epoch, iteration > 5 ? "caf\xc3\xa9 \"2\"" : "float", iteration > 5, iteration / 2, iteration, 0.5 / (double)iteration, 0.25, iteration == 4 ? 0.625 : NAN, NAN, is_epoch ? 0.75 : NAN, 0.1, INFINITY, 12.5, NULL, 0};
+static LogRow row(int64_t iteration) {
+  return (LogRow){iteration > 5 ? "caf\xc3\xa9 \"2\"" : "float", iteration > 5, iteration / 2, iteration, 0.5 / (double)iteration, 0.25, iteration == 4 ? 0.625 : NAN, iteration % 2 ? NAN : 0.75, 0.1, INFINITY, 12.5, NULL, 0};
 }
 
 static void write_rows(int64_t from, int64_t to, int64_t resume) {
@@ -32,7 +32,7 @@ static void write_rows(int64_t from, int64_t to, int64_t resume) {
   diag_print(c, stderr, false);
   ck_assert_ptr_nonnull(l);
   for (int64_t i = from; i <= to; i++) {
-    LogRow r = row(i % 2 == 0, i);
+    LogRow r = row(i);
     ck_assert(trainlog_write(l, &r));
   }
   trainlog_close(l);
@@ -41,13 +41,13 @@ static void write_rows(int64_t from, int64_t to, int64_t resume) {
 static void expect_rows(int n) {
   LogRow *r;
   int got;
-  ck_assert(trainlog_read(c, path, &r, &got));
+  ck_assert(trainlog_read(c, c->own, path, &r, &got));
   ck_assert_int_eq(got, n);
   for (int i = 0; i < n; i++) {
-    LogRow w = row((i + 1) % 2 == 0, i + 1);
-    ck_assert(r[i].is_epoch == w.is_epoch && !strcmp(r[i].phase, w.phase) && r[i].phase_index == w.phase_index && r[i].epoch == w.epoch && r[i].iteration == i + 1);
+    LogRow w = row(i + 1);
+    ck_assert(!strcmp(r[i].phase, w.phase) && r[i].phase_index == w.phase_index && r[i].epoch == w.epoch && r[i].iteration == i + 1);
     ck_assert_double_eq_tol(r[i].loss, w.loss, 1e-9);
-    ck_assert(r[i].accuracy == 0.25 && (i == 3 ? r[i].validation_accuracy == 0.625 : isnan(r[i].validation_accuracy)) && isnan(r[i].test_loss) && isnan(r[i].test_accuracy) == !w.is_epoch && r[i].lr == 0.1 && isnan(r[i].images_per_second) && r[i].seconds == 12.5);
+    ck_assert(r[i].accuracy == 0.25 && (i == 3 ? r[i].validation_accuracy == 0.625 : isnan(r[i].validation_accuracy)) && isnan(r[i].test_accuracy) == (i % 2 == 0) && r[i].lr == 0.1 && isnan(r[i].images_per_second) && r[i].seconds == 12.5);
   }
 }
 
@@ -59,7 +59,7 @@ START_TEST(round_trip) {
   char *text;
   size_t n;
   ck_assert(file_read(c, path, &text, &n));
-  static const char first[] = "{\"schema\": \"popshift.trainlog/1\", \"kind\": \"step\", \"phase\": \"float\", \"phase_index\": 0, \"epoch\": 0, \"iteration\": 1, "
+  static const char first[] = "{\"schema\": \"popshift.trainlog/1\", \"kind\": \"epoch\", \"phase\": \"float\", \"phase_index\": 0, \"epoch\": 0, \"iteration\": 1, "
                               "\"loss\": 0.5, \"accuracy\": 0.25, \"lr\": 0.1, \"seconds\": 12.5}\n";
   ck_assert_mem_eq(text, first, sizeof first - 1);
   free(text);
@@ -71,7 +71,7 @@ START_TEST(metrics) {
   metric_add(&m, "wsvr", "conv1", 0.125);
   metric_add(&m, "wsvr", "a \"b\"", 3);
   metric_add(&m, "sqnr", "fc", NAN);
-  LogRow w = row(true, 2), *r;
+  LogRow w = row(2), *r;
   w.metric = m.p, w.n_metric = m.n;
   TrainLog *l = trainlog_open(c, path, -1);
   ck_assert(trainlog_write(l, &w));
@@ -82,7 +82,7 @@ START_TEST(metrics) {
   ck_assert(file_read(c, path, &text, &bytes));
   ck_assert_ptr_nonnull(strstr(text, "\"metrics\": {\"wsvr.conv1\": 0.125, \"wsvr.a \\\"b\\\"\": 3.0}}\n"));
   free(text);
-  ck_assert(trainlog_read(c, path, &r, &n) && n == 1 && r->n_metric == 2);
+  ck_assert(trainlog_read(c, c->own, path, &r, &n) && n == 1 && r->n_metric == 2);
   ck_assert(!strcmp(r->metric[0].name, "wsvr.conv1") && r->metric[0].value == 0.125 && !strcmp(r->metric[1].name, "wsvr.a \"b\"") && r->metric[1].value == 3);
 }
 END_TEST
@@ -112,19 +112,19 @@ END_TEST
 START_TEST(refuses) {
   static const struct { const char *text; int line; } rows[] = {
     {"hello\n", 1}, {"[]\n", 1}, {"{}\n", 1}, {"\n", 1},
-    {"{\"schema\": \"popshift.trainlog/2\", \"kind\": \"step\", \"phase\": \"f\", \"phase_index\": 0, \"epoch\": 0, \"iteration\": 1}\n", 1},
+    {"{\"schema\": \"popshift.trainlog/2\", \"kind\": \"epoch\", \"phase\": \"f\", \"phase_index\": 0, \"epoch\": 0, \"iteration\": 1}\n", 1},
     {"{\"schema\": \"popshift.trainlog/1\", \"kind\": \"stop\", \"phase\": \"f\", \"phase_index\": 0, \"epoch\": 0, \"iteration\": 1}\n", 1},
-    {"{\"schema\": \"popshift.trainlog/1\", \"kind\": \"step\", \"phase\": \"f\", \"phase_index\": -1, \"epoch\": 0, \"iteration\": 1}\n", 1},
-    {"{\"schema\": \"popshift.trainlog/1\", \"kind\": \"step\", \"phase\": \"f\", \"phase_index\": 0, \"epoch\": 0, \"iteration\": 1}\n{\"a\"\n", 2},
-    {"{\"schema\": \"popshift.trainlog/1\", \"kind\": \"step\", \"phase\": \"f\", \"phase_index\": 0, \"epoch\": 0, \"iteration\": 1, \"loss\": \"x\"}\n", 1},
-    {"{\"schema\": \"popshift.trainlog/1\", \"kind\": \"step\", \"phase\": \"f\", \"phase_index\": 0, \"epoch\": 0, \"iteration\": 1, \"metrics\": [1]}\n", 1},
-    {"{\"schema\": \"popshift.trainlog/1\", \"kind\": \"step\", \"phase\": \"f\", \"phase_index\": 0, \"epoch\": 0, \"iteration\": 1, \"metrics\": {\"a\": \"b\"}}\n", 1}};
+    {"{\"schema\": \"popshift.trainlog/1\", \"kind\": \"epoch\", \"phase\": \"f\", \"phase_index\": -1, \"epoch\": 0, \"iteration\": 1}\n", 1},
+    {"{\"schema\": \"popshift.trainlog/1\", \"kind\": \"epoch\", \"phase\": \"f\", \"phase_index\": 0, \"epoch\": 0, \"iteration\": 1}\n{\"a\"\n", 2},
+    {"{\"schema\": \"popshift.trainlog/1\", \"kind\": \"epoch\", \"phase\": \"f\", \"phase_index\": 0, \"epoch\": 0, \"iteration\": 1, \"loss\": \"x\"}\n", 1},
+    {"{\"schema\": \"popshift.trainlog/1\", \"kind\": \"epoch\", \"phase\": \"f\", \"phase_index\": 0, \"epoch\": 0, \"iteration\": 1, \"metrics\": [1]}\n", 1},
+    {"{\"schema\": \"popshift.trainlog/1\", \"kind\": \"epoch\", \"phase\": \"f\", \"phase_index\": 0, \"epoch\": 0, \"iteration\": 1, \"metrics\": {\"a\": \"b\"}}\n", 1}};
   LogRow *r;
   int n;
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
     ck_assert(file_write(c, path, rows[i].text, strlen(rows[i].text)));
     int errors = c->n_errors;
-    ck_assert(!trainlog_read(c, path, &r, &n));
+    ck_assert(!trainlog_read(c, c->own, path, &r, &n));
     ck_assert_ptr_null(trainlog_open(c, path, 5));
     ck_assert_int_eq(c->n_errors, errors + 2);
     const Diag *d = c->diags;
@@ -136,10 +136,10 @@ START_TEST(refuses) {
     ck_assert_str_eq(text, rows[i].text);
     free(text);
   }
-  ck_assert(!trainlog_read(c, "/nowhere/log", &r, &n));
+  ck_assert(!trainlog_read(c, c->own, "/nowhere/log", &r, &n));
   ck_assert_ptr_null(trainlog_open(c, "/nowhere/log", -1));
   TrainLog *full = access("/dev/full", W_OK) ? NULL : trainlog_open(c, "/dev/full", -1);
-  LogRow w = row(true, 1);
+  LogRow w = row(1);
   if (full) ck_assert(!trainlog_write(full, &w));
   trainlog_close(full);
 }

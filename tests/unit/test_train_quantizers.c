@@ -547,6 +547,12 @@ START_TEST(inq_parts) {
     ck_assert(m.n == 1 && !strcmp(m.p->name, "frozen.fc") && fabs(m.p->value - 100.0 * frozen / (C * N)) < 1e-9);
     if (step < 9) site_ops(s)->after(&(After){net, s, r, &ph, step, 3});
   }
+  static const struct { int table; float v; bool ok; } file[] = {{2, 1030, false}, {2, -151, false}, {2, 0.5f, false}, {2, 128, true}, {0, 2, false}, {0, 0.5f, false}, {0, 0, true}};
+  for (size_t i = 0; i < sizeof file / sizeof *file; i++) { /* a checkpoint's tables: frozen, level, top */
+    site_param(net, s, file[i].table)->value[0] = file[i].v;
+    ck_assert_msg(site_ops(s)->valid(net, s) == file[i].ok, "table %d with %g", file[i].table, (double)file[i].v);
+    site_param(net, s, file[i].table)->value[0] = file[i].table == 0;
+  }
   ctx_free(ctx);
 }
 END_TEST

@@ -97,6 +97,29 @@ START_TEST(reads) {
 }
 END_TEST
 
+/* Names of models and runs are printed so that the text means the same in any folder; what older versions wrote relative to it is the same recipe. */
+START_TEST(names_from_anywhere) {
+  Ctx *c = ctx_new();
+  static const char *const lines[] = {"init: ../out/a\n", "distill: {teacher: b.onnx}\n"};
+  char *dir = realpath(TEST_DIR, NULL);
+  for (int i = 0; i < 3; i++) {
+    const char *head = i < 2 ? HEAD : "popshift: recipe/1\nnet: {onnx: m.onnx}\n";
+    const char *text = arena_printf(c->own, "%s" DATA PHASE "%s", head, i < 2 ? lines[i] : ""), *other = arena_printf(c->own, "%sbatch: 64\n", text);
+    Recipe *r = recipe_parse(c, TEST_DIR "/r.yaml", text, strlen(text));
+    Str s = {.ctx = c}, again = {.ctx = c};
+    ck_assert_ptr_nonnull(r);
+    recipe_print(&s, r);
+    ck_assert_msg(strstr(s.p, arena_printf(c->own, ": %s/%s", dir, i == 0 ? "../out/a" : i == 1 ? "b.onnx" : "m.onnx")) || strstr(s.p, arena_printf(c->own, ": \"%s/", dir)), "%s", s.p);
+    ck_assert(recipe_same(r, text) && recipe_same(r, s.p) && !recipe_same(r, other) && !recipe_same(r, "no recipe: [") && !c->n_errors);
+    recipe_print(&again, recipe_parse(c, "/elsewhere/r.yaml", s.p, s.n));
+    ck_assert_str_eq(s.p, again.p);
+    str_free(&s), str_free(&again);
+  }
+  free(dir);
+  ctx_free(c);
+}
+END_TEST
+
 START_TEST(row_of_layer) {
   Ctx *c = ctx_new();
   Recipe *r = parse(c, full);
@@ -115,6 +138,7 @@ START_TEST(round_trip) {
   static const char *const texts[] = {full, repeated, HEAD DATA PHASE,
     HEAD DATA "label_smoothing: 0.1\nauxiliary: {mode: two-pass, weight: 0.5, at: layer}\nsupervision: {weight: 0.01}\ndistill: {teacher: \"a b\", temperature: 4}\n"
       "quant: [{match: \"*\", weight: dorefa/2}]\nphases: [{quant: true, lr: constant(0.1), epochs: 2, ssp: {until: 0.25, fragment: layer}}]", "popshift: recipe/1\nnet: {onnx: m.onnx}\ndata: {train: data_1.bin, test: [t.bin]}\n" PHASE,
+    HEAD "data: {train: [a, b], test: c.csv, label_column: 3, layout: nhwc}\n" PHASE, /* keys of either set's files */
                                       HEAD "data: {train: [a.bin, b.bin]}\nphases: [{lr: \"cosine(0.1, 0.001)\", epochs: 2, momentum: 0}]"};
   for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
     Ctx *c = ctx_new();
@@ -249,6 +273,10 @@ static const struct { const char *text; int line; const char *says, *hint; } wro
   {HEAD DATA "quant: [{match: x, weight: uniq/2}]\nphases:\n  - {quant: true, lr: cosine(0.1), epochs: 3, alq: coord}\n", 6, "phases.0.alq: no row under 'quant' has weights of alq", NULL},
   {HEAD DATA "quant: [{match: x, weight: alq/2}]\nphases:\n  - {quant: true, lr: cosine(0.1), epochs: 3, alq: coordinates}\n", 6, "phases.0.alq: must be basis, coord, prune, ste or reconstruct", NULL},
   {HEAD DATA "quant: [{match: x, weight: alq/2}]\nphases:\n  - {quant: true, lr: cosine(0.1), epochs: 3, top_k: 0.1}\n", 6, "phases.0.top_k: only of a phase with alq: prune", NULL},
+  {HEAD DATA "quant: [{match: x, weight: alq/2}]\nphases:\n  - {quant: true, alq: prune, lr: cosine(0.1), epochs: 3, statistics: 9}\n", 6, "phases.0.statistics: not of a phase with alq: prune", NULL},
+  {HEAD "data: {train: [a.bin], shape: [1, 2, 3]}\n" PHASE, 3, "data.shape: only of arrays and CSV", NULL},
+  {HEAD "data: {train: folder, shape: [1, 2, 3]}\n" PHASE, 3, "data.shape: only of arrays and CSV", NULL},
+  {HEAD "data: {train: a.csv, test: [b, c], size: [2, 3]}\n" PHASE, 3, "data.size: only of folders of pictures", NULL},
   {HEAD DATA "phases:\n  - repeat: 2\n    phases: [{lr: cosine(0.1), epoch: 3}]\n", 6, "phases.0.phases.0.epoch: unknown key", "epochs"},
   {HEAD DATA "phases:\n  - {repeat: 0, phases: []}\n", 5, "phases.0.repeat: 0 is not in", NULL},
   {HEAD DATA "phases:\n  - {repeat: 100, phases: [{lr: cosine(0.1), epochs: 3}, {lr: cosine(0.1), epochs: 3}]}\n", 5, "more than 128 phases", NULL},
@@ -408,6 +436,7 @@ int main(void) {
   tcase_set_timeout(t, 120);
   tcase_add_test(t, repeats);
   tcase_add_test(t, reads);
+  tcase_add_test(t, names_from_anywhere);
   tcase_add_test(t, row_of_layer);
   tcase_add_test(t, round_trip);
   tcase_add_loop_test(t, refuses, 0, (int)(sizeof wrong / sizeof *wrong));
