@@ -49,8 +49,26 @@ Node *layout_shift(Graph *, const Node *, Node *const *in); /* activations padde
 bool packed_possible(const Node *, const char **why);
 double packed_bytes(const Node *, const Target *);
 
+/* lower_dot.c: what a target multiplies at once: vectors of so many bits, 0 without any; bytes by signed bytes, the others signed or not;
+ * pairs of signed 16 bits. Whether a contraction of codes or of f32 is computed so, its second operand constant, where its layout allows. */
+typedef struct DotMachine { int bits; bool bytes, act_signed, pairs; } DotMachine;
+DotMachine dot_machine(const Target *);
+bool dot_lanes(const Node *, const PassOptions *);
+int dot_word(const Node *, const Target *);            /* numbers in a word: 4 bytes, 2 of 16 bits, 1 float; 0: it cannot be so */
+int dot_channel(const Node *);                         /* the longest output iterator that walks the second operand alone; -1: none */
+
+/* layout_last.c: channels last around such contractions. */
+typedef struct Last { Arena *tmp; VEC(const Node *) views; } Last; /* the views in the graph's order that were made */
+/* n, reading what the views among `in` are of; false where there are none. Lives as long as r. */
+typedef struct LastReads { Node n; Iters it; Affine acc[3][MAX_RANK]; Node *in[3]; } LastReads;
+bool last_reads(Last *, const Node *n, Node *const *in, LastReads *r);
+int last_channel(const Node *);                        /* the output iterator that walks the last dimension of operand 0; -1: none */
+Node *last_result(Last *, Graph *, const Node *, int v); /* with output iterator v last, seen in its own order */
+Node *last_follow(Last *, Graph *, const Node *n, Node *const *in); /* an element-wise n above such views; NULL where it stays */
+Node *node_transposed(Graph *, Node *, const int *perm); /* node_transpose, of a constant at once; NULL on failure */
+
 /* layout_dense.c: the contraction with its operands laid out anew; NULL where nothing moves. */
-Node *layout_dense(Graph *, const Node *, Node *const *in);
+Node *layout_dense(Graph *, const Node *, Node *const *in, const PassOptions *);
 /* True where operand k of a view, reduce or contract is never outside along its dimension d. */
 bool dim_inside(const Node *, int k, int d);
 

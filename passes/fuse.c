@@ -3,8 +3,9 @@
  *   - a view or reshape is arithmetic on indices: always, unless it tests a border inside someone's reduction;
  *   - an element-wise node: where its consumers read each element at most once, or all are computed in one nest at the same index;
  *   - a contraction or reduction: where its consumers are element-wise in one nest, or its one consumer takes each element
- *     once without a test.
+ *     once without a test; for targets with vectors one contraction in a nest.
  * A view that scatters what a reduction reads again and again keeps a buffer: one copy is cheaper than strided loads. */
+#include "passes/lower_lanes.h"
 #include "passes/pass.h"
 
 #include <math.h>
@@ -18,6 +19,8 @@ typedef struct Fuse {
   bool *direct;     /* computed once per element of its root, on a path of element-wise operators and movements */
   double *visits;   /* how often an element is asked for in all, over the elements there are: at most 1 */
   int *size;        /* of roots: nodes computed in the nest */
+  bool one;         /* a nest computes one contraction over lanes */
+  bool *contracts;  /* of roots: one is computed in the nest */
   int **users; int *n_users;
 } Fuse;
 
@@ -142,6 +145,7 @@ static bool fits(const Fuse *f, const Node *n) {
   if (is_movement(n)) return movement_fits(f, n);
   if (is_elementwise(n) && !f->direct[first->id] && ends_contraction(f, n)) return false;
   if (is_elementwise(n) || n->op == OP_GATHER) return all_aligned(f, n) || (one && visits_by(f, n, first) <= 1);
+  if (n->op == OP_CONTRACT && f->one && f->contracts[f->root[first->id]]) return false;
   if (n->op == OP_CONTRACT || n->op == OP_REDUCE || n->op == OP_ARGREDUCE) return all_aligned(f, n) || heavy_fits(f, n, first);
   return false;
 }
@@ -151,6 +155,7 @@ static void consider(Fuse *f, const Node *n) {
   bool keeps = n->op == OP_CONST || n->op == OP_ARG || f->n_users[id] == 0 || f->uses[id] < 0;
   f->mark[id] = !keeps && fits(f, n);
   f->root[id] = id;
+  f->contracts[id] = n->op == OP_CONTRACT;
   f->aligned[id] = n->op != OP_CONCAT && n->op != OP_CUM && n->op != OP_PACK && n->op != OP_BASES;
   f->visits[id] = 1;
   bool heavy = n->op == OP_CONTRACT || n->op == OP_REDUCE || n->op == OP_ARGREDUCE || n->op == OP_CUM || n->op == OP_BASES;
@@ -159,6 +164,7 @@ static void consider(Fuse *f, const Node *n) {
   const Node *first = f->g->nodes[f->users[id][0]];
   f->root[id] = f->root[first->id];
   f->size[f->root[id]]++;
+  f->contracts[f->root[id]] |= n->op == OP_CONTRACT;
   f->aligned[id] = all_aligned(f, n);
   for (int i = 0; i < f->n_users[id]; i++) f->direct[id] = f->direct[id] && f->direct[f->users[id][i]];
   f->visits[id] = 0;
@@ -198,11 +204,12 @@ static Node *fuse_rule(Rewrite *rw, const Node *n, Node *const *in) {
 }
 
 Graph *pass_fuse(Graph *g, const PassOptions *opt) {
-  (void)opt;
   Arena *a = arena_new(g->ctx);
   int n = g->n_nodes + 1;
   Fuse f = {.g = g, .uses = NEWN(a, int, n), .mark = NEWN(a, bool, n), .root = NEWN(a, int, n), .aligned = NEWN(a, bool, n), .direct = NEWN(a, bool, n),
-            .visits = NEWN(a, double, n), .size = NEWN(a, int, n), .users = NEWN(a, int *, n), .n_users = NEWN(a, int, n)};
+            .visits = NEWN(a, double, n), .size = NEWN(a, int, n), .users = NEWN(a, int *, n), .n_users = NEWN(a, int, n), .contracts = NEWN(a, bool, n)};
+  int bits;
+  f.one = !opt->hls && lanes_target(opt->target, &bits);
   find_users(&f, a);
   for (int i = g->n_nodes - 1; i >= 0; i--) consider(&f, g->nodes[i]);
   Graph *r = graph_rewrite(g, fuse_rule, &f, NULL);

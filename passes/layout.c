@@ -367,14 +367,14 @@ static Node *bitserial(const Build *b) {
   return y ? node_cast(g, y, b->n->t.e) : NULL;
 }
 
-static Node *layout_rule(Rewrite *rw, const Node *n, Node *const *in) {
-  const PassOptions *opt = rw->user;
+typedef struct Layout { const PassOptions *opt; Last last; } Layout;
+
+static Node *layout_contract(Rewrite *rw, const Node *n, Node *const *in, const PassOptions *opt) {
   Build b = {.rw = rw, .g = rw->g, .n = n, .in = in, .target = opt->target};
   const char *why = "no target";
-  if (n->op == OP_BASES) return layout_bases(rw->g, n, in, opt);
   if (n->op != OP_CONTRACT || n->a.scalar != S_MUL) return NULL;
   if (n->a.kernel == KERNEL_SHIFT) return layout_shift(rw->g, n, in);
-  if (n->a.kernel != KERNEL_BITSERIAL) return opt->hls ? NULL : layout_dense(rw->g, n, in);
+  if (n->a.kernel != KERNEL_BITSERIAL) return opt->hls ? NULL : layout_dense(rw->g, n, in, opt);
   if (!opt->target || !bitserial_plan(n, opt->target, &b.p, &why)) {
     diag(rw->g->ctx, E0308, &n->loc, "kernel bitserial is not possible here: %s", why);
     return NULL;
@@ -386,8 +386,26 @@ static Node *layout_rule(Rewrite *rw, const Node *n, Node *const *in) {
   return bitserial(&b);
 }
 
+static Node *layout_rule(Rewrite *rw, const Node *n, Node *const *in) {
+  Layout *l = rw->user;
+  LastReads below;
+  bool reads = last_reads(&l->last, n, in, &below);
+  if (reads) n = &below.n, in = below.in;
+  if (n->op == OP_BASES) return layout_bases(rw->g, n, in, l->opt);
+  if (n->op != OP_CONTRACT && !reads) return last_follow(&l->last, rw->g, n, in);
+  Node *y = n->op == OP_CONTRACT ? layout_contract(rw, n, in, l->opt) : NULL;
+  if (rw->g->ctx->n_errors) return NULL;
+  bool lanes = n->op == OP_CONTRACT && dot_lanes(n, l->opt);
+  if (!lanes && !reads) return y;
+  if (!y) y = node_clone(rw->g, n, in);
+  int v = !lanes ? last_channel(n) : dot_channel(n);
+  return v < 0 || (y->op != OP_CONTRACT && n->op == OP_CONTRACT) ? y : last_result(&l->last, rw->g, y, v);
+}
+
 Graph *pass_layout(Graph *g, const PassOptions *opt) {
-  Graph *r = graph_rewrite(g, layout_rule, (void *)(uintptr_t)opt, NULL);
+  Layout l = {.opt = opt, .last = {.tmp = arena_new(g->ctx)}};
+  Graph *r = graph_rewrite(g, layout_rule, &l, NULL);
+  arena_free(l.last.tmp);
   graph_free(g);
   return r;
 }

@@ -1,9 +1,11 @@
 /* layout of contractions that multiply: what the innermost loop walks lies side by side.
+ *   codes that are multiplied in words over lanes (lower_dot.c): channels last, activations padded;
  *   codes with a long reduction iterator c (channels, features): c last in both operands and innermost, a plain dot product;
  *   otherwise an output iterator v of a constant operand alone (output channels): v last there, a tile of neighbouring outputs;
  *   otherwise one that both operands step along (channels of a depthwise convolution): v last in both.
  * An operand that is accessed outside where that adds something is padded in a copy, so that the loops have no test.
  * Sums of codes may change their order, sums of floats keep it. Constants move at compile time, activations by a view. */
+#include "passes/access.h"
 #include "passes/contract.h"
 
 #include <math.h>
@@ -25,6 +27,13 @@ static int walked(const Node *n, int k, int i) {
   return found;
 }
 
+Node *node_transposed(Graph *g, Node *x, const int *perm) {
+  Node *y = node_transpose(g, x, perm);
+  if (y == x || !node_is_const(x)) return y;
+  Tensor *t = node_eval(g->ctx, y, (Tensor *[]){(Tensor *)(uintptr_t)x->a.value});
+  return t ? node_const(g, t) : NULL;
+}
+
 static bool move_last(Dense *b, int k, int dim) {
   Node *x = b->in[k];
   int rank = x->t.rank, perm[MAX_RANK], r = 0;
@@ -34,12 +43,8 @@ static bool move_last(Dense *b, int k, int dim) {
   for (int d = 0; d < rank; d++)
     if (d != dim) perm[r++] = d;
   perm[r] = dim;
-  x = node_transpose(b->g, x, perm);
-  if (node_is_const(b->in[k])) {
-    Tensor *t = node_eval(b->g->ctx, x, (Tensor *[]){(Tensor *)(uintptr_t)b->in[k]->a.value});
-    if (!t) return false;
-    x = node_const(b->g, t);
-  }
+  x = node_transposed(b->g, x, perm);
+  if (!x) return false;
   Affine old[MAX_RANK];
   memcpy(old, b->acc[k], sizeof old);
   for (int d = 0; d < rank; d++) b->acc[k][d] = old[perm[d]];
@@ -92,13 +97,15 @@ static bool all_finite(const Node *n) {
   return true;
 }
 
-/* Where terms outside the first operand are not nothing, it is padded to what is accessed, in a copy. */
-static void pad_first(Dense *b) {
+/* Where terms outside the first operand are not nothing, or words of it are read, it is padded to what is accessed, in a copy. */
+static void pad_first(Dense *b, bool words) {
   const Node *n = b->n;
   int64_t before[MAX_RANK] = {0}, after[MAX_RANK] = {0}, ext[MAX_ITERS];
   int total = iters_extents(n, ext);
-  bool clips = n->a.fill == 0 && all_finite(n->in[1]) && !elem_is_float(n->t.e); /* floats are computed in blocks of rows */
-  if (access_inside(n, 0) || clips) return;
+  bool clips = !words && n->a.fill == 0 && all_finite(n->in[1]) && !elem_is_float(n->t.e); /* floats are computed in blocks of rows */
+  Elem e = b->in[0]->t.e;
+  bool signs = n->a.fill == 0 && e.kind == EK_BASES && e.bits == 1;
+  if (access_inside(n, 0) || clips || !(signs || elem_is_float(e) || code_fits(e, (int64_t)n->a.fill))) return;
   for (int d = 0; d < n->in[0]->t.rank; d++) {
     const Affine *a = &b->acc[0][d];
     int64_t lo = a->base, hi = a->base, far;
@@ -109,11 +116,28 @@ static void pad_first(Dense *b) {
     after[d] = hi >= n->in[0]->t.d[d].n ? hi - n->in[0]->t.d[d].n + 1 : 0;
     if (before[d] + after[d] > n->in[0]->t.d[d].n + MOST_PADDED) return;
   }
+  if (signs) b->in[0] = node_cast(b->g, b->in[0], INTK(2)); /* and 0 outside */
   b->in[0] = node_pad(b->g, b->in[0], before, after, n->a.fill);
   for (int d = 0; d < n->in[0]->t.rank; d++) b->acc[0][d].base += before[d];
 }
 
-Node *layout_dense(Graph *g, const Node *n, Node *const *in) {
+/* The reduction iterator that words are made of (lower_dot.c): channels, which no output iterator walks, else the longest. */
+static int word_iter(const Node *n) {
+  int best = -1;
+  bool alone = false;
+  for (int j = 0; j < n->a.iters->n_red; j++) {
+    int at = n->a.iters->n_out + j, d = walked(n, 0, at);
+    bool own = d >= 0;
+    if (d < 0 || walked(n, 1, at) < 0 || n->a.iters->red[j].n < 2) continue;
+    for (int v = 0; v < n->a.iters->n_out; v++) own = own && !n->a.iters->acc[0][d].coef[v];
+    if (best >= 0 && (own == alone ? n->a.iters->red[j].n <= n->a.iters->red[best].n : alone)) continue;
+    best = j;
+    alone = own;
+  }
+  return best;
+}
+
+Node *layout_dense(Graph *g, const Node *n, Node *const *in, const PassOptions *opt) {
   Dense b = {.g = g, .n = n, .it = *n->a.iters};
   if (n->n_in != 2) return NULL;
   for (int k = 0; k < 2; k++) {
@@ -121,8 +145,10 @@ Node *layout_dense(Graph *g, const Node *n, Node *const *in) {
     memcpy(b.acc[k], n->a.iters->acc[k], sizeof(Affine) * n->in[k]->t.rank);
     b.it.acc[k] = b.acc[k];
   }
-  pad_first(&b);
-  int j = dot_iter(n), at = n->a.iters->n_out + j;
+  bool words = dot_lanes(n, opt);
+  if (words && dot_word(n, opt->target) == 2) b.in[0] = node_cast(g, b.in[0], INTK(16));
+  pad_first(&b, words);
+  int j = elem_is_float(n->t.e) ? -1 : words ? word_iter(n) : dot_iter(n), at = n->a.iters->n_out + j;
   if (j < 0) {
     at = lane_iter(n, false);
     if (at < 0) at = lane_iter(n, true);

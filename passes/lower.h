@@ -34,7 +34,7 @@ typedef struct Loops {
 typedef struct Memo { const Node *n; const Lin *idx; Expr *e; } Memo;
 
 /* A contraction computed for a block of elements at once (lower_tile.c). */
-enum { TILE_ROWS = 4 };
+enum { TILE_ROWS = 8 };
 typedef struct Tile {
   int seen;                /* contractions that the dry run met */
   const Node *met; const Lin *idx; /* the last one and its index, */

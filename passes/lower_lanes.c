@@ -1,6 +1,6 @@
-/* Lanes: a contraction of words computed for a block of outputs at once. Output channels lie in the lanes of vectors of 64-bit
- * words, a word of activations is splat over them, and a tile of up to four rows (pixels) times four vectors of channels is counted
- * in registers (lower_count.c). The constant words are laid out anew, in the order in which the loops read them:
+/* Lanes: a contraction computed for a block of outputs at once; of words here, of codes that multiply in lower_dot.c. Output channels lie
+ * in the lanes of vectors of 64-bit words, a word of activations is splat over them, and a tile of up to four rows (pixels) times four vectors
+ * of channels is counted in registers (lower_count.c). The constant words are laid out anew, in the order in which the loops read them:
  *   [block of channels][reductions][plane][vector][lane].
  * In the end the counts of `parts` neighbouring vectors are put together in the pieces of one vector: lane i of vector j is channel
  * parts*i + j, so that shifts by 32 or 16 bits bring them in order. What follows is one element's expression over all lanes
@@ -10,7 +10,7 @@
 
 #include <string.h>
 
-enum { ROWS = TILE_ROWS, VECS = 4 };
+enum { VECS = 4 };
 
 /* Vectors of a target: bits, and how words are counted. */
 static bool machine(const Target *t, int *bits, Count *count) {
@@ -43,7 +43,8 @@ bool lanes_wanted(const Lower *l, const Node *root) {
   int bits;
   Count count;
   const Node *n = l->tile.met;
-  if (l->opt->hls || !n || n->a.scalar == S_MUL || (root->op == OP_PACK && l->buf[root->in[0]->id] >= 0)) return false;
+  if (l->opt->hls || !n || (root->op == OP_PACK && l->buf[root->in[0]->id] >= 0)) return false;
+  if (n->a.scalar == S_MUL) return dot_plan(l, n, &(Lanes){.w = 0});
   return machine(l->opt->target, &bits, &count);
 }
 
@@ -77,8 +78,7 @@ static void find_rows(Lower *l, const Loops *loops, const Lanes *s) {
     best = loops->ext[i];
     t->row_dim = loops->dim[i];
   }
-  int most = s->count == COUNT_CARRY ? 2 : ROWS;
-  t->rows = best < most ? (int)best : most;
+  t->rows = best < s->rows ? (int)best : s->rows;
 }
 
 /* Words of one block of channels, in the order of the loops. */
@@ -148,32 +148,42 @@ static bool fits_pack(const Lower *l, const Node *root, const Lanes *s) {
          root->t.d[root->t.rank - 2].n <= LANE_CODE_BITS && s->channels % size == 0 && 64 % size == 0);
 }
 
-bool lanes_decide(Lower *l, const Node *root) {
-  const Node *n = l->tile.met;
-  Tile *t = &l->tile;
-  const Loops *loops = loops_find(l, NULL);
-  Lanes *s = NEW(l->tmp, Lanes);
+static bool plan_words(Lower *l, const Node *n, Lanes *s) {
   int bits;
-  if (t->seen != 1 || !loops || n->a.scalar == S_MUL || !machine(l->opt->target, &bits, &s->count)) return false;
-  if (!find_operands(l, n, &s->w) || !pairs_find(n, &s->pairs) || !find_parts(l, n, s)) return false;
+  if (!machine(l->opt->target, &bits, &s->count) || !find_operands(l, n, &s->w) || !pairs_find(n, &s->pairs) || !find_parts(l, n, s)) return false;
   s->lanes = bits / 64;
-  t->iter = lane_iter(n, s->w);
-  t->dim = -1;
-  for (int i = 0; i < loops->nd; i++)
-    if (t->iter >= 0 && tile_iter(l, n, loops->atom[i]) == t->iter) t->dim = loops->dim[i];
-  if (t->dim < 0) return false;
-  s->channels = n->t.d[t->iter].n;
-  if (s->channels != element_of(root)->t.d[t->dim].n) return false;
+  s->rows = s->pairs.n > 2 || s->count == COUNT_CARRY ? 2 : 4;
+  return true;
+}
+
+/* Vectors of a block: as many as there are channels for, and as share one. */
+static bool find_vecs(Lanes *s) {
   int most = s->pairs.n > 2 || s->count == COUNT_CARRY ? s->parts : VECS;
   for (s->vecs = most > s->parts ? most : s->parts; s->vecs * s->lanes > s->channels;) {
     if (s->vecs > s->parts) s->vecs -= s->parts;
     else if (s->parts > 2) s->parts = s->vecs = 2, s->piece = I32;
     else return false;
   }
-  if (!tile_over(l, loops)) return false;
+  return true;
+}
+
+bool lanes_decide(Lower *l, const Node *root) {
+  const Node *n = l->tile.met;
+  Tile *t = &l->tile;
+  const Loops *loops = loops_find(l, NULL);
+  Lanes *s = NEW(l->tmp, Lanes);
+  bool products = n->a.scalar == S_MUL;
+  if (t->seen != 1 || !loops || !(products ? dot_plan(l, n, s) : plan_words(l, n, s))) return false;
+  t->iter = lane_iter(n, s->w);
+  t->dim = -1;
+  for (int i = 0; i < loops->nd; i++)
+    if (t->iter >= 0 && tile_iter(l, n, loops->atom[i]) == t->iter) t->dim = loops->dim[i];
+  if (t->dim < 0) return false;
+  s->channels = n->t.d[t->iter].n;
+  if (s->channels != element_of(root)->t.d[t->dim].n || (!products && !find_vecs(s)) || !tile_over(l, loops)) return false;
+  if (products) dot_vecs(s);
   t->n = n;
   find_rows(l, loops, s);
-  if (s->pairs.n > 2 && t->rows > 2) t->rows = 2;
   if (!fits_pack(l, root, s)) { t->n = NULL; return false; }
   s->words = l->buf[n->in[1 - s->w]->id]; /* of the dry run, which may find that it fails */
   s->sums = -1;
@@ -208,11 +218,11 @@ static void section(Lower *l, const Node *root, const void *key, int64_t first, 
   Lin start = root->op == OP_PACK ? lin_mad(l, lin_c(0), number, 64) : tile_start(l, number, size, s->channels);
   loops_open(l, (const char *)key + 1, x->t.rank, ext, tile->first, NULL, NULL);
   if (tile->rows > 1) tile->first[tile->row_dim] = tile_start(l, tile->first[tile->row_dim], tile->rows, x->t.d[tile->row_dim].n);
-  Expr *bits[ROWS][LANE_CODE_BITS] = {{NULL}};
+  Expr *bits[TILE_ROWS][LANE_CODE_BITS] = {{NULL}};
   for (int64_t b = 0; b < blocks; b++) {
     tile->first[tile->dim] = lin_mad(l, start, lin_c(b * size), 1);
     s->block = lin_mad(l, lin_c(b), number, root->op == OP_PACK ? 64 / size : 1);
-    lanes_count(l);
+    s->count == COUNT_DOT ? dot_count(l) : lanes_count(l);
     for (int g = 0; g < groups; g++) {
       if (!planes) lanes_store(l, root, g);
       for (int r = 0; planes && r < tile->rows; r++)
@@ -226,7 +236,7 @@ static void section(Lower *l, const Node *root, const void *key, int64_t first, 
 void lanes_body(Lower *l, const Node *root) {
   Lanes *s = l->tile.lanes;
   int64_t size = (int64_t)s->vecs * s->lanes;
-  if (!l->dry) lay_words(l, s);
+  if (!l->dry) s->count == COUNT_DOT ? dot_lay(l, s) : lay_words(l, s);
   if (root->op != OP_PACK) section(l, root, s, 0, (s->channels + size - 1) / size, 1);
   else {
     section(l, root, s, 0, s->channels / 64, 64 / size);

@@ -8,6 +8,7 @@ static Expr *group_sums(Lower *l, int r, int g) {
   const Lanes *s = l->tile.lanes;
   Program *p = l->p;
   Expr *total = NULL;
+  if (s->count == COUNT_DOT) return s->counts[0][r][g];
   for (int k = 0; k < s->pairs.n; k++) {
     Expr *x = NULL;
     for (int j = 0; j < s->parts; j++) {
@@ -55,19 +56,19 @@ static void element_close(Lower *l, Element *e) {
 
 /* Stores */
 
-/* The sums in memory, and a loop over them. */
-static void store_loop(Lower *l, const Node *root, Expr *sums, int r, int first) {
+/* The sums in memory, and a loop over those from..n-1. */
+static void store_loop(Lower *l, const Node *root, Expr *sums, int r, int first, int from, int n) {
   Program *p = l->p;
   Lanes *s = l->tile.lanes;
   Lin idx[MAX_RANK];
-  int n = sums->t.lanes;
-  if (s->sums < 0) s->sums = program_buf(p, nest_name(p, "sum", l->tile.n->loc.name ? l->tile.n->loc.name : ""), sums->t.e, SP_REG, n, NULL);
+  int all = sums->t.lanes;
+  if (s->sums < 0) s->sums = program_buf(p, nest_name(p, "sum", l->tile.n->loc.name ? l->tile.n->loc.name : ""), sums->t.e, SP_REG, all, NULL);
   ns_store(p, l->at, s->sums, nx_idx(p, 0), sums);
   int var = nest_var(p, l->nest, "t", nt(p->index), true);
-  Stmt *loop = ns_for(p, l->at, var, nx_idx(p, 0), nx_idx(p, n), 1, n);
+  Stmt *loop = ns_for(p, l->at, var, nx_idx(p, from), nx_idx(p, n), 1, n - from);
   loop->mark = MARK_VECTOR;
   Scope scope = block_enter(l, &loop->body);
-  Lin t = lin_atom(l, nx_var(p, l->nest, var), 0, n - 1);
+  Lin t = lin_atom(l, nx_var(p, l->nest, var), from, n - 1);
   lane_index(l, root->t.rank, r, lin_mad(l, lin_c(first), t, 1), idx);
   l->tile.ready = l->tile.n;
   l->tile.sum = nx_load(p, s->sums, lin_expr(l, t), 1);
@@ -106,12 +107,17 @@ static Expr *interleaved(Lower *l, Expr *a, Expr *b, int unit, int half) {
   return let(l, "u", nx_perm2(l->p, a, b, at, n));
 }
 
-/* v[row], lanes of channels, become v[k], pieces of `rows` lanes of pixels: rows 2 or 4. */
+/* v[row], lanes of channels, become v[k], pieces of `rows` lanes of pixels: rows a power of two. Each step joins two pieces of
+ * `unit` pixels, and parts their channels in two. */
 static void turn(Lower *l, Expr **v, int rows) {
   Expr *u[TILE_ROWS];
-  for (int i = 0; i < rows; i += 2)
-    for (int h = 0; h < 2; h++) u[i + h] = interleaved(l, v[i], v[i + 1], 1, h);
-  for (int k = 0; k < rows; k++) v[k] = rows == 2 ? u[k] : interleaved(l, u[k / 2], u[2 + k / 2], 2, k % 2);
+  for (int unit = 1; unit < rows; unit *= 2) {
+    for (int i = 0; i < rows; i++) u[i] = v[i];
+    for (int to = 0; to < rows; to++) {
+      int group = to / (2 * unit), part = to % (2 * unit) / 2;
+      v[to] = interleaved(l, u[2 * group * unit + part], u[(2 * group + 1) * unit + part], unit, to % 2);
+    }
+  }
 }
 
 static Lin place_of(Lower *l, const Node *root, int r, int lane) {
@@ -128,7 +134,7 @@ static bool neighbours(Lower *l, Lin a, Lin b) {
 static void store_rows(Lower *l, const Node *root, Expr **v, int first) {
   Program *p = l->p;
   int rows = l->tile.rows, n = v[0]->t.lanes;
-  bool turned = (rows == 2 || rows == 4) && n >= rows && neighbours(l, place_of(l, root, 0, first), place_of(l, root, 1, first));
+  bool turned = rows > 1 && !(rows & (rows - 1)) && n >= rows && neighbours(l, place_of(l, root, 0, first), place_of(l, root, 1, first));
   if (neighbours(l, place_of(l, root, 0, first), place_of(l, root, 0, first + 1))) {
     for (int r = 0; r < rows; r++) ns_store(p, l->at, l->to.buf, lin_expr(l, place_of(l, root, r, first)), v[r]);
     return;
@@ -141,23 +147,32 @@ static void store_rows(Lower *l, const Node *root, Expr **v, int first) {
     }
 }
 
-enum { LEAST = 8 };
+enum { LEAST = 4 };
+
+/* Lanes first.. of all rows in pieces of up to n lanes; gives how many lanes are done, fewer than LEAST are left. -1: there is no such form. */
+static int store_pieces(Lower *l, const Node *root, Expr *const *sums, int first, int lanes, int n) {
+  Expr *v[TILE_ROWS];
+  int from = 0;
+  for (; from < lanes; from += n) {
+    while (n > lanes - from) n /= 2;
+    if (n < LEAST) break;
+    for (int r = 0; r < l->tile.rows; r++)
+      if (!(v[r] = wide_value(l, root, let(l, "sum", piece(l, sums[r], from, n)), r, first + from))) return -1;
+    store_rows(l, root, v, first + from);
+  }
+  return from;
+}
 
 /* In pieces as wide as the types of the expression allow. */
 void lanes_store(Lower *l, const Node *root, int g) {
-  Expr *sums[TILE_ROWS], *v[TILE_ROWS];
+  Expr *sums[TILE_ROWS];
   const Lanes *s = l->tile.lanes;
-  int rows = l->tile.rows, all = s->parts * s->lanes, first = g * all;
+  int rows = l->tile.rows, all = s->parts * s->lanes, first = g * all, done = -1;
+  int lanes = s->channels < all ? (int)s->channels : all;
   for (int r = 0; r < rows; r++) sums[r] = group_sums(l, r, g);
-  for (int n = all; n >= LEAST || n == all; n /= 2) {
-    bool wide = true;
-    for (int from = 0; wide && from < all; from += n) {
-      for (int r = 0; wide && r < rows; r++) wide = (v[r] = wide_value(l, root, let(l, "sum", piece(l, sums[r], from, n)), r, first + from)) != NULL;
-      if (wide) store_rows(l, root, v, first + from);
-    }
-    if (wide) return;
-  }
-  for (int r = 0; r < rows; r++) store_loop(l, root, sums[r], r, first);
+  for (int n = all; done < 0 && (n >= 2 * LEAST || n == all); n /= 2) done = store_pieces(l, root, sums, first, lanes, n);
+  if (done < 0) done = 0;
+  for (int r = 0; r < rows && done < lanes; r++) store_loop(l, root, sums[r], r, first, done, lanes);
 }
 
 /* Packing */

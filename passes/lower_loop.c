@@ -132,11 +132,11 @@ void nest_build(Lower *l, const char *name, const Node *n, const char *note, Low
   block_init(&probe->body);
   l->tile = (Tile){.seen = 0};
   nest_run(l, probe, true, n, body);
+  body = lanes_choose(l, probe, n, body);
   if (body == element_body && tile_decide(l)) {
     body = tile_body;
     block_init(&probe->body);
     nest_run(l, probe, true, n, body);
   }
-  body = lanes_choose(l, probe, n, body);
   nest_run(l, program_nest(l->p, name, &n->loc, note), false, n, body);
 }

@@ -7,7 +7,7 @@
 
 /* Measured with gcc 12 and clang 19 at -O2 and -O3, SSE2 to AVX-512, f32 and i32 accumulators: 4 x 16 is best or near it
  * everywhere; one row alone wants more lanes to hide the latency of additions. */
-enum { ROWS = TILE_ROWS, LANES = 16, LANES_ALONE = 64, LANES_LEAST = 4, REDUCTION_LEAST = 4 };
+enum { ROWS = 4, LANES = 16, LANES_ALONE = 64, LANES_LEAST = 4, REDUCTION_LEAST = 4 };
 
 void tile_note(Lower *l, const Node *n, const Lin *idx) {
   if (!l->dry) return;

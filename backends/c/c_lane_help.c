@@ -91,6 +91,8 @@ static const DotRow dots[] = {
   {8, 4, true, true, "defined(__ARM_FEATURE_DOTPROD)", "  return (%t)vdotq_s32((int32x4_t)a, (int8x16_t)b, (int8x16_t)c);\n"},
   {8, 4, false, false, "defined(__ARM_FEATURE_DOTPROD)", "  return (%t)vdotq_u32((uint32x4_t)a, (uint8x16_t)b, (uint8x16_t)c);\n"},
   {16, 16, true, true, "defined(__AVX512VNNI__)", "  return (%t)_mm512_dpwssd_epi32((__m512i)a, (__m512i)b, (__m512i)c);\n"},
+  {16, 16, true, true, "defined(__AVX512BW__)",
+   "  return (%t)_mm512_add_epi32((__m512i)a, _mm512_madd_epi16((__m512i)b, (__m512i)c));\n"},
   {16, 8, true, true, "defined(__AVX2__)",
    "  return (%t)_mm256_add_epi32((__m256i)a, _mm256_madd_epi16((__m256i)b, (__m256i)c));\n"},
   {16, 4, true, true, "defined(__SSE2__)", "  return (%t)_mm_add_epi32((__m128i)a, _mm_madd_epi16((__m128i)b, (__m128i)c));\n"},
@@ -240,9 +242,13 @@ static void relane_print(Printer *pr, Str *s, const Used *h) {
   str_printf(s, "static inline %s %s(%s a) {\n#if !defined(__BYTE_ORDER__) || __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__\n  return (%s)a;\n#else\n",
              t, h->name, c_type(pr, h->from), t);
   str_printf(s, "  %s r = {0};\n", t);
-  if (to > from)
+  if (h->t.lanes == 1)
+    str_printf(s, "  for (int i = 0; i < %d; i++) r = (%s)((%s)r | (%s)((%s)(%s)a[i] << (i * %d)));\n", h->from.lanes, t, u, u, u, v, from);
+  else if (to > from)
     str_printf(s, "  for (int i = 0; i < %d; i++) r[i / %d] = (%s)((%s)r[i / %d] | (%s)((%s)(%s)a[i] << (i %% %d * %d)));\n", h->from.lanes, k,
                c_type(pr, nt(h->t.e)), u, k, u, u, v, k, from);
+  else if (h->from.lanes == 1)
+    str_printf(s, "  for (int i = 0; i < %d; i++) r[i] = (%s)((%s)a >> (i * %d));\n", h->t.lanes, c_type(pr, nt(h->t.e)), v, to);
   else
     str_printf(s, "  for (int i = 0; i < %d; i++) r[i] = (%s)((%s)a[i / %d] >> (i %% %d * %d));\n", h->t.lanes, c_type(pr, nt(h->t.e)), v, k, k, to);
   str_put(s, "  return r;\n#endif\n}\n\n");
