@@ -119,6 +119,26 @@ x_alq_vgg() { # VGG-small/4: float on all the data, and from there to 0.4 bits o
   run alq_vgg/bits $r "$cifar10" --init "$out/alq_vgg/float" --set phases.0.epochs=0 --set phases.0.warmup.epochs=0 --set phases.0.keep=false --set 'data.train=[data_batch_1.bin, data_batch_2.bin]'
 }
 
+x_predictions() { # every exported network of a finished run, compiled: the classes of generated C and of the JIT against the trainer's, on all test images
+  local file model inputs labels engine of differ total=0 bad=0 tmp
+  tmp=$(mktemp)
+  while read -r file; do
+    model=${file%.predictions}.onnx
+    case $file in
+      */resnet32/*) inputs=$cifar100/test.bin labels=$inputs ;;
+      */alq/*) inputs=$mnist/t10k-images-idx3-ubyte.gz labels=$mnist/t10k-labels-idx1-ubyte.gz ;;
+      *) inputs=$cifar10/test_batch.bin labels=$inputs ;;
+    esac
+    for engine in c jit; do
+      "$P" score "$model" --inputs "$inputs" --labels "$labels" --engine $engine --predictions "$tmp" -q >/dev/null || { echo "$model: $engine failed"; bad=$((bad + 1)); continue; }
+      differ=$(paste "$file" "$tmp" | awk '$1 != $2' | wc -l) of=$(wc -l <"$file") total=$((total + 1))
+      [ "$differ" = 0 ] && [ "$of" = "$(wc -l <"$tmp")" ] || { echo "$model: $engine: $differ of $of classes differ"; bad=$((bad + 1)); }
+    done
+  done < <(find "$out" -name '*.predictions' | sort)
+  rm -f "$tmp"
+  echo "$total comparisons, $bad with a difference"
+}
+
 while [ $# -gt 0 ]; do
   case $1 in
     --list) declare -F | sed -n 's/^declare -f x_//p'; exit ;;
