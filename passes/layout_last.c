@@ -7,6 +7,7 @@
 
 /* A view made here: y dimension i is x dimension perm[i]. */
 static bool is_last(const Last *l, const Node *n) {
+  if (n->op != OP_VIEW) return false;
   for (int i = l->views.n - 1; i >= 0; i--)
     if (l->views.p[i] == n) return true;
   return false;

@@ -45,8 +45,11 @@ bool dot_lanes(const Node *n, const PassOptions *opt) {
   int bits;
   if (n->n_in != 2 || n->a.scalar != S_MUL || opt->hls || opt->no_multiply || !lanes_target(opt->target, &bits)) return false;
   if (n->a.kernel == KERNEL_INT ? !dot_machine(opt->target).bits : n->a.kernel != KERNEL_FLOAT || !floats(n)) return false;
+  for (int j = 0; j < n->a.iters->n_red; j++)
+    if (n->a.iters->red[j].n == 0) return false;
   int v = node_is_const(n->in[1]) && !node_is_const(n->in[0]) ? dot_channel(n) : -1;
-  return v >= 0 && n->t.d[v].n >= LEAST_CHANNELS;
+  int64_t least = n->a.kernel == KERNEL_INT || bits < 256 ? LEAST_CHANNELS : bits / 64; /* floats: half the lanes */
+  return v >= 0 && n->t.d[v].n >= least;
 }
 
 int dot_word(const Node *n, const Target *t) {
@@ -162,7 +165,7 @@ static int64_t channel_of(const Lanes *s, int64_t block, int64_t i) {
   return i + (start < s->channels - size ? start : s->channels - size);
 }
 
-/* The words of one channel, `step` codes apart; gives their sum. */
+/* The words of one channel, `step` codes apart; gives their sum, of floats 0. */
 static int64_t lay_channel(const Node *n, const Dots *d, int iter, int64_t c, int64_t step, Elem e, char *to) {
   const Iters *it = n->a.iters;
   const Tensor *w = n->in[1]->a.value;
@@ -173,7 +176,7 @@ static int64_t lay_channel(const Node *n, const Dots *d, int iter, int64_t c, in
       for (int q = 0; q < d->q; q++) {
         int64_t p = first + q;
         for (int i = 0; i < d->n_run; i++) at[d->run[i]] = p % it->red[d->run[i]].n, p /= it->red[d->run[i]].n;
-        int64_t i = weight_at(n, iter, c, at), v = first + q < k * d->q ? 0 : tensor_i(w, i);
+        int64_t i = weight_at(n, iter, c, at), v = e.bits == 32 || first + q < k * d->q ? 0 : tensor_i(w, i);
         if (e.bits == 32) *(float *)(void *)to = (float)tensor_f(w, i);
         else if (e.bits == 8) ((int8_t *)to)[q] = (int8_t)v;
         else ((int16_t *)(void *)to)[q] = (int16_t)v;

@@ -15,7 +15,7 @@ typedef struct Dots {
   int64_t flip;            /* turns top bits of an activation's bytes, whose sign is the other one: number + 128 or - 128 */
   int n_run, run[MAX_ITERS]; /* reductions along which the activations are neighbours, the fastest first */
   int64_t len;             /* activations of such a run */
-  int start;               /* buffer of first sums: what turning has added; -1: 0 */
+  int start;               /* buffer of first sums, where flip is: what turning has added */
 } Dots;
 
 typedef struct Lanes {

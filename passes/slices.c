@@ -232,14 +232,14 @@ static Term term_of(Slices *s, const Node *n, int i, int64_t at, int *operand, i
   for (int k = 0; k < n->n_in && best != TERM_ZERO; k++) {
     int j = dim_moved_by(n, k, i);
     if (j < 0) continue;
+    int64_t c;
+    bool inside = k > 0 || access_inside(n, k), none = inside || n->op == OP_REDUCE || n->a.fill == 0; /* what lies outside adds nothing */
     if (node_is_const(n->in[k])) {
-      if (zero_weights(n->in[k]->a.value, j, at)) best = TERM_ZERO;
+      if (none && zero_weights(n->in[k]->a.value, j, at)) best = TERM_ZERO;
       continue;
     }
-    int64_t c;
-    bool inside = k > 0 || access_inside(n, k);
     if (!slice_constant(s->ranges, n->in[k], j, at, &c)) continue;
-    if (c == 0 && (inside || n->op == OP_REDUCE || n->a.fill == 0)) best = TERM_ZERO;
+    if (c == 0 && none) best = TERM_ZERO;
     else if (may_share(n, k)) {
       best = inside || (double)c == n->a.fill ? TERM_SHARE : TERM_SHARE_BORDER;
       *operand = k;

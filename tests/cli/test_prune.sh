@@ -17,6 +17,21 @@ expect 0 "$POPSHIFT" inspect share.ir --skip prune
 says out '^total   20 MACs'
 expect 0 "$POPSHIFT" inspect share.ir --json
 says out '"accumulator": "i[0-9]+"'
+# A layer that gives nothing but 0 is read outside, where 123 lies.
+cat >border.ir <<'G'
+popshift.graph 1
+graph @g(%x: u8[1,2,1]) -> (%y: i32[1,2,1]) {
+  %z: i8[2,2] = const [0, 0, 0, 0]
+  %w: i8[2,2,3] = const [1, 1, 0, 2, 2, 0, 1, 0, 0, 1, 1, 0]
+  %a: i32[1,2,1] = contract mul %x, %z [n m y | c:2](n, c, y)(m, c)
+  %0: i32 = const 127
+  %1: i32[1,2,1] = map min %a, %0
+  %2: i8[1,2,1] = map cast %1
+  %y: i32[1,2,1] = contract mul %2, %w [n m y | c:2 i:3](n, c, y*2+i-2)(m, c, i) fill=123
+  return %y
+}
+G
+expect 0 "$POPSHIFT" verify border.ir --engine nest --inputs 1 --each-pass
 grep -v '^;' "$TESTS/passes/prune/residual.ir" >residual.ir
 expect 0 "$POPSHIFT" inspect residual.ir
 says out '^saved '
