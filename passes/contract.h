@@ -65,8 +65,9 @@ bool last_reads(Last *, const Node *n, Node *const *in, LastReads *r);
 int last_channel(const Node *);                        /* the output iterator that walks the last dimension of operand 0; -1: none */
 Node *last_result(Last *, Graph *, const Node *, int v); /* with output iterator v last, seen in its own order */
 Node *last_follow(Last *, Graph *, const Node *n, Node *const *in); /* an element-wise n above such views; NULL where it stays */
-Node *node_transposed(Graph *, Node *, const int *perm); /* node_transpose, of a constant at once; NULL on failure */
 
+/* layout.c: the node itself, or a constant where all inputs are. NULL with a diagnostic. */
+Node *folded(Graph *, Node *);
 /* layout_dense.c: the contraction with its operands laid out anew; NULL where nothing moves. */
 Node *layout_dense(Graph *, const Node *, Node *const *in, const PassOptions *);
 /* True where operand k of a view, reduce or contract is never outside along its dimension d. */

@@ -20,8 +20,7 @@ static int64_t extent(const Node *n, int iter) {
   return iter < n->a.iters->n_out ? n->t.d[iter].n : n->a.iters->red[iter - n->a.iters->n_out].n;
 }
 
-/* The node itself, or a constant where all inputs are. NULL with a diagnostic. */
-static Node *folded(Graph *g, Node *n) {
+Node *folded(Graph *g, Node *n) {
   Tensor *ins[3];
   if (!n || n->n_in == 0 || n->n_in > 3) return n;
   for (int k = 0; k < n->n_in; k++) {

@@ -27,13 +27,6 @@ static int walked(const Node *n, int k, int i) {
   return found;
 }
 
-Node *node_transposed(Graph *g, Node *x, const int *perm) {
-  Node *y = node_transpose(g, x, perm);
-  if (y == x || !node_is_const(x)) return y;
-  Tensor *t = node_eval(g->ctx, y, (Tensor *[]){(Tensor *)(uintptr_t)x->a.value});
-  return t ? node_const(g, t) : NULL;
-}
-
 static bool move_last(Dense *b, int k, int dim) {
   Node *x = b->in[k];
   int rank = x->t.rank, perm[MAX_RANK], r = 0;
@@ -43,7 +36,7 @@ static bool move_last(Dense *b, int k, int dim) {
   for (int d = 0; d < rank; d++)
     if (d != dim) perm[r++] = d;
   perm[r] = dim;
-  x = node_transposed(b->g, x, perm);
+  x = folded(b->g, node_transpose(b->g, x, perm));
   if (!x) return false;
   Affine old[MAX_RANK];
   memcpy(old, b->acc[k], sizeof old);

@@ -1,23 +1,17 @@
 /* layout of what surrounds products over lanes (lower_dot.c): a contraction gives its channels last, and a view of them in the order that the
  * graph had; element-wise operators compute above such views; what reads by affine accesses reads below them, and has channels last as well. Of those views
  * few are left, at the graph's ends; between layers channels are neighbours in memory. */
+#include "passes/access.h"
 #include "passes/contract.h"
 
 #include <string.h>
 
-/* A view made here: y dimension i is x dimension perm[i]. */
+/* A view made here, which view_permutation knows. */
 static bool is_last(const Last *l, const Node *n) {
   if (n->op != OP_VIEW) return false;
   for (int i = l->views.n - 1; i >= 0; i--)
     if (l->views.p[i] == n) return true;
   return false;
-}
-
-static void perm_of(const Node *view, int *perm) {
-  const Node *x = view->in[0];
-  for (int j = 0; j < x->t.rank; j++)
-    for (int i = 0; i < x->t.rank; i++)
-      if (view->a.iters->acc[0][j].coef[i]) perm[i] = j;
 }
 
 static Node *seen_as(Last *l, Graph *g, Node *x, const int *perm) {
@@ -74,7 +68,7 @@ bool last_reads(Last *l, const Node *n, Node *const *in, LastReads *r) {
     r->in[k] = in[k];
     if (!is_last(l, in[k])) continue;
     any = true;
-    perm_of(in[k], perm);
+    view_permutation(in[k], perm);
     for (int i = 0; i < rank; i++) r->acc[k][perm[i]] = n->a.iters->acc[k][i];
     r->in[k] = in[k]->in[0];
   }
@@ -83,27 +77,12 @@ bool last_reads(Last *l, const Node *n, Node *const *in, LastReads *r) {
   return any;
 }
 
-/* Operand k of an element-wise node above views by perm; NULL where it is not to be had so. */
-static Node *operand_last(const Last *l, Graph *g, const Node *n, Node *x, const int *perm) {
-  int theirs[MAX_RANK], back[MAX_RANK], rank = n->t.rank;
-  int64_t count;
-  if (is_last(l, x) && type_shape_eq(&x->t, &n->t)) {
-    perm_of(x, theirs);
-    return memcmp(theirs, perm, sizeof *perm * (size_t)rank) ? NULL : x->in[0];
-  }
-  if (type_count(&x->t, &count) && count == 1 && x->t.rank == 0) return x;
-  if (!node_is_const(x)) return NULL;
-  if (x->t.rank < rank) {
-    Type t = x->t;
-    t.rank = (uint8_t)rank;
-    for (int i = 0; i < rank; i++) t.d[i] = i < rank - x->t.rank ? dim_c(1) : x->t.d[i - (rank - x->t.rank)];
-    x = node_reshape(g, x, rank, t.d);
-    Tensor *value = node_eval(g->ctx, x, (Tensor *[]){(Tensor *)(uintptr_t)x->in[0]->a.value});
-    if (!value) return NULL;
-    x = node_const(g, value);
-  }
-  for (int i = 0; i < rank; i++) back[perm[i]] = i;
-  return node_transposed(g, x, back);
+/* Operand x of element-wise n, which goes above views as `view` is; NULL where it is not to be had so. */
+static Node *operand_last(const Last *l, Graph *g, const Node *n, Node *x, const Node *view) {
+  int perm[MAX_RANK], theirs[MAX_RANK];
+  if (!is_last(l, x) || !type_shape_eq(&x->t, &n->t)) return operand_above(g, view, x);
+  view_permutation(view, perm), view_permutation(x, theirs);
+  return memcmp(theirs, perm, sizeof *perm * (size_t)n->t.rank) ? NULL : x->in[0];
 }
 
 /* Of a concat all inputs, of a gather by a constant list the first. */
@@ -114,7 +93,7 @@ static Node *joined_last(Last *l, Graph *g, const Node *n, Node *const *in) {
   for (int k = 0; k < n->n_in; k++) of[k] = in[k];
   for (int k = 0; k < count; k++) {
     if (!is_last(l, in[k])) return NULL;
-    perm_of(in[k], k ? theirs : perm);
+    view_permutation(in[k], k ? theirs : perm);
     if (k && memcmp(perm, theirs, sizeof *perm * (size_t)n->t.rank)) return NULL;
     of[k] = in[k]->in[0];
   }
@@ -134,9 +113,9 @@ Node *last_follow(Last *l, Graph *g, const Node *n, Node *const *in) {
   for (int k = 0; k < (table ? 1 : n->n_in) && from < 0; k++)
     if (l->views.n && is_last(l, in[k]) && type_shape_eq(&in[k]->t, &n->t)) from = k;
   if (from < 0) return NULL;
-  perm_of(in[from], perm);
+  view_permutation(in[from], perm);
   for (int k = 0; k < n->n_in; k++)
-    if (!(of[k] = table && k > 0 ? in[k] : operand_last(l, g, n, in[k], perm))) return NULL;
+    if (!(of[k] = table && k > 0 ? in[k] : operand_last(l, g, n, in[k], in[from]))) return NULL;
   Attr a = n->a;
   Type t = n->t;
   for (int i = 0; i < n->t.rank; i++) t.d[perm[i]] = n->t.d[i];

@@ -31,10 +31,8 @@ DotMachine dot_machine(const Target *t) {
 int dot_channel(const Node *n) {
   int best = -1;
   for (int v = 0; v < n->t.rank; v++) {
-    bool of[2] = {false, false};
-    for (int k = 0; k < 2; k++)
-      for (int d = 0; d < n->in[k]->t.rank; d++) of[k] = of[k] || n->a.iters->acc[k][d].coef[v];
-    if (of[1] && !of[0] && (best < 0 || n->t.d[v].n > n->t.d[best].n)) best = v;
+    bool fits = contract_depends(n, 1, v) && !contract_depends(n, 0, v);
+    if (fits && (best < 0 || n->t.d[v].n > n->t.d[best].n)) best = v;
   }
   return best;
 }
@@ -200,12 +198,12 @@ void dot_lay(Lower *l, Lanes *s) {
   s->block_words = words_of(d) * size * d->q; /* codes */
   for (int j = 0; j < n->a.iters->n_red; j++) s->block_words *= outer_extent(d, n, j);
   char *to = (char *)NEWN(l->p->arena, int64_t, (blocks * s->block_words * bytes + 7) / 8);
-  int32_t *start = NEWN(l->p->arena, int32_t, blocks * size);
+  int32_t *start = d->flip ? NEWN(l->p->arena, int32_t, blocks * size) : NULL;
   for (int64_t b = 0; b < blocks; b++)
     for (int64_t i = 0; i < size; i++) {
       int64_t c = channel_of(s, b, i);
       int64_t sum = c < 0 ? 0 : lay_channel(n, d, l->tile.iter, c, size * d->q, d->weight, to + (b * s->block_words + i * d->q) * bytes);
-      start[b * size + i] = (int32_t)(uint32_t)(uint64_t)(d->act.kind == EK_UINT ? -128 * sum : 128 * sum);
+      if (d->flip) start[b * size + i] = (int32_t)(uint32_t)(uint64_t)(d->act.kind == EK_UINT ? -128 * sum : 128 * sum);
     }
   s->words = program_buf(l->p, nest_name(l->p, "w", name), d->weight, SP_ROM, blocks * s->block_words, to);
   if (d->flip) d->start = program_buf(l->p, nest_name(l->p, "start", name), I32, SP_ROM, blocks * size, start);
