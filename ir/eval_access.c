@@ -105,12 +105,28 @@ Span access_span(const Access *a, const int64_t *iter, int64_t w0, int64_t n) {
   return a->linear ? span_linear(a, iter, w0, n) : span_divided(a, iter, w0, n);
 }
 
+int loops_across(const Loops *l, int inner) {
+  const Node *n = l->e->n;
+  const Iters *it = n->a.iters;
+  int best = -1;
+  for (int k = 1; k < l->n_acc; k++)
+    for (int d = 0; d < n->in[k]->t.rank; d++) if (it->acc[k][d].div > 1) return -1;
+  for (int i = 0; i < l->n_out; i++) {
+    bool reads = false;
+    for (int d = 0; d < n->in[0]->t.rank; d++) reads |= it->acc[0][d].coef[i] != 0;
+    if (i != inner && !reads && l->ext[i] > 1 && (best < 0 || l->ext[i] > l->ext[best])) best = i;
+  }
+  return best;
+}
+
 /* Estimated nanoseconds per element with the iterator innermost: overhead of a span spread over its elements, worse for
  * strided elements, and a sum's latency where the iterator is a reduction. */
 static double inner_cost(const Loops *l, int iter) {
   const Node *n = l->e->n;
   double length = (double)(l->ext[iter] < RUN || iter >= l->n_out ? l->ext[iter] : RUN);
-  double cost = 25 / length + (iter >= l->n_out ? 1.2 : 0.4);
+  int across = n->op == OP_CONTRACT ? loops_across(l, iter) : -1;
+  double outs = across < 0 ? 1 : l->ext[across] < ACROSS ? (double)l->ext[across] : ACROSS; /* each costs a call */
+  double cost = (25 / outs + (across < 0 ? 0 : 4)) / length + (iter >= l->n_out ? 1.2 : 0.4);
   if (iter < l->n_out && l->out_stride[iter] != 1) cost += 0.4;
   for (int k = 0; k < l->n_acc; k++) {
     const Type *t = &n->in[k]->t;

@@ -33,6 +33,10 @@ typedef struct Loops {
 
 /* Chooses the inner iterator and prepares all operands. False with E0402 where indices do not fit in 64 bits. */
 bool loops_init(Loops *, const Eval *);
+/* The output iterator, but `inner`, of most values that operand 0 does not read and the others read evenly: contract sums up to ACROSS of
+ * its outputs side by side, for which spans are looked for once. -1: none. */
+enum { ACROSS = 64 };
+int loops_across(const Loops *, int inner);
 Span access_span(const Access *, const int64_t *iter, int64_t w0, int64_t n);
 /* Next values of the iterators from..to-1 without the inner one, the last fastest; false after the last, all 0 again. */
 bool loops_next(Loops *, int from, int to);

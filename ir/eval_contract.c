@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <math.h>
+#include <string.h>
 
 /* Numbers that a contraction computes in: operands are converted first. Sums of codes wrap to the result type, which a
  * final wrap of 32- or 64-bit sums does as well. */
@@ -69,6 +70,8 @@ static const struct {
 
 typedef struct Contract {
   Loops l;
+  int across;              /* the iterator of such outputs, or -1 */
+  int64_t pitch;           /* sums of each in the block at hand */
   Kind kind;
   TermsFn *kernel;
   Tensor *operand[3];      /* converted; owned where it differs from the input */
@@ -128,8 +131,21 @@ static const void *fill_at(const Contract *c) {
 
 static const void *element(const Tensor *x, int64_t i) { return (const char *)x->data + i * (int64_t)store_size(x->st); }
 
-/* Adds the terms of inner iterator values w0 .. w0+n-1; acc is their sum (sacc 0) or their sums (sacc 1). */
-static void add_terms(const Contract *c, void *acc, int64_t sacc, int64_t w0, int64_t n) {
+/* The same terms of `outs` outputs. */
+static void add_across(const Contract *c, Terms *t, int outs) {
+  const Loops *l = &c->l;
+  size_t word = store_size(elem_store(kinds[c->kind].word)), num = store_size(elem_store(kinds[c->kind].num));
+  for (int i = 0; i < outs; i++) {
+    c->kernel(t);
+    if (i + 1 == outs) break;
+    t->acc = (char *)t->acc + c->pitch * (int64_t)num;
+    t->b = (const char *)t->b + l->acc[1].coef[c->across] * (int64_t)word;
+    if (t->c) t->c = (const char *)t->c + l->acc[2].coef[c->across] * (int64_t)num;
+  }
+}
+
+/* Adds the terms of inner iterator values w0 .. w0+n-1 to `outs` outputs; acc is their sum (sacc 0) or their sums (sacc 1). */
+static void add_terms(const Contract *c, void *acc, int64_t sacc, int64_t w0, int64_t n, int outs) {
   const Loops *l = &c->l;
   Span s[3];
   for (int k = 0; k < l->n_acc; k++) {
@@ -154,17 +170,17 @@ static void add_terms(const Contract *c, void *acc, int64_t sacc, int64_t w0, in
         t.c = element(c->operand[2], s[2].offset + at * s[2].stride);
         t.sc = s[2].stride * step;
       }
-      c->kernel(&t);
+      add_across(c, &t, outs);
     }
     at += inside ? (count - 1) * step + 1 : count;
   }
 }
 
-/* Sums of one block of outputs to the result. */
-static void store_sums(const Contract *c, const Tensor *acc, int64_t first, int64_t stride, int n) {
+/* Sums of one block of outputs, at element `from` of acc, to the result. */
+static void store_sums(const Contract *c, const Tensor *acc, int64_t from, int64_t first, int64_t stride, int n) {
   Tensor *y = c->l.e->y;
   Val v[RUN];
-  vals_load(acc, 0, 1, v, n);
+  vals_load(acc, from, 1, v, n);
   for (int i = 0; i < n; i++) {
     if (elem_is_float(y->t.e)) v[i].f = elem_round(y->t.e, v[i].f);
     else v[i].i = elem_wrap(y->t.e, v[i].i);
@@ -173,14 +189,14 @@ static void store_sums(const Contract *c, const Tensor *acc, int64_t first, int6
   if (stride == 1) vals_store(y, first, v, n);
 }
 
-static bool block_sums(Contract *c, Tensor *acc, int64_t w0, int64_t n) {
+static bool block_sums(Contract *c, Tensor *acc, int64_t w0, int64_t n, int outs) {
   Loops *l = &c->l;
   bool sum = l->inner < 0 || l->inner >= l->n_out; /* the inner iterator is summed over */
   int64_t length = sum && l->inner >= 0 ? l->ext[l->inner] : n, piece = l->single ? 1 : length;
   do {
     for (int64_t i = 0; i < length; i += piece) {
-      if (sum) add_terms(c, acc->data, 0, i, piece);
-      else add_terms(c, (char *)acc->data + i * (int64_t)store_size(acc->st), 1, w0 + i, piece);
+      if (sum) add_terms(c, acc->data, 0, i, piece, outs);
+      else add_terms(c, (char *)acc->data + i * (int64_t)store_size(acc->st), 1, w0 + i, piece, outs);
       if (loops_cancelled(l)) return false;
     }
   } while (loops_next(l, l->n_out, l->n_iters));
@@ -192,13 +208,16 @@ static bool all_sums(Contract *c, Tensor *acc) {
   bool sum = l->inner < 0 || l->inner >= l->n_out;
   int64_t length = sum ? 1 : l->ext[l->inner], stride = sum ? 1 : l->out_stride[l->inner];
   do {
-    int64_t first = 0;
+    int64_t first = 0, left = c->across < 0 ? 1 : l->ext[c->across] - l->iter[c->across];
+    int outs = left < ACROSS ? (int)left : ACROSS;
+    if (c->across >= 0 && l->iter[c->across] % ACROSS) continue; /* summed with those before */
     for (int i = 0; i < l->n_out; i++) first += l->iter[i] * l->out_stride[i];
     for (int64_t w0 = 0; w0 < length; w0 += RUN) {
       int n = (int)(length - w0 < RUN ? length - w0 : RUN);
-      for (int64_t i = 0; i < RUN; i++) ((int64_t *)acc->data)[i] = 0; /* +0 in every kind */
-      if (!block_sums(c, acc, w0, n)) return false;
-      store_sums(c, acc, first + w0 * stride, stride, n);
+      c->pitch = n;
+      memset(acc->data, 0, (size_t)(outs * n) * store_size(acc->st)); /* +0 in every kind */
+      if (!block_sums(c, acc, w0, n, outs)) return false;
+      for (int i = 0; i < outs; i++) store_sums(c, acc, i * n, first + w0 * stride + (c->across < 0 ? 0 : i * l->out_stride[c->across]), stride, n);
     }
   } while (loops_next(l, 0, l->n_out));
   return true;
@@ -207,7 +226,7 @@ static bool all_sums(Contract *c, Tensor *acc) {
 bool eval_contract(const Eval *e) {
   const Node *n = e->n;
   Contract c = {.kind = choose_kind(e), .fill_f = n->a.fill, .fill_f32 = (float)n->a.fill};
-  int64_t reductions = 1, block = 2 * RUN;
+  int64_t reductions = 1, block = ACROSS * RUN;
   if (!loops_init(&c.l, e)) return false;
   for (int i = c.l.n_out; i < c.l.n_iters; i++) reductions *= c.l.ext[i] > 0;
   if (e->y->n == 0 || reductions == 0) return true;
@@ -215,6 +234,7 @@ bool eval_contract(const Eval *e) {
   if (elem_is_code(n->in[0]->t.e)) c.fill_i = (int64_t)n->a.fill;
   if (pop) c.fill_i = elem_wrap(UINTK(n->in[0]->t.e.bits), c.fill_i);
   c.fill_i32 = (int32_t)c.fill_i;
+  c.across = loops_across(&c.l, c.l.inner);
   c.kernel = (n->a.scalar == S_MUL ? kinds[c.kind].mul : n->a.scalar == S_AND ? kinds[c.kind].and : kinds[c.kind].xor)[with_c];
   assert(c.kernel);
   bool ok = true;

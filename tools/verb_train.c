@@ -133,6 +133,7 @@ static bool options(Cmd *c, TrainOptions *o) {
   if (!cmd_int(c, FLAG_threads, 0, 1, 64, &threads) || !cmd_double(c, FLAG_save_every, 20, 0, &save)) return false;
   o->threads = (int)threads;
   o->save_seconds = save;
+  o->machine = target_native();
   o->data_dir = cmd_get(c, FLAG_data);
   o->resume = cmd_has(c, FLAG_resume), o->quiet = cmd_has(c, FLAG_quiet), o->verbose = cmd_has(c, FLAG_verbose);
   return true;

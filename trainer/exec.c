@@ -33,6 +33,7 @@ static DnnOp *matched_op(Exec *e, const Match *m) {
 static void match(Exec *e, const Node *n) {
   Match *m = &e->match[n->id];
   if (e->op[n->id] || (n->op == OP_RESHAPE && e->uses[n->in[0]->id] > 1)) return;
+  if (exact_sum(e, n->op == OP_RESHAPE ? n->in[0] : n)) return;
   *m = match_node(e->g, n);
   if (m->kind == MATCH_POOL_GRAD) match(e, m->forward); /* its workspace */
   if (m->kind == MATCH_POOL_GRAD && !e->op[m->forward->id]) m->kind = MATCH_NONE;
@@ -163,7 +164,7 @@ static bool plan_stats(Exec *e, const Node *n) {
 static bool plan_sum(Exec *e, const Node *n) {
   Sum s;
   int id = n->n_in ? (int)n->in[0]->id : -1;
-  if (n->op != OP_REDUCE || !elem_eq(n->t.e, F32) || e->v[n->id].lie == LIE_LAST) return false;
+  if (n->op != OP_REDUCE || !elem_eq(n->t.e, F32) || e->v[n->id].lie == LIE_LAST || exact_sum(e, n)) return false;
   Lie lie = e->v[id].lie;
   int at = e->v[id].step;
   if (at >= 0 && fuse_sums(e, n, &e->steps.p[at], &s)) {
@@ -278,12 +279,12 @@ static void mark_kept(Exec *e) {
   for (int v = e->n_v - 1; v >= 0; v--) if (e->v[v].kept && e->v[v].alias >= 0) e->v[e->v[v].alias].kept = true;
 }
 
-Exec *exec_new(Ctx *ctx, Dnn *dnn, const Graph *given) {
+static Exec *planned(Ctx *ctx, Dnn *dnn, const Graph *given, bool exact, const Target *machine) {
   Graph *g = exec_spell(given);
   if (!g) return NULL;
   Arena *arena = arena_new(ctx);
   Exec *e = NEW(arena, Exec);
-  *e = (Exec){.ctx = ctx, .arena = arena, .dnn = dnn, .g = g, .loops = loops_best(), .n_v = g->n_nodes, .cap_v = 2 * g->n_nodes + 16};
+  *e = (Exec){.ctx = ctx, .arena = arena, .dnn = dnn, .g = g, .loops = loops_best(), .exact = exact, .machine = machine, .n_v = g->n_nodes, .cap_v = 2 * g->n_nodes + 16};
   e->v = NEWN(arena, Value, e->cap_v);
   e->match = NEWN(arena, Match, g->n_nodes + 1);
   e->op = NEWN(arena, DnnOp *, g->n_nodes + 1);
@@ -307,9 +308,13 @@ Exec *exec_new(Ctx *ctx, Dnn *dnn, const Graph *given) {
   for (int s = 0; s < e->steps.n; s++) if (e->steps.p[s].kind == STEP_FUSE) e->steps.p[s].fuse = fuse_new(e, &e->steps.p[s]);
   assign_memory(e);
   fuse_compile(e);
+  exact_compile(e);
   for (int i = 0; i < g->n_nodes; i++) if (node_is_const(g->nodes[i])) e->v[i].data = g->nodes[i]->a.value->data;
   return e;
 }
+
+Exec *exec_new(Ctx *ctx, Dnn *dnn, const Graph *g) { return planned(ctx, dnn, g, false, NULL); }
+Exec *exec_new_exact(Ctx *ctx, Dnn *dnn, const Graph *g, const Target *machine) { return planned(ctx, dnn, g, true, machine); }
 
 void exec_free(Exec *e) {
   if (!e) return;
@@ -379,7 +384,7 @@ bool exec_run(Exec *e) {
     case STEP_SUM: sum_run(e->loops, s->sum, f32(e, s->in[0]), f32(e, s->out[0]), s->scratch); break;
     case STEP_STATS: stats_step(e, s); break;
     case STEP_LIE: if (!e->ran || !step_once(e, s)) lie_run(&e->v[s->in[0]], &e->v[s->out[0]]); break;
-    case STEP_EVAL: ok = eval_step(e, s); break;
+    case STEP_EVAL: ok = s->alone ? exact_run(e, s) : eval_step(e, s); break;
     }
   }
   e->ran = ok;
@@ -394,7 +399,7 @@ void exec_print(Str *s, const Exec *e) {
   for (int i = 0; i < e->steps.n; i++) {
     const Step *st = &e->steps.p[i];
     str_put(s, kinds[st->kind]);
-    if (st->fuse && st->fuse->code) str_put(s, " compiled");
+    if ((st->fuse && st->fuse->code) || st->alone) str_put(s, " compiled");
     if (st->kind == STEP_DNN) str_printf(s, " %s", matches[st->match.kind]);
     if (st->kind == STEP_LIE) str_printf(s, " %d", st->in[0]);
     for (int k = 0; k < st->nodes.n; k++) {

@@ -7,6 +7,7 @@
 #define POPSHIFT_TRAINER_EXEC_H
 
 #include "ir/graph.h"
+#include "passes/pass.h"
 #include "trainer/onednn.h"
 
 typedef struct Exec Exec;
@@ -14,6 +15,9 @@ typedef struct Exec Exec;
 /* Plans g (static, verified; it must outlive the plan). Everything it makes belongs to ctx and dnn, which one thread uses at a time.
  * NULL with a diagnostic. */
 Exec *exec_new(Ctx *ctx, Dnn *dnn, const Graph *g);
+/* The same with float sums in eval's order, so that every value of contract and reduce has eval's bits on every machine; slower. machine:
+ * this processor's target, for which contractions are compiled; NULL, or in a build without LLVM: eval's own functions, much slower. */
+Exec *exec_new_exact(Ctx *ctx, Dnn *dnn, const Graph *g, const Target *machine);
 void exec_free(Exec *); /* NULL is fine */
 
 /* Arguments lie in the caller's memory, at the storage of their type (f32: float), 64-aligned where speed matters, row-major; but

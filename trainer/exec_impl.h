@@ -54,6 +54,7 @@ typedef struct Step {
   VEC(int) sums;           /* STEP_FUSE: ids of sums over its nodes, added up as they are computed */
   int in[2], out[2];       /* values, -1 none: of STEP_DNN by the parts they play; STEP_STATS: mean and variance; groups: none */
   int *operand, n_operand; /* STEP_EVAL: values of the node's operands */
+  struct Alone *alone;     /* STEP_EVAL: what computes it in eval's place (exec_exact.c), or NULL */
   bool last;               /* STEP_FUSE: layout of the loop */
   Fuse *fuse;
   DnnOp *op;
@@ -78,6 +79,8 @@ struct Exec {
   bool *waiting;           /* by node id: not planned yet */
   int from;                /* while planning: the first step that may take a node (plan_tree) */
   bool ran;                /* copies of constants are there */
+  bool exact;              /* float sums have eval's order */
+  const Target *machine; /* what they are compiled for, or NULL */
   VEC(struct Compiled { const char *text; struct LlvmJit *jit; }) compiled; /* by the text of their programs */
 };
 
@@ -159,6 +162,11 @@ Program *fuse_program(const Exec *, const Fuse *);       /* NULL: not for vector
 void fuse_compile(Exec *);                               /* all groups; those of one text once */
 bool fuse_run_code(const Exec *, Fuse *);
 void fuse_free_code(Exec *);
+/* exec_exact.c: float sums in eval's order. */
+bool exact_sum(const Exec *, const Node *);              /* of a value that is to have it */
+void exact_compile(Exec *);
+bool exact_run(const Exec *, const Step *);              /* of a step that is compiled */
+
 /* y = sum of x over some dimensions, adjacent dimensions of one kind merged; or its greatest or least number over all. */
 typedef struct Sum { Scalar of; int n; int64_t ext[MAX_RANK]; bool folded[MAX_RANK]; int64_t out; } Sum;
 bool sum_match(const Node *reduce, bool last, Sum *);

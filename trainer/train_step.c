@@ -28,9 +28,9 @@ bool workers_ok(Trainer *t) {
 
 /* Plans */
 
-static bool plan(Worker *w, Exec **e, const Graph *g) {
+static bool plan(Worker *w, Exec **e, Exec *made) {
   exec_free(*e);
-  *e = exec_new(w->ctx, w->dnn, g);
+  *e = made;
   w->failed = w->failed || !*e;
   return *e != NULL;
 }
@@ -51,7 +51,7 @@ static void bind_params(const Trainer *t, Exec *e, int n, bool averages) {
 Exec *params_run(Trainer *t, const Graph *g) {
   Worker *w = t->worker;
   Exec *e = NULL;
-  if (plan(w, &e, g)) {
+  if (plan(w, &e, exec_new(w->ctx, w->dnn, g))) {
     bind_params(t, e, t->net->n_p - t->net->n_aux, false);
     if (exec_run(e)) return e;
     w->failed = true;
@@ -100,7 +100,7 @@ bool phase_build(Trainer *t) {
   lay_out(t);
   for (int i = 0; i < t->threads; i++) {
     Worker *w = &t->worker[i];
-    if (!plan(w, &w->train, t->tg.g) || !plan(w, &w->test, t->test_graph)) return workers_ok(t);
+    if (!plan(w, &w->train, exec_new(w->ctx, w->dnn, t->tg.g)) || !plan(w, &w->test, exec_new(w->ctx, w->dnn, t->test_graph))) return workers_ok(t);
     bind_params(t, w->train, t->net->n_p, false), bind_params(t, w->test, t->net->n_p - t->net->n_aux, true);
     exec_bind(w->train, 0, w->x), exec_bind(w->test, 0, w->x);
     for (int k = 0; k < t->tg.n_precision; k++) exec_bind(w->train, t->tg.arg_precision + k, &t->precision[k]);
@@ -346,7 +346,7 @@ bool evaluate(Trainer *t, const Graph *g, const Dataset *d, bool u8, int32_t *pr
   bool own = g != t->test_graph;
   for (int i = 0; i < t->threads; i++) {
     Worker *w = &t->worker[i];
-    if (own && plan(w, &test.e[i], g)) exec_bind(test.e[i], 0, w->x);
+    if (own && plan(w, &test.e[i], exec_new_exact(w->ctx, w->dnn, g, t->o->machine))) exec_bind(test.e[i], 0, w->x);
     if (!own) test.e[i] = w->test;
   }
   bool ok = workers_ok(t);

@@ -10,6 +10,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#ifdef POPSHIFT_LLVM
+enum { LLVM_HERE = 1 };
+#else
+enum { LLVM_HERE = 0 };
+#endif
+
 static Recipe *recipe(Ctx *ctx, const char *net, const char *quant) {
   Str s = {.ctx = ctx};
   str_printf(&s, "popshift: recipe/1\nnet: %s\ndata: {train: [a, b], scale: 0.00392156862745098}\nquant: %s\nphases: [{name: p, epochs: 1, lr: constant(0.1)}]\n", net, quant);
@@ -82,6 +88,23 @@ static Tensor *images(Ctx *ctx, int64_t n, int c, int h, int w) {
   return x;
 }
 
+/* What an executor makes of x, three times; frees it. compiled: it has contractions that are. */
+static void executed(Exec *e, const Tensor *x, const Tensor *want, float tolerance, bool compiled) {
+  ck_assert_ptr_nonnull(e);
+  Str plan = {.ctx = x->ctx};
+  exec_print(&plan, e);
+  ck_assert_msg(!!strstr(plan.p, "eval compiled: contract") == compiled && (tolerance > 0 || !compiled || !strstr(plan.p, "eval: contract")), "%s", plan.p);
+  str_free(&plan);
+  exec_bind(e, 0, x->data);
+  for (int run = 0; run < 3; run++) {
+    ck_assert(exec_run(e));
+    const float *y = exec_out(e, 0), *w = want->data;
+    if (tolerance == 0) ck_assert(!memcmp(y, w, (size_t)want->n * sizeof *w));
+    for (int64_t j = 0; j < want->n; j++) ck_assert_msg(fabsf(y[j] - w[j]) <= tolerance * (1 + fabsf(w[j])), "run %d [%d]: %g, eval %g", run, (int)j, (double)y[j], (double)w[j]);
+  }
+  exec_free(e);
+}
+
 /* The frozen graph, by eval, before and after recognize, and by the executor. */
 START_TEST(frozen) {
   int i = _i / 4, k = _i % 4;
@@ -109,18 +132,10 @@ START_TEST(frozen) {
   if (!ok) diag_print(ctx, stderr, false);
   ck_assert(ok);
   Dnn *dnn = dnn_new(ctx);
-  Exec *e = exec_new(ctx, dnn, s.graph);
-  ck_assert_ptr_nonnull(e);
-  exec_bind(e, 0, x->data);
-  for (int run = 0; run < 3; run++) {
-    ck_assert(exec_run(e));
-    const float *y = exec_out(e, 0), *want = exact[0]->data;
-    for (int64_t j = 0; j < exact[0]->n; j++) {
-      bool all_codes = k == 1 || k == 2; /* else some layers are float sums, in another order */
-      ck_assert_msg(all_codes ? y[j] == want[j] : fabsf(y[j] - want[j]) <= 1e-4f * (1 + fabsf(want[j])) || k == 3, "%s %s run %d [%d]: %g, eval %g", nets[i], quants[k], run, (int)j, (double)y[j], (double)want[j]);
-    }
-  }
-  exec_free(e);
+  bool all_codes = k == 1 || k == 2; /* else some layers are float sums, in another order */
+  executed(exec_new(ctx, dnn, s.graph), x, exact[0], all_codes ? 0 : k == 3 ? INFINITY : 1e-4f, false);
+  executed(exec_new_exact(ctx, dnn, s.graph, NULL), x, exact[0], 0, false);
+  executed(exec_new_exact(ctx, dnn, s.graph, target_find("x86-64")), x, exact[0], 0, LLVM_HERE && !all_codes);
   dnn_free(dnn);
   free(in);
   graph_free(b), graph_free(s.graph);

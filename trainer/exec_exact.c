@@ -1,0 +1,71 @@
+/* Float sums as eval orders them (exec_new_exact). A contraction is a program of its own, which the standard passes make and LLVM's JIT
+ * compiles for this machine: the engines' promise of eval's bits holds for it, too. Where that is not to be had, and for reductions, whose
+ * sums are few, eval's own functions compute. */
+#include "trainer/exec_impl.h"
+
+#include <stdio.h>
+
+bool exact_sum(const Exec *e, const Node *n) {
+  bool sum = n->op == OP_CONTRACT || (n->op == OP_REDUCE && n->a.scalar == S_ADD);
+  return e->exact && sum && elem_is_float(n->t.e);
+}
+
+#ifdef POPSHIFT_LLVM
+#include "backends/llvm/llvm_backend.h"
+
+struct Alone {
+  LlvmJit *jit;
+  void *workspace;
+  int *in, n_in;           /* values of its arguments */
+  const void **data;       /* where they are */
+};
+
+static Graph *alone(const Exec *e, const Step *s, struct Alone *a) {
+  const Node *n = e->g->nodes[s->nodes.p[0]];
+  Graph *g = graph_new(e->ctx, "sum", NULL);
+  Node **in = NEWN(e->arena, Node *, n->n_in);
+  for (int k = 0; k < n->n_in; k++) {
+    char name[16];
+    snprintf(name, sizeof name, "x%d", k);
+    if (n->in[k]->op == OP_CONST) { in[k] = node_clone(g, n->in[k], NULL); continue; }
+    in[k] = graph_arg(g, name, &n->in[k]->t);
+    a->in[a->n_in++] = s->operand[k];
+  }
+  graph_out(g, "y", node_clone(g, n, in));
+  return g;
+}
+
+static struct Alone *compiled(Exec *e, const Step *s) {
+  int n_in = e->g->nodes[s->nodes.p[0]]->n_in;
+  struct Alone *a = NEW(e->arena, struct Alone);
+  *a = (struct Alone){.in = NEWN(e->arena, int, n_in), .data = NEWN(e->arena, const void *, n_in)};
+  DiagMark before = diag_mark(e->ctx);
+  State st = {.graph = alone(e, s, a)};
+  if (passes_standard(e->ctx, &st, -1, &(PassOptions){.target = e->machine})) a->jit = llvm_jit_new(e->ctx, st.program, &(LlvmOptions){.opt = 2});
+  if (a->jit) {
+    a->workspace = arena_aligned(e->arena, (size_t)st.program->arena_bytes + 64);
+    vec_push(e->arena, &e->compiled, ((struct Compiled){"", a->jit}));
+  } else {
+    diag_drop(e->ctx, before); /* eval does the same */
+  }
+  program_free(st.program);
+  return a->jit ? a : NULL;
+}
+
+void exact_compile(Exec *e) {
+  for (int s = 0; e->machine && s < e->steps.n; s++) {
+    Step *st = &e->steps.p[s];
+    if (st->kind == STEP_EVAL && e->g->nodes[st->nodes.p[0]]->op == OP_CONTRACT && exact_sum(e, e->g->nodes[st->nodes.p[0]])) st->alone = compiled(e, st);
+  }
+}
+
+bool exact_run(const Exec *e, const Step *s) {
+  struct Alone *a = s->alone;
+  for (int k = 0; k < a->n_in; k++) a->data[k] = e->v[a->in[k]].data;
+  return llvm_jit_run(a->jit, a->workspace, a->data, (void *[]){e->v[s->out[0]].data});
+}
+
+#else
+void exact_compile(Exec *e) { (void)e; }
+bool exact_run(const Exec *e, const Step *s) { (void)e, (void)s; return false; }
+#endif
