@@ -55,27 +55,30 @@ x_uniq1() { # one bit: warm-up or none, Adam or SGD, from the two-bit network
   done
 }
 
-# The learning rate of the runs FOLDER/LR that ended with the greatest accuracy.
-best_lr() { for d in "$1"/*; do echo "$(sed -n 's/.*"test_accuracy": \([.0-9]*\).*/\1/p' "$d/result.json" | tail -1) ${d##*/}"; done | sort -rn | sed -n '1s/.* //p'; }
+# The learning rate of the runs FOLDER/lr=LR/seed=SEED that ended with the greatest accuracy.
+best_lr() { for d in "$1"/lr=*; do echo "$(sed -n 's/.*"test_accuracy": \([.0-9]*\).*/\1/p' "$d/seed=$2/result.json" | tail -1) ${d##*=}"; done | sort -rn | sed -n '1s/.* //p'; }
 
-x_s3() { # ternary and 3 bits against their baselines: three learning rates on two fifths of the data and the first seed, and the best of them on all; then 20 layers
-  local row name s lr lrs='0.05 0.1 0.2' what low=s3-resnet8-cifar10.yaml
-  for row in s3/3 staircase/3 s3/2 twn/2 float deepshift_q/5; do
-    name=${row/\//-}
+x_s3() { # ternary and 3 bits against their baselines: three learning rates of the first seed, and the best of them for the others
+  local row name s lr first=${seeds%%,*} what low=s3-resnet8-cifar10.yaml
+  for row in s3/3 staircase/3 s3/2 twn/2 deepshift_q/5 float; do
+    name=s3/${row/\//-}
     case $row in
       float) what=(--set phases.0.quant=false) ;;
       twn/* | deepshift*) what=(--set "quant.1={match: \"*\", weight: $row}") ;;
       *) what=(--set quant.1.weight="$row") ;;
     esac
-    for lr in $lrs; do
-      run s3/lr/$name/$lr $low "$cifar10" --set seed="${seeds%%,*}" "${what[@]}" --set "phases.0.lr=cosine($lr)" --set phases.0.epochs=4 --set 'data.train=[data_batch_1.bin, data_batch_2.bin]'
-    done
-    lr=$(best_lr "$out/s3/lr/$name")
-    for s in $(each_seed); do run s3/$name/seed=$s $low "$cifar10" --set seed=$s "${what[@]}" --set "phases.0.lr=cosine($lr)" --set phases.0.epochs=4; done
+    at() { run "$name/lr=$1/seed=$2" $low "$cifar10" --set seed="$2" "${what[@]}" --set "phases.0.lr=cosine($1)" --set phases.0.epochs=4; }
+    for lr in 0.05 0.1 0.2; do at $lr "$first"; done
+    lr=$(best_lr "$out/$name" "$first")
+    for s in $(each_seed); do at "$lr" "$s"; done
   done
+}
+
+x_s3_20() { # 3 bits and float on 20 layers
+  local row what
   for row in s3/3 float; do
     what=(--set quant.1.weight=s3/3); [ $row = float ] && what=(--set phases.0.quant=false)
-    run s3/resnet20-${row/\//-} $low "$cifar10" --set net.builtin=resnet20 "${what[@]}" --set phases.0.epochs=3
+    run s3_20/${row/\//-} s3-resnet8-cifar10.yaml "$cifar10" --set net.builtin=resnet20 "${what[@]}" --set phases.0.epochs=3
   done
 }
 
