@@ -14,7 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
-typedef struct Run { Cmd *c; const char *out, *model; json_t *phases; const TrainOptions *o; } Run; /* model: to start from, or NULL */
+typedef struct Run { Cmd *c; const char *out, *model; json_t *phases; const TrainOptions *o; bool first; } Run; /* model: to start from, or NULL; first: of the ranks */
 
 static Graph *load_float(void *user, const char *path) {
   Run *run = user;
@@ -69,7 +69,7 @@ typedef struct Codes { double n, bits, all; } Codes;
 
 static Codes weight_codes(const Net *net) {
   Codes c = {0};
-  for (int p = 0; p < (net_quantized(net) ? net->n_plain : net->n_p); p++) {
+  for (int p = 0; p < net_n_plain(net); p++) {
     double n = (double)net->p[p].n;
     if (net->p[p].role == PARAM_WEIGHT) c.n += n, c.bits += n * net_code_bits(net, p), c.all += n * net_weight_bits(net, p);
   }
@@ -111,7 +111,7 @@ static bool phase_done(void *user, const PhaseResult *r) {
   weight_bytes(r->net, &as_float, &packed);
   json_object_set_new(o, "float_bytes", json_integer(as_float)), json_object_set_new(o, "weight_bytes", json_integer(packed));
   Codes codes = weight_codes(r->net);
-  if (codes.n > 0) put_number(o, "weight_bits", codes.bits / codes.n), put_number(o, "code_bytes", ceil(codes.all / 8));
+  if (codes.n > 0) put_number(o, "weight_bits", codes.bits / codes.n), json_object_set_new(o, "code_bytes", json_integer((json_int_t)ceil(codes.all / 8)));
   add_phase(run, o);
   if (!write_result(run, "running")) return false;
   if (!cmd_has(run->c, FLAG_json) && !cmd_has(run->c, FLAG_quiet)) {
@@ -183,10 +183,10 @@ static bool train(Run *run, const Recipe *r, TrainOptions *o) {
   json_decref(before);
   if (ctx->n_errors) return false;
   o->out = run->out;
-  bool first = true;
-  o->first = &first;
-  if (train_run(ctx, r, o)) return !first || write_result(run, "finished");
-  if (first && ctx->n_errors == 1 && diag_exit(ctx) == EXIT_MISMATCH) write_result(run, "diverged");
+  run->first = true;
+  o->first = &run->first;
+  if (train_run(ctx, r, o)) return !run->first || write_result(run, "finished");
+  if (run->first && ctx->n_errors == 1 && diag_exit(ctx) == EXIT_MISMATCH) write_result(run, "diverged");
   return false;
 }
 
@@ -231,6 +231,7 @@ static bool run_recipe(Run *run) {
   Cmd *c = run->c;
   TrainOptions o = {.load = load_float, .phase_done = phase_done, .user = run};
   const char *out = cmd_get(c, FLAG_out) ? cmd_get(c, FLAG_out) : c->verb == VERB_quantize ? "quantized" : "run";
+  if (!strcmp(out, "-")) return diag(c->ctx, E0701, NULL, "a run is a folder, not standard output: -o DIR");
   run->o = &o;
   run->out = out;
   if (!options(c, &o)) return false;
@@ -238,7 +239,7 @@ static bool run_recipe(Run *run) {
   if (sweep_asked(c)) return sweep_each(c, check_one, run) && sweep_run(c, out, sweep_one, run);
   const Recipe *r = recipe_of(run, c->flag[FLAG_set].v, c->flag[FLAG_set].n);
   if (!r || !train(run, r, &o)) return false;
-  if (!cmd_has(c, FLAG_json) || !json_array_size(run->phases)) return true; /* no phases: another rank tells them */
+  if (!cmd_has(c, FLAG_json) || !run->first) return true;
   json_t *top = json_pack("{s:s s:s s:O}", "schema", RESULT_SCHEMA, "run", out, "phases", run->phases);
   json_dumpf(top, stdout, JSON_PRESERVE_ORDER | JSON_INDENT(2) | JSON_REAL_PRECISION(6));
   putchar('\n');

@@ -100,10 +100,11 @@ bool metrics_collect(Trainer *t, Metrics *m) {
     if (!w[p]) continue;
     double bits = net_code_bits(net, p);
     Tally one = tally(w[p], net->p[p].n, bits, before);
+    before += net->p[p].n;
+    if (p >= net_n_plain(net)) continue; /* of branches that only training has */
     put_tally(m, net_layer_name(net, p, m->arena), &one, signs);
     add_tally(&all, &one);
     if (bits < 8) add_tally(&low, &one);
-    before += net->p[p].n;
   }
   put_tally(m, "all", low.n > 0 ? &low : &all, signs);
   for (int i = 0; i < net->n_site; i++) if (site_ops(&net->site[i])->metrics) site_ops(&net->site[i])->metrics(net, &net->site[i], m);

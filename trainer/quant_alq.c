@@ -41,6 +41,7 @@ static const char *alq_wrong(const Node *layer, int k, const QuantRow *row, bool
   if (!weight) return up ? NULL : "its input may be negative, and the levels of alq begin at 0";
   sums_of(layer, k, &channels, &taps);
   if (!channels) return "its weights have no inputs that are summed";
+  if (row_option(row, "parts", 0) > 0 && (int)row_option(row, "groups", GROUP_CHANNEL) != GROUP_PART) return "parts are only of groups: part";
   switch ((int)row_option(row, "groups", GROUP_CHANNEL)) {
   case GROUP_KERNEL: return taps > 1 ? NULL : "groups: kernel, but its kernel has one tap";
   case GROUP_PART: {

@@ -25,4 +25,4 @@ static Node *bireal_act(Put *p) {
   return straight(g, fake_quant(g, p->x, node_const_f(g, F32, 2), 1, LEVELS_SYMMETRIC), node_map2(g, S_MUL, c, around));
 }
 
-const QuantizerOps quant_bireal = {.weight = bireal_weight, .act = bireal_act};
+const QuantizerOps quant_bireal = {.grain = true, .weight = bireal_weight, .act = bireal_act};

@@ -1,8 +1,8 @@
 /* INQ (A. Zhou et al., ICLR 2017): levels 0 and +-2^n, n2 <= n <= n1, with n1 = floor(log2(4/3 max|w|)) of the layer as it is at first
  * and n2 = n1 + 1 - 2^(b-2) (of 5 bits n1 - 7), to which |w| goes by the arithmetic middle between neighbours, and below 2^n2 / 2 to 0.
  * When the phase begins the 30 % of the layer's weights that are greatest in size go there and are frozen; after a third of its steps
- * 60 % are, after two thirds 80 %, and after the last step all. The others train on in float. So learning rates that begin anew with
- * each part are a step schedule over thirds. Tables: frozen, 1 of such weights; level, their values; top, n1. */
+ * 60 % are, after two thirds 80 %, and after the last step all. The others train on in float. The paper's learning
+ * rate begins anew with each part; here it is the phase's. Tables: frozen, 1 of such weights; level, their values; top, n1. */
 #include "trainer/quantizer.h"
 
 #include <math.h>

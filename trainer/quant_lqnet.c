@@ -183,4 +183,4 @@ static void lqnet_after(const After *a) {
   else after_act(a);
 }
 
-const QuantizerOps quant_lqnet = {.weight = lqnet_weight, .act = lqnet_act, .init_weight = lqnet_init_weight, .init_act = lqnet_init_act, .after = lqnet_after};
+const QuantizerOps quant_lqnet = {.grain = true, .weight = lqnet_weight, .act = lqnet_act, .init_weight = lqnet_init_weight, .init_act = lqnet_init_act, .after = lqnet_after};

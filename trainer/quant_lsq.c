@@ -10,10 +10,10 @@
 
 static Node *lsq_weight(Put *p) { return put_step_weight(p, LEVELS_SIGNED); }
 
-static void lsq_init_weight(const Net *net, const Site *s) { first_step_weight(net, s, row_option(s->row, "init", 0) == 0); }
-static void lsq_init_act(const Net *net, const Site *s, const ActStats *batch, int n) { first_step_act(net, s, batch, n, row_option(s->row, "init", 0) == 0); }
+static void lsq_init_weight(const Net *net, const Site *s) { first_step_weight(net, s, row_option(s->row, "init", 1) != 0); }
+static void lsq_init_act(const Net *net, const Site *s, const ActStats *batch, int n) { first_step_act(net, s, batch, n, row_option(s->row, "init", 1) != 0); }
 
-const QuantizerOps quant_lsq = {.weight = lsq_weight, .act = put_step_act, .init_weight = lsq_init_weight, .init_act = lsq_init_act};
+const QuantizerOps quant_lsq = {.grain = true, .weight = lsq_weight, .act = put_step_act, .init_weight = lsq_init_weight, .init_act = lsq_init_act};
 
 static Node *lsqplus_act(Put *p) {
   Site *s = p->site;
@@ -41,4 +41,4 @@ static void lsqplus_init_act(const Net *net, const Site *s, const ActStats *batc
   if (!s->up) site_param(net, s, 1)->value[0] = (float)low;
 }
 
-const QuantizerOps quant_lsqplus = {.weight = lsq_weight, .act = lsqplus_act, .init_weight = lsqplus_init_weight, .init_act = lsqplus_init_act};
+const QuantizerOps quant_lsqplus = {.grain = true, .weight = lsq_weight, .act = lsqplus_act, .init_weight = lsqplus_init_weight, .init_act = lsqplus_init_act};

@@ -128,6 +128,6 @@ static void s3_metrics(const Net *net, const Site *s, Metrics *m) {
   metric_add(m, "rsparse", s->layer, sum);
 }
 
-const QuantizerOps quant_s3 = {.weight = s3_weight, .init_weight = s3_init, .metrics = s3_metrics};
-const QuantizerOps quant_staircase = {.weight = staircase_weight, .init_weight = staircase_init, .metrics = s3_metrics};
-const QuantizerOps quant_denseshift = {.weight = denseshift_weight, .init_weight = denseshift_init};
+const QuantizerOps quant_s3 = {.grain = true, .weight = s3_weight, .init_weight = s3_init, .metrics = s3_metrics};
+const QuantizerOps quant_staircase = {.grain = true, .weight = staircase_weight, .init_weight = staircase_init, .metrics = s3_metrics};
+const QuantizerOps quant_denseshift = {.grain = true, .weight = denseshift_weight, .init_weight = denseshift_init};

@@ -12,4 +12,4 @@ static Node *uniq_weight(Put *p) { return put_step_weight(p, weight_levels(p->si
 static void uniq_init_weight(const Net *net, const Site *s) { first_step_weight(net, s, row_option(s->row, "init", 0) != 0); }
 static void uniq_init_act(const Net *net, const Site *s, const ActStats *batch, int n) { first_step_act(net, s, batch, n, row_option(s->row, "init", 0) != 0); }
 
-const QuantizerOps quant_uniq = {.weight = uniq_weight, .act = put_step_act, .init_weight = uniq_init_weight, .init_act = uniq_init_act};
+const QuantizerOps quant_uniq = {.grain = true, .weight = uniq_weight, .act = put_step_act, .init_weight = uniq_init_weight, .init_act = uniq_init_act};

@@ -292,12 +292,20 @@ void net_quantize(Net *net, const Recipe *r, const QuantRows *rows) {
   arena_free(scratch);
 }
 
+/* Why the row's grain is none of its quantizer's, or NULL. */
+static const char *wrong_grain(const QuantizerOps *ops, const QuantizerInfo *info, const QuantRow *row) {
+  if (row->grain == GRAIN_LAYER) return NULL;
+  if (!ops->grain) return "grain: kernel, but it has no step or scale of its own for each output channel";
+  return strstr(info->options, "scale=") && row_option(row, "scale", 0) == 0 ? "grain: kernel, but without scale: layer it has no scale" : NULL;
+}
+
 /* Neither quantizer of the row has an objection; else E0703 at the row. */
 static bool can_put(Net *net, const Node *layer, int k, const QuantRow *row) {
   const QuantSpec *const spec[2] = {&row->weight, &row->act};
   for (int a = 0; a < 2; a++) {
     const QuantizerOps *ops = spec[a]->q == QUANT_NONE ? NULL : quantizer_ops[spec[a]->q];
     const char *why = ops && ops->wrong ? ops->wrong(layer, k, row, !a, non_negative(net, layer->in[!k], 64)) : NULL;
+    if (!why && ops && !a) why = wrong_grain(ops, &quantizer_info[spec[a]->q], row);
     Loc loc = {.file = row->file, .line = row->line, .node = -1};
     if (why) return diag(net->ctx, E0703, &loc, "%s/%d of layer '%s': %s", quantizer_info[spec[a]->q].name, spec[a]->bits, layer_name(net, layer, k), why);
   }
@@ -367,7 +375,7 @@ bool net_can_quantize(Net *net, const Recipe *r, const Phase *ph) {
 static bool has_float_contract(const Graph *g, const char *layer) {
   for (int k = 0; k < g->n_nodes; k++) {
     const Node *n = g->nodes[k];
-    if (n->op == OP_CONTRACT && elem_is_float(n->t.e) && n->loc.name && !strcmp(n->loc.name, layer)) return true;
+    if (n->op == OP_CONTRACT && elem_is_float(n->t.e) && n->loc.name && layer && !strcmp(n->loc.name, layer)) return true;
   }
   return false;
 }
@@ -376,7 +384,7 @@ void net_warn_of_floats(const Net *net, const Graph *g) {
   for (int i = 0; i < net->n_site; i++) {
     const Site *s = &net->site[i];
     const char *why = s->weight ? site_ops(s)->in_float : NULL;
-    if (!s->weight || (s->row->act.q == QUANT_NONE && !why) || !has_float_contract(g, s->layer)) continue;
+    if (!s->weight || (s->row->act.q == QUANT_NONE && !why) || !has_float_contract(g, net->plain->nodes[s->at]->loc.name)) continue;
     diag_warn(net->ctx, E0802, &(Loc){.file = s->row->file, .line = s->row->line, .node = -1}, "layer '%s' is compiled with float weights: %s", s->layer,
               why ? why : "its levels are not found again in the frozen network");
   }

@@ -82,6 +82,7 @@ typedef struct QuantizerOps {
   double (*code_bits)(const Net *, const Site *);                  /* without what describes them (scales, tables); NULL: as width */
   const char *(*wrong)(const Node *layer, int k, const QuantRow *, bool weight, bool up); /* why it cannot be put at operand k or its input; NULL: it can */
   bool (*valid)(const Net *, const Site *);                        /* tables just read from a file are such as its code relies on; NULL: any are */
+  bool grain;              /* of weights: the row's grain may be kernel; where there is an option `scale`, with that alone */
   const char *in_float;    /* of weights that are codes whatever the input is: why a frozen layer may be float all the same. NULL: of a float input it is */
 } QuantizerOps;
 extern const QuantizerOps *const quantizer_ops[QUANTIZER_COUNT];

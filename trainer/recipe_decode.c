@@ -454,6 +454,12 @@ static bool read_phases(Decoder *d, const Doc *n, void *to, const Field *f) {
   return check_names(d, of, d->r) && ok;
 }
 
+static bool rows_have_alq(const QuantRows *rows) {
+  bool act = false;
+  for (int i = 0; i < rows->n; i++) act = act || rows->row[i].act.q == QUANT_ALQ;
+  return act || rows_have(rows, QUANT_ALQ);
+}
+
 bool recipe_decode(Recipe *r) {
   Decoder d = {.ctx = r->ctx, .r = r, .path = {.ctx = r->ctx}};
   r->data.scale = 1;
@@ -474,11 +480,19 @@ bool recipe_decode(Recipe *r) {
     {"sign_epochs", read_i64, offsetof(Recipe, sign_epochs), 1, 100000, false}, {"quant", read_quant, offsetof(Recipe, quant), 0, 0, false}, {"phases", read_phases, 0, 0, 0, true}));
   if (ok && r->batch % r->shards)
     ok = diag(d.ctx, E0703, at(&d, r->root), "shards: %" PRId64 " do not divide the batch of %" PRId64, r->shards, r->batch);
-  for (int i = 0; i < r->n_phase; i++) if (!r->phase[i].own_rows) r->phase[i].rows = r->quant;
+  for (int i = 0; i < r->n_phase; i++) { /* a quantized phase goes on with the quantizers of the one before */
+    bool goes_on = i && r->phase[i].quant && r->phase[i - 1].quant;
+    if (!r->phase[i].own_rows) r->phase[i].rows = goes_on ? r->phase[i - 1].rows : r->quant;
+  }
   for (int i = 0; i < r->n_phase && ok; i++)
     if (r->phase[i].quant && !r->phase[i].rows.n) {
       d.loc = (Loc){r->file, r->phase[i].line, -1, NULL, NULL};
       ok = diag(d.ctx, E0703, &d.loc, "phases.%d.quant: there are no rows under 'quant'", i);
+    }
+  for (int i = 0; i < r->n_phase && ok; i++)
+    if (r->phase[i].ssp.start > 0 && rows_have_alq(&r->phase[i].rows)) {
+      d.loc = (Loc){r->file, r->phase[i].line, -1, NULL, NULL};
+      ok = diag(d.ctx, E0703, &d.loc, "phases.%d.ssp: not with quantizers of alq, whose weights and inputs have no unrounded fragments", i);
     }
   for (int i = 0; i < r->n_phase && ok; i++)
     if (r->phase[i].alq.mode != ALQ_BASIS && !rows_have(&r->phase[i].rows, QUANT_ALQ)) {

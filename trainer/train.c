@@ -175,7 +175,9 @@ static bool write_recipe(Trainer *t) {
   if (t->ranks.me) return true;
   for (int i = 0; i < 2; i++) {
     const char *old = path_in(t, names[i]);
-    if (unlink(old) && errno != ENOENT) return diag(t->ctx, E0502, NULL, "cannot remove '%s': %s", old, strerror(errno));
+    bool gone = !unlink(old);
+    if (!gone && errno != ENOENT) return diag(t->ctx, E0502, NULL, "cannot remove '%s': %s", old, strerror(errno));
+    if (gone && i) diag_warn(t->ctx, E0801, NULL, "the run in '%s' begins anew; --resume would have gone on with the one that was there", t->o->out);
   }
   Str text = {.ctx = t->ctx};
   recipe_print(&text, t->r);
@@ -321,7 +323,7 @@ static bool end_phase(Trainer *t, const Show *s) {
   PhaseResult res = {.name = ph->name, .quantized = net_quantized(t->net), .train_loss = t->seen ? t->loss / (double)t->seen : NAN,
                      .train_accuracy = t->seen ? (double)t->correct / (double)t->seen : NAN, .validation_accuracy = s->validation_accuracy, .test_accuracy = s->test_accuracy,
                      .images_per_second = t->seconds > 0 ? (double)t->images / t->seconds : NAN, .net = t->net, .frozen_accuracy = NAN};
-  if (!ph->keep) return true;
+  if (!ph->keep) return t->ranks.me || draw_curves(t);
   if (t->test && net_quantized(t->net) && !frozen(t, &res)) return false;
   return t->ranks.me || (draw_curves(t) && (!t->o->phase_done || t->o->phase_done(t->o->user, &res)));
 }

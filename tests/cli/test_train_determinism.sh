@@ -101,6 +101,20 @@ done
 cp whole one2/checkpoint.ckpt
 same one2
 
+# A phase with rows of its own, and one that goes on with them: so does its last step, resumed.
+own() { "$POPSHIFT" train --recipe recipe.yaml --threads 1 -o "$@" --set 'phases=[{name: float, lr: constant(0.01), epochs: 1}, {name: four, quant: [{match: "*", weight: uniq/4}], lr: constant(0.01), epochs: 1}, {name: low, quant: true, lr: constant(0.01), epochs: 1}]'; }
+expect 0 own rows; cp rows/low.onnx low.onnx; rm rows/low.onnx rows/result.json
+expect 0 own rows --resume
+cmp -s low.onnx rows/low.onnx || fail "resumed, a phase that goes on has other quantizers"
+
+# Anew where a run was: it is said.
+expect 0 own rows; says err 'begins anew'
+expect 2 own -; says err 'a run is a folder'
+
+# Without kept phases there are curves, and a result.
+expect 0 "$POPSHIFT" train --recipe recipe.yaml -q --json -o none --set 'phases=[{name: float, lr: constant(0.01), epochs: 1, keep: false}]'
+[ -s none/curves.html ] && says out '"phases": \[\]' || fail "a run without kept phases: $(cat out)"
+
 # Statistics taken anew: pixels of another scale and mean are normalized as before, where otherwise the network fails.
 percent() { sed -n "s/.*\"$1\": \([01][.0-9]*\).*/\1/p" out | tail -1; }
 for n in 0 30; do

@@ -41,6 +41,11 @@ predicts() { # RUN: c and jit as the trainer
 predicts first
 for f in float low; do ! grep -qa "auxiliary\|rounded" first/$f.onnx || fail "something of the auxiliary module is in $f.onnx"; done
 
+# What only training has is not of the network: neither its bytes nor its layers.
+json() { sed -n "s/.*\"$1\": \([0-9.]*\),*\$/\1/p" first/result.json | head -1; } # of the float phase
+[ -n "$(json code_bytes)" ] && [ "$(json code_bytes)" -le "$(json float_bytes)" ] || fail "$(json code_bytes) bytes of weights in a network of $(json float_bytes)"
+! grep -q '"bits\.auxiliary' first/log.jsonl || fail "the log counts layers of the auxiliary module"
+
 # The same operators in the same order as without it.
 expect 0 "$POPSHIFT" train --recipe recipe.yaml -o plain --set auxiliary.mode=none --set phases.1.ssp.start=0 -q
 ops() { sed 's/(.*//; s/.*= *//; s/ .*//' $1 | grep -v '^#'; }

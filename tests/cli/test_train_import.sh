@@ -28,3 +28,10 @@ model() {
 }
 model mnist-8 98.5
 model burn_mnist_cnn 98.5 --set 'data.mean=[0.1307]' --set 'data.std=[0.3081]'
+
+# Nodes and weights have names of their own: a layer that stays float is named by its weights, as rows name it.
+file=$SHARED/data/models/mnist-8/model.onnx
+if [ -e "$file" ]; then
+  expect 0 "$POPSHIFT" quantize "$file" --recipe recipe.yaml --data "$data" -o float --set 'quant=[{match: "Parameter*", weight: alq/6, act: alq/2, groups: kernel}]'
+  says err "E0802.*layer 'Parameter87' is compiled with float weights"
+fi

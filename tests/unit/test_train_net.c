@@ -169,6 +169,10 @@ START_TEST(rows) { /* a row names layers that there are */
     {"[{match: \"cnov*\", weight: uniq/2}, {match: \"*\", weight: uniq/2}]", "quant.0.match: no layer has a name like 'cnov*'", "the layers are conv1, conv2, fc1, fc2", true},
     {"[{match: \"*.skip\"}, {match: \"*\", weight: uniq/2}]", "quant.0: no layer of the network is left for '*.skip'", NULL, false},
     {"[{match: \"*\", weight: uniq/2}, {match: conv2, weight: uniq/4}]", "quant.1: no layer of the network is left for 'conv2'", NULL, false},
+    {"[{match: \"*\", weight: twn/2, grain: kernel}]", "twn/2 of layer 'conv1': grain: kernel, but it has no step or scale of its own for each output channel", NULL, true},
+    {"[{match: \"*\", weight: s3/2, grain: kernel}]", "s3/2 of layer 'conv1': grain: kernel, but without scale: layer it has no scale", NULL, true},
+    {"[{match: \"*\", weight: s3/2, scale: layer, grain: kernel}]", NULL, NULL, false},
+    {"[{match: \"*\", weight: alq/2, groups: channel, parts: 4}]", "alq/2 of layer 'conv1': parts are only of groups: part", NULL, true},
     {"[{match: \"*\", weight: none}]", "a quantized phase, and no row of `quant` that quantizes a layer", NULL, true},
     {"[{match: \"conv?|first|fc*\", weight: uniq/2}]", NULL, NULL, false}};
   for (size_t i = 0; i < sizeof is / sizeof *is; i++) {

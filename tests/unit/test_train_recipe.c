@@ -282,6 +282,7 @@ static const struct { const char *text; int line; const char *says, *hint; } wro
   {HEAD DATA "phases:\n  - {repeat: 100, phases: [{lr: cosine(0.1), epochs: 3}, {lr: cosine(0.1), epochs: 3}]}\n", 5, "more than 128 phases", NULL},
   {HEAD DATA "phases:\n  - {lr: cosine(0.1), epochs: 3, calibrate: 4}\n", 5, "only of a phase with quant: true", NULL},
   {HEAD DATA "phases:\n  - {lr: cosine(0.1), epochs: 3, quant: true}\n", 5, "no rows under 'quant'", NULL},
+  {HEAD DATA "quant: [{match: \"*\", weight: uniq/2, act: alq/2}]\nphases:\n  - {lr: cosine(0.1), epochs: 3}\n  - {lr: cosine(0.1), epochs: 3, quant: true, ssp: {start: 0.5}}\n", 7, "phases.1.ssp: not with quantizers of alq", NULL},
   {HEAD "data: &a {train: [a, b]}\n" PHASE, 3, "anchors are not allowed: 'a'", NULL},
   {HEAD DATA "batch: *a\n" PHASE, 4, "aliases are not allowed: 'a'", NULL},
   {HEAD DATA "batch: !!int 8\n" PHASE, 4, "tags are not allowed", NULL},
@@ -309,6 +310,33 @@ START_TEST(refuses) {
   if (!found) diag_print(c, stderr, false);
   ck_assert_msg(found, "nothing said '%s'", wrong[_i].says);
   ctx_free(c);
+}
+END_TEST
+
+/* Quantized phases without rows go on with those of the phase before, from which only rows of their own part. */
+START_TEST(rows_go_on) {
+  Ctx *c = ctx_new();
+  Recipe *r = parse(c, HEAD DATA "quant: [{match: \"*\", weight: uniq/4}]\nphases:\n"
+    "  - {lr: constant(1), epochs: 1}\n  - {quant: true, lr: constant(1), epochs: 1}\n  - {quant: [{match: \"*\", weight: alq/3}], lr: constant(1), epochs: 1}\n"
+    "  - {quant: true, alq: coord, lr: constant(1), epochs: 1}\n  - {quant: true, lr: constant(1), epochs: 1}\n");
+  if (!r) diag_print(c, stderr, false);
+  ck_assert_ptr_nonnull(r);
+  static const int bits[] = {4, 4, 3, 3, 3};
+  for (int i = 0; i < 5; i++) ck_assert_int_eq(r->phase[i].rows.row[0].weight.bits, bits[i]);
+  ck_assert_ptr_nonnull(parse(c, HEAD DATA "phases:\n  - {quant: [{match: \"*\", weight: uniq/3}], lr: constant(1), epochs: 1}\n  - {quant: true, lr: constant(1), epochs: 1}\n"));
+  ctx_free(c);
+}
+END_TEST
+
+/* A row has each option once, for its weights and its inputs, and of words the number: quantizers that share an option have the same words. */
+START_TEST(shared_options) {
+  for (int a = 0; a < QUANTIZER_COUNT; a++)
+    for (const char *o = quantizer_info[a].options; *o; o += strcspn(o, " "), o += *o == ' ')
+      for (int b = 0; b < a; b++)
+        for (const char *p = quantizer_info[b].options; *p; p += strcspn(p, " "), p += *p == ' ') {
+          size_t key = strcspn(o, "=") + 1, n = strcspn(o, " ");
+          if (!strncmp(o, p, key) && memchr(o, '|', n)) ck_assert_msg(strcspn(p, " ") == n && !strncmp(o, p, n), "%s, %s: %s", quantizer_info[a].name, quantizer_info[b].name, o);
+        }
 }
 END_TEST
 
@@ -441,6 +469,8 @@ int main(void) {
   tcase_add_test(t, round_trip);
   tcase_add_loop_test(t, refuses, 0, (int)(sizeof wrong / sizeof *wrong));
   tcase_add_test(t, all_errors_at_once);
+  tcase_add_test(t, rows_go_on);
+  tcase_add_test(t, shared_options);
   tcase_add_test(t, limits);
   tcase_add_test(t, hostile);
   tcase_add_test(t, sets);
