@@ -24,6 +24,7 @@ typedef struct LlvmTarget {
   LLVMTargetDataRef layout;
   char *triple, *cpu, *features; /* LLVM's: LLVMDisposeMessage */
   bool big_endian;
+  bool x86;
   signed char has[FEATURE_COUNT]; /* -1: not asked yet */
 } LlvmTarget;
 

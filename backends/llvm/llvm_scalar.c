@@ -192,6 +192,21 @@ static LLVMValueRef row_isinf(const Row *r) {
 
 static LLVMValueRef row_select(const Row *r) { return LLVMBuildSelect(r->b, r->a[0], r->a[1], r->a[2], ""); }
 
+/* A float as a code: cut off, within the code's range, NaN 0. x86 has no such conversion, and LLVM takes its vectors of llvm.fptosi.sat apart:
+ * so there by comparisons. What a select leaves may be poison; both bounds are floats exactly. */
+static LLVMValueRef saturated(const Row *r, LLVMTypeRef to) {
+  Elem e = r->result.e;
+  LLVMValueRef x = r->a[0];
+  bool is_signed = llvm_is_signed(e);
+  if (!r->g->target->x86 || e.bits > 32 || r->e.bits < 32) return llvm_call(r->g, is_signed ? "llvm.fptosi.sat" : "llvm.fptoui.sat", 2, (LLVMTypeRef[]){to, r->t}, 1, &x);
+  Row codes = {.t = to};
+  double end = (double)elem_hi(e) + 1, lo = (double)elem_lo(e);
+  LLVMValueRef y = is_signed ? LLVMBuildFPToSI(r->b, x, to, "") : LLVMBuildFPToUI(r->b, x, to, "");
+  y = LLVMBuildSelect(r->b, LLVMBuildFCmp(r->b, LLVMRealOGE, x, real(r, end), ""), code(&codes, elem_hi(e)), y, "");
+  y = LLVMBuildSelect(r->b, LLVMBuildFCmp(r->b, LLVMRealOLT, x, real(r, lo), ""), code(&codes, elem_lo(e)), y, "");
+  return LLVMBuildSelect(r->b, is_nan(r, x), code(&codes, 0), y, "");
+}
+
 static LLVMValueRef row_cast(const Row *r) {
   LLVMTypeRef to = llvm_type(r->g, r->result);
   Elem e = r->result.e;
@@ -201,7 +216,7 @@ static LLVMValueRef row_cast(const Row *r) {
   if (is_float(r) && elem_is_float(e))
     return LLVMBuildFPCast(r->b, x, to, "");
   if (is_float(r))
-    return llvm_call(r->g, llvm_is_signed(e) ? "llvm.fptosi.sat" : "llvm.fptoui.sat", 2, (LLVMTypeRef[]){to, r->t}, 1, &x);
+    return saturated(r, to);
   if (elem_is_float(e))
     return llvm_is_signed(r->e) ? LLVMBuildSIToFP(r->b, x, to, "") : LLVMBuildUIToFP(r->b, x, to, "");
   return LLVMBuildIntCast2(r->b, x, to, llvm_is_signed(r->e), "");

@@ -133,6 +133,7 @@ bool llvm_target_open(Ctx *ctx, const LlvmOptions *o, bool jit, LlvmTarget *t) {
   if (!t->tm)
     return diag(ctx, E0307, NULL, "LLVM has no machine for %s", t->triple);
   t->layout = LLVMCreateTargetDataLayout(t->tm);
+  t->x86 = starts(t->triple, "x86_64") || (starts(t->triple, "i") && strstr(t->triple, "86-"));
   t->big_endian = LLVMByteOrder(t->layout) == LLVMBigEndian;
   LLVMSetTargetMachineAsmVerbosity(t->tm, 0);
   return true;
