@@ -1,7 +1,13 @@
 /* report: what runs of training ended with. Runs whose recipes differ in the seed alone are one row: mean and deviation. */
 #include "tools/runs.h"
 
+#ifdef POPSHIFT_TRAINER
+#include "trainer/curves.h"
+#include "trainer/trainlog.h"
+#endif
+
 #include <ctype.h>
+#include <dirent.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -15,7 +21,7 @@ typedef struct Stat { double sum, squares, mean, deviation; int n; } Stat; /* de
 static const struct { const char *key, *title; double times; int decimals; } columns[] = {
   {"test_accuracy", "test %", 100, 2}, {"frozen_accuracy", "exact %", 100, 2}, {"weight_bits", "bits", 1, 2}, {"weight_bytes", "bytes", 1, 0}, {"train_accuracy", "train %", 100, 2},
   {"validation_accuracy", "valid %", 100, 2}}; /* the last is not shown where no run has it */
-enum { COLUMNS = 6, CELLS = COLUMNS + 4 };
+enum { COLUMNS = 6, CELLS = COLUMNS + 4, DEEP = 4 }; /* DEEP: folders in folders that are looked through for runs */
 
 /* Reading */
 
@@ -64,11 +70,32 @@ static bool add_run(Ctx *ctx, Runs *runs, const char *folder) {
   return read_recipe(ctx, &runs->p[runs->n - 1]);
 }
 
-/* A run, or all of a sweep that have left something. */
-static bool add_folder(Ctx *ctx, Runs *runs, const char *folder) {
+static bool has(Ctx *ctx, const char *folder, const char *name) { return !access(arena_printf(ctx->own, "%s/%s", folder, name), F_OK); }
+
+static bool add_folder(Ctx *, Runs *, const char *folder, int depth);
+
+/* Of a folder that is no run itself: what is in its folders, in the order of their names. */
+static bool add_within(Ctx *ctx, Runs *runs, const char *folder, int depth) {
+  struct dirent **names = NULL;
+  int n = depth < DEEP ? scandir(folder, &names, NULL, alphasort) : 0;
+  bool ok = true;
+  for (int i = 0; i < n; i++) {
+    if (ok && *names[i]->d_name != '.') ok = add_folder(ctx, runs, arena_printf(ctx->own, "%s/%s", folder, names[i]->d_name), depth + 1);
+    free(names[i]);
+  }
+  free(names);
+  return ok;
+}
+
+/* A run, all of a sweep that have left something, or the runs and sweeps in a folder of such; depth: from the one that was named. */
+static bool add_folder(Ctx *ctx, Runs *runs, const char *folder, int depth) {
   size_t n = strlen(folder);
   while (n > 1 && folder[n - 1] == '/') n--;
   folder = arena_strndup(ctx->own, folder, n);
+  if (!has(ctx, folder, "sweep.json") && !has(ctx, folder, "result.json") && !has(ctx, folder, "recipe.yaml")) {
+    int before = runs->n;
+    return add_within(ctx, runs, folder, depth) && (depth || runs->n > before || add_run(ctx, runs, folder)); /* which says that there is none */
+  }
   json_t *sweep = json_file(ctx, arena_printf(ctx->own, "%s/sweep.json", folder), SWEEP_SCHEMA, false), *o;
   size_t i;
   if (ctx->n_errors) return false;
@@ -242,8 +269,77 @@ static void put_table(Str *s, const Rows *rows, bool markdown) {
   }
 }
 
+static void put_rows(Ctx *ctx, const Runs *runs, bool markdown, Str *s) {
+  Rows rows = {0};
+  Row head = {{"run", "phase", "runs"}};
+  for (int k = 0; k < COLUMNS; k++) head.cell[3 + k] = columns[k].title;
+  head.cell[3 + COLUMNS] = "state";
+  vec_push(ctx->own, &rows, head);
+  for (int i = 0; i < runs->n; i++) if (is_first(runs, i)) group_rows(ctx, runs, i, &rows);
+  put_table(s, &rows, markdown);
+}
+
+/* As a page */
+
+#ifdef POPSHIFT_TRAINER
+typedef struct Series { CurveSeries *p; int n, cap; } Series;
+
+static double of_row(const LogRow *r, int family) {
+  const double v[] = {100 * r->test_accuracy, 100 * r->validation_accuracy, r->loss, r->lr};
+  if (family < 4) return v[family];
+  for (int i = 0; i < r->n_metric; i++) if (!strcmp(r->metric[i].name, "bits.all")) return r->metric[i].value;
+  return NAN;
+}
+
+/* A group's line in each family: the mean of its runs that have the epoch. Runs whose log cannot be read have none. */
+static void add_series(Ctx *ctx, const Runs *runs, int group, Series *all) {
+  static const char *const families[] = {"test accuracy, %", "validation accuracy, %", "training loss", "learning rate", "bits of weights"};
+  enum { FAMILIES = sizeof families / sizeof *families };
+  int members = 0;
+  int64_t most = 0;
+  LogRow **rows = NEWN(ctx->own, LogRow *, runs->n);
+  int *n = NEWN(ctx->own, int, runs->n);
+  for (int i = group; i < runs->n; i++) {
+    const char *log = arena_printf(ctx->own, "%s/log.jsonl", runs->p[i].folder);
+    if (!in_group(runs, group, i)) continue;
+    members++;
+    if (access(log, F_OK) || !trainlog_read(ctx, ctx->own, log, &rows[i], &n[i])) continue;
+    for (int k = 0; k < n[i]; k++) most = rows[i][k].epoch > most && rows[i][k].epoch < 1 << 20 ? rows[i][k].epoch : most;
+  }
+  for (int f = 0; f < FAMILIES; f++) {
+    double *sum = NEWN(ctx->own, double, most + 1), *epoch = NEWN(ctx->own, double, most + 1);
+    int *count = NEWN(ctx->own, int, most + 1), points = 0;
+    for (int i = group; i < runs->n; i++)
+      for (int k = 0; k < n[i]; k++) {
+        int64_t e = rows[i][k].epoch;
+        double v = of_row(&rows[i][k], f);
+        if (e >= 0 && e <= most && isfinite(v)) sum[e] += v, count[e]++;
+      }
+    for (int64_t e = 0; e <= most; e++) if (count[e]) epoch[points] = (double)e, sum[points++] = sum[e] / count[e];
+    if (points) vec_push(ctx->own, all, ((CurveSeries){arena_printf(ctx->own, "%s.%s", families[f], printable(ctx, label_of(ctx, runs, group, members))), epoch, sum, points}));
+  }
+}
+
+static bool put_page(Ctx *ctx, const Runs *runs, Str *s) {
+  Series all = {0};
+  Str table = {.ctx = ctx};
+  put_rows(ctx, runs, false, &table);
+  for (int i = 0; i < runs->n && !ctx->n_errors; i++) if (is_first(runs, i)) add_series(ctx, runs, i, &all);
+  curves_page(s, "Runs", table.p, all.p, all.n);
+  str_free(&table);
+  return !ctx->n_errors;
+}
+#else
+static bool put_page(Ctx *ctx, const Runs *runs, Str *s) {
+  (void)runs, (void)s;
+  return diag(ctx, E0307, NULL, "pages of curves are the trainer's, which is not built in (configure with -DPOPSHIFT_TRAINER=ON)");
+}
+#endif
+
 static bool write_report(Cmd *c, const Runs *runs) {
   Str s = {.ctx = c->ctx};
+  const char *out = cmd_get(c, FLAG_out) ? cmd_get(c, FLAG_out) : "-", *suffix = strrchr(out, '.');
+  bool ok = true;
   if (cmd_has(c, FLAG_json)) {
     json_t *groups = json_array(), *top;
     for (int i = 0; i < runs->n; i++) if (is_first(runs, i)) json_array_append_new(groups, group_json(runs, i));
@@ -253,17 +349,12 @@ static bool write_report(Cmd *c, const Runs *runs) {
     if (!text) ctx_fatal(c->ctx);
     str_put(&s, text), str_put(&s, "\n");
     free(text);
+  } else if (suffix && !strcmp(suffix, ".html")) {
+    ok = put_page(c->ctx, runs, &s);
   } else {
-    Rows rows = {0};
-    Row head = {{"run", "phase", "runs"}};
-    for (int k = 0; k < COLUMNS; k++) head.cell[3 + k] = columns[k].title;
-    head.cell[3 + COLUMNS] = "state";
-    vec_push(c->ctx->own, &rows, head);
-    for (int i = 0; i < runs->n; i++) if (is_first(runs, i)) group_rows(c->ctx, runs, i, &rows);
-    put_table(&s, &rows, cmd_has(c, FLAG_markdown));
+    put_rows(c->ctx, runs, cmd_has(c, FLAG_markdown), &s);
   }
-  const char *out = cmd_get(c, FLAG_out);
-  bool ok = file_write(c->ctx, out ? out : "-", s.p, s.n);
+  ok = ok && file_write(c->ctx, out, s.p, s.n);
   str_free(&s);
   return ok;
 }
@@ -273,7 +364,7 @@ int verb_report(Cmd *c) {
   if (!c->n_args) { diag(c->ctx, E0701, NULL, "report takes folders of runs or sweeps"); return EXIT_USAGE; }
   if (cmd_has(c, FLAG_json) && cmd_has(c, FLAG_markdown)) { diag(c->ctx, E0701, NULL, "--json or --markdown, not both"); return EXIT_USAGE; }
   bool ok = true;
-  for (int i = 0; i < c->n_args && ok; i++) ok = add_folder(c->ctx, &runs, c->args[i]);
+  for (int i = 0; i < c->n_args && ok; i++) ok = add_folder(c->ctx, &runs, c->args[i], 0);
   ok = ok && write_report(c, &runs);
   for (int i = 0; i < runs.n; i++) json_decref(runs.p[i].result);
   return ok ? EXIT_OK : diag_exit(c->ctx);

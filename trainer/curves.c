@@ -348,7 +348,7 @@ static void draw_family(Str *s, const Curves *c, int first) {
     for (int e = 0; e < q->n; e++) if (shown(q->value[e])) p.lo = fmin(p.lo, q->value[e]), p.hi = fmax(p.hi, q->value[e]);
   }
   if (p.lo > p.hi) p.lo = 0, p.hi = 1;
-  if (p.lo > 0 && p.lo < 0.7 * p.hi) p.lo = 0;
+  if (p.lo > 0 && p.lo < 0.7 * p.hi && name[family(name) - 1] != '%') p.lo = 0; /* runs are compared where they are */
   if (p.hi - p.lo <= 1e-6 * fabs(p.hi)) p.hi += fabs(p.hi) * 0.1 + (p.hi == 0), p.lo -= fabs(p.lo) * 0.1;
   p.step = nice_step(p.hi - p.lo, 5);
   p.lo = floor(p.lo / p.step + 1e-9) * p.step, p.hi = ceil(p.hi / p.step - 1e-9) * p.step;
@@ -380,11 +380,30 @@ static const char page_style[] =
   "pre{background:#f3f6fa;padding:1rem;border-radius:6px;overflow-x:auto}"
   "@media (prefers-color-scheme:dark){body{background:#14181d;color:#e8ecf1}th,td{border-color:#262c34}pre{background:#1c222a}}";
 
+static void page_head(Str *s, const char *title) {
+  str_put(s, "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\"><title>");
+  str_html(s, title);
+  str_printf(s, "</title><style>%s</style></head><body>\n", page_style);
+}
+
+void curves_page(Str *s, const char *title, const char *above, const CurveSeries *series, int n) {
+  CurvePhase all = {title, 0, 0};
+  for (int i = 0; i < n; i++)
+    for (int k = 0; k < series[i].n; k++) if (shown(series[i].epoch[k])) all.end = fmax(all.end, series[i].epoch[k]);
+  Curves c = {.title = title, .phase = &all, .n_phase = 1, .series = series, .n_series = n};
+  page_head(s, title);
+  str_printf(s, "%s<h1>", style);
+  str_html(s, title);
+  str_put(s, "</h1>\n<pre>");
+  str_html(s, above);
+  str_put(s, "</pre>\n");
+  draw_families(s, &c);
+  str_put(s, "</body></html>\n");
+}
+
 void curves_html(Str *s, const Curves *c, const char *recipe) {
   int best = best_of(c);
-  str_put(s, "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\"><title>");
-  str_html(s, c->title);
-  str_printf(s, "</title><style>%s</style></head><body>\n", page_style);
+  page_head(s, c->title);
   curves_svg(s, c);
   draw_families(s, c);
   bool valid = drawn(c, VALID);

@@ -28,6 +28,8 @@ typedef struct Curves {
 } Curves;
 
 void curves_svg(Str *, const Curves *);
+/* A page of series alone, a panel for each family, above it a text as it is; for several runs, each a series of a family. */
+void curves_page(Str *, const char *title, const char *above, const CurveSeries *, int n);
 void curves_html(Str *, const Curves *, const char *recipe); /* recipe: text, or NULL */
 
 #endif

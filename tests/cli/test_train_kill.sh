@@ -61,6 +61,11 @@ for s in 1 2; do
 done
 sed "s/^batch: .*/batch: 48/" after/seed=1/recipe.yaml >going/recipe.yaml
 expect 0 "$POPSHIFT" report after/* going; says out '^after/seed=\* +low +2 '; says out '^going +0 +running$'
+expect 0 "$POPSHIFT" report after/*; cp out each
+mkdir -p within/it && cp -r after/* within/it && expect 0 "$POPSHIFT" report within; cmp -s <(sed 's|after/|within/it/|' each | tr -s ' ') <(tr -s ' ' <out) || fail "runs in folders of a folder: $(cat out)"
+mkdir empty && expect 5 "$POPSHIFT" report empty; says err 'empty/result.json'
+expect 0 "$POPSHIFT" report whole -o page.html
+for what in '<h2>test accuracy, %' '<h2>learning rate' 'whole/seed=\*,phases'; do grep -q "$what" page.html || fail "the page lacks $what"; done
 expect 5 "$POPSHIFT" report nothing; says err 'nothing/result.json'
 mkdir torn; echo '{"schema": "popshift.train/1"' >torn/result.json
 expect 1 "$POPSHIFT" report torn; says err 'torn/result.json:.*E0103'
