@@ -169,4 +169,8 @@ bool loops_next(Loops *l, int from, int to) {
   return false;
 }
 
-bool loops_cancelled(Loops *l) { return (++l->ticks & 0xfff) == 0 && eval_cancelled(l->e); }
+bool loops_cancelled(Loops *l, int64_t spans) {
+  int64_t before = l->ticks >> 12;
+  l->ticks += spans;
+  return l->ticks >> 12 != before && eval_cancelled(l->e);
+}

@@ -40,6 +40,6 @@ int loops_across(const Loops *, int inner);
 Span access_span(const Access *, const int64_t *iter, int64_t w0, int64_t n);
 /* Next values of the iterators from..to-1 without the inner one, the last fastest; false after the last, all 0 again. */
 bool loops_next(Loops *, int from, int to);
-bool loops_cancelled(Loops *);
+bool loops_cancelled(Loops *, int64_t spans); /* after so many more of them */
 
 #endif

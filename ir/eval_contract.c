@@ -197,7 +197,7 @@ static bool block_sums(Contract *c, Tensor *acc, int64_t w0, int64_t n, int outs
     for (int64_t i = 0; i < length; i += piece) {
       if (sum) add_terms(c, acc->data, 0, i, piece, outs);
       else add_terms(c, (char *)acc->data + i * (int64_t)store_size(acc->st), 1, w0 + i, piece, outs);
-      if (loops_cancelled(l)) return false;
+      if (loops_cancelled(l, outs)) return false;
     }
   } while (loops_next(l, l->n_out, l->n_iters));
   return true;

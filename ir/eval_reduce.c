@@ -42,7 +42,7 @@ bool eval_view(const Eval *e) {
       char *y = (char *)e->y->data + (first + (w0 + s.first) * stride) * (int64_t)size;
       if (s.count)
         copy_elements(y, stride * s.step, (const char *)e->in[0]->data + s.offset * (int64_t)size, s.stride, s.count, size);
-      if (loops_cancelled(&l)) return false;
+      if (loops_cancelled(&l, 1)) return false;
     }
   } while (loops_next(&l, 0, l.n_out));
   return true;
@@ -130,7 +130,7 @@ static bool fold_block(Reduce *r, int64_t w0, int64_t n) {
       char *acc = (char *)r->acc->data + (sum ? 0 : (i + s.first) * (int64_t)size);
       if (s.count)
         r->fold(acc, sum ? 0 : s.step, (const char *)r->x->data + s.offset * (int64_t)size, s.stride, s.count);
-      if (loops_cancelled(l)) return false;
+      if (loops_cancelled(l, 1)) return false;
     }
   } while (loops_next(l, l->n_out, l->n_iters));
   return true;

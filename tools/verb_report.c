@@ -12,10 +12,11 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 typedef struct RunInfo { const char *folder, *recipe; int64_t seed; json_t *result; } RunInfo; /* recipe: its text without the seed */
-typedef struct Runs { RunInfo *p; int n, cap; } Runs;
+typedef struct Runs { RunInfo *p; int n, cap; VEC(struct Seen { dev_t device; ino_t node; }) seen; } Runs; /* seen: folders */
 typedef struct Stat { double sum, squares, mean, deviation; int n; } Stat; /* deviation: of the sample, n - 1; NaN of one */
 
 static const struct { const char *key, *title; double times; int decimals; } columns[] = {
@@ -74,17 +75,35 @@ static bool has(Ctx *ctx, const char *folder, const char *name) { return !access
 
 static bool add_folder(Ctx *, Runs *, const char *folder, int depth);
 
-/* Of a folder that is no run itself: what is in its folders, in the order of their names. */
-static bool add_within(Ctx *ctx, Runs *runs, const char *folder, int depth) {
+/* True the second time, by whatever way: links, or named twice. */
+static bool seen(Ctx *ctx, Runs *runs, const char *folder) {
+  struct stat s;
+  if (stat(folder, &s)) return false;
+  for (int i = 0; i < runs->seen.n; i++) if (runs->seen.p[i].device == s.st_dev && runs->seen.p[i].node == s.st_ino) return true;
+  vec_push(ctx->own, &runs->seen, ((struct Seen){s.st_dev, s.st_ino}));
+  return false;
+}
+
+/* What is in the folders of one that is no run itself, in the order of their names; of what is no run's file a warning says that it is left out. */
+static void add_within(Ctx *ctx, Runs *runs, const char *folder, int depth) {
   struct dirent **names = NULL;
   int n = depth < DEEP ? scandir(folder, &names, NULL, alphasort) : 0;
-  bool ok = true;
   for (int i = 0; i < n; i++) {
-    if (ok && *names[i]->d_name != '.') ok = add_folder(ctx, runs, arena_printf(ctx->own, "%s/%s", folder, names[i]->d_name), depth + 1);
+    const char *path = arena_printf(ctx->own, "%s/%s", folder, names[i]->d_name);
+    DiagMark before = diag_mark(ctx);
+    if (*names[i]->d_name != '.' && !add_folder(ctx, runs, path, depth + 1)) {
+      diag_drop(ctx, before);
+      diag_warn(ctx, E0801, NULL, "'%s' is left out: `popshift report` of it alone says why", path);
+    }
     free(names[i]);
   }
   free(names);
-  return ok;
+}
+
+/* A recipe beside what a run writes; alone it may be anybody's. */
+static bool is_run(Ctx *ctx, const char *folder) {
+  if (has(ctx, folder, "sweep.json") || has(ctx, folder, "result.json")) return true;
+  return has(ctx, folder, "recipe.yaml") && (has(ctx, folder, "checkpoint.ckpt") || has(ctx, folder, "log.jsonl") || has(ctx, folder, ".lock"));
 }
 
 /* A run, all of a sweep that have left something, or the runs and sweeps in a folder of such; depth: from the one that was named. */
@@ -92,9 +111,11 @@ static bool add_folder(Ctx *ctx, Runs *runs, const char *folder, int depth) {
   size_t n = strlen(folder);
   while (n > 1 && folder[n - 1] == '/') n--;
   folder = arena_strndup(ctx->own, folder, n);
-  if (!has(ctx, folder, "sweep.json") && !has(ctx, folder, "result.json") && !has(ctx, folder, "recipe.yaml")) {
+  if (seen(ctx, runs, folder)) return true;
+  if (!is_run(ctx, folder)) {
     int before = runs->n;
-    return add_within(ctx, runs, folder, depth) && (depth || runs->n > before || add_run(ctx, runs, folder)); /* which says that there is none */
+    add_within(ctx, runs, folder, depth);
+    return depth || runs->n > before || add_run(ctx, runs, folder); /* which says that there is none */
   }
   json_t *sweep = json_file(ctx, arena_printf(ctx->own, "%s/sweep.json", folder), SWEEP_SCHEMA, false), *o;
   size_t i;
@@ -303,7 +324,14 @@ static void add_series(Ctx *ctx, const Runs *runs, int group, Series *all) {
     const char *log = arena_printf(ctx->own, "%s/log.jsonl", runs->p[i].folder);
     if (!in_group(runs, group, i)) continue;
     members++;
-    if (access(log, F_OK) || !trainlog_read(ctx, ctx->own, log, &rows[i], &n[i])) continue;
+    DiagMark before = diag_mark(ctx);
+    if (access(log, F_OK)) continue;
+    if (!trainlog_read(ctx, ctx->own, log, &rows[i], &n[i])) {
+      diag_drop(ctx, before);
+      diag_warn(ctx, E0801, NULL, "'%s' is no log: its run has no curves", log);
+      n[i] = 0;
+      continue;
+    }
     for (int k = 0; k < n[i]; k++) most = rows[i][k].epoch > most && rows[i][k].epoch < 1 << 20 ? rows[i][k].epoch : most;
   }
   for (int f = 0; f < FAMILIES; f++) {
@@ -324,10 +352,10 @@ static bool put_page(Ctx *ctx, const Runs *runs, Str *s) {
   Series all = {0};
   Str table = {.ctx = ctx};
   put_rows(ctx, runs, false, &table);
-  for (int i = 0; i < runs->n && !ctx->n_errors; i++) if (is_first(runs, i)) add_series(ctx, runs, i, &all);
+  for (int i = 0; i < runs->n; i++) if (is_first(runs, i)) add_series(ctx, runs, i, &all);
   curves_page(s, "Runs", table.p, all.p, all.n);
   str_free(&table);
-  return !ctx->n_errors;
+  return true;
 }
 #else
 static bool put_page(Ctx *ctx, const Runs *runs, Str *s) {
@@ -336,9 +364,14 @@ static bool put_page(Ctx *ctx, const Runs *runs, Str *s) {
 }
 #endif
 
+static bool is_page(const char *out) {
+  size_t n = out ? strlen(out) : 0;
+  return n >= 5 && !strcmp(out + n - 5, ".html");
+}
+
 static bool write_report(Cmd *c, const Runs *runs) {
   Str s = {.ctx = c->ctx};
-  const char *out = cmd_get(c, FLAG_out) ? cmd_get(c, FLAG_out) : "-", *suffix = strrchr(out, '.');
+  const char *out = cmd_get(c, FLAG_out) ? cmd_get(c, FLAG_out) : "-";
   bool ok = true;
   if (cmd_has(c, FLAG_json)) {
     json_t *groups = json_array(), *top;
@@ -349,7 +382,7 @@ static bool write_report(Cmd *c, const Runs *runs) {
     if (!text) ctx_fatal(c->ctx);
     str_put(&s, text), str_put(&s, "\n");
     free(text);
-  } else if (suffix && !strcmp(suffix, ".html")) {
+  } else if (is_page(out)) {
     ok = put_page(c->ctx, runs, &s);
   } else {
     put_rows(c->ctx, runs, cmd_has(c, FLAG_markdown), &s);
@@ -363,6 +396,7 @@ int verb_report(Cmd *c) {
   Runs runs = {0};
   if (!c->n_args) { diag(c->ctx, E0701, NULL, "report takes folders of runs or sweeps"); return EXIT_USAGE; }
   if (cmd_has(c, FLAG_json) && cmd_has(c, FLAG_markdown)) { diag(c->ctx, E0701, NULL, "--json or --markdown, not both"); return EXIT_USAGE; }
+  if ((cmd_has(c, FLAG_json) || cmd_has(c, FLAG_markdown)) && is_page(cmd_get(c, FLAG_out))) { diag(c->ctx, E0701, NULL, "a page is neither --json nor --markdown: another -o"); return EXIT_USAGE; }
   bool ok = true;
   for (int i = 0; i < c->n_args && ok; i++) ok = add_folder(c->ctx, &runs, c->args[i], 0);
   ok = ok && write_report(c, &runs);

@@ -348,10 +348,12 @@ static void draw_family(Str *s, const Curves *c, int first) {
     for (int e = 0; e < q->n; e++) if (shown(q->value[e])) p.lo = fmin(p.lo, q->value[e]), p.hi = fmax(p.hi, q->value[e]);
   }
   if (p.lo > p.hi) p.lo = 0, p.hi = 1;
-  if (p.lo > 0 && p.lo < 0.7 * p.hi && name[family(name) - 1] != '%') p.lo = 0; /* runs are compared where they are */
+  bool percent = family(name) && name[family(name) - 1] == '%'; /* runs are compared where they are, up to 100 */
+  if (p.lo > 0 && p.lo < 0.7 * p.hi && !percent) p.lo = 0;
+  double most = percent && p.hi <= 100 ? 100 : INFINITY;
   if (p.hi - p.lo <= 1e-6 * fabs(p.hi)) p.hi += fabs(p.hi) * 0.1 + (p.hi == 0), p.lo -= fabs(p.lo) * 0.1;
   p.step = nice_step(p.hi - p.lo, 5);
-  p.lo = floor(p.lo / p.step + 1e-9) * p.step, p.hi = ceil(p.hi / p.step - 1e-9) * p.step;
+  p.lo = floor(p.lo / p.step + 1e-9) * p.step, p.hi = fmin(ceil(p.hi / p.step - 1e-9) * p.step, most);
   char *title = arena_strndup(s->ctx->own, name, family(name));
   p.title = ""; /* the heading has it */
   str_put(s, "<h2>");

@@ -279,12 +279,12 @@ static void mark_kept(Exec *e) {
   for (int v = e->n_v - 1; v >= 0; v--) if (e->v[v].kept && e->v[v].alias >= 0) e->v[e->v[v].alias].kept = true;
 }
 
-static Exec *planned(Ctx *ctx, Dnn *dnn, const Graph *given, bool exact, const Target *machine) {
+Exec *exec_new_as(Ctx *ctx, Dnn *dnn, const Graph *given, const ExecOptions *o) {
   Graph *g = exec_spell(given);
   if (!g) return NULL;
   Arena *arena = arena_new(ctx);
   Exec *e = NEW(arena, Exec);
-  *e = (Exec){.ctx = ctx, .arena = arena, .dnn = dnn, .g = g, .loops = loops_best(), .exact = exact, .machine = machine, .n_v = g->n_nodes, .cap_v = 2 * g->n_nodes + 16};
+  *e = (Exec){.ctx = ctx, .arena = arena, .dnn = dnn, .g = g, .loops = loops_best(), .o = *o, .n_v = g->n_nodes, .cap_v = 2 * g->n_nodes + 16};
   e->v = NEWN(arena, Value, e->cap_v);
   e->match = NEWN(arena, Match, g->n_nodes + 1);
   e->op = NEWN(arena, DnnOp *, g->n_nodes + 1);
@@ -313,8 +313,7 @@ static Exec *planned(Ctx *ctx, Dnn *dnn, const Graph *given, bool exact, const T
   return e;
 }
 
-Exec *exec_new(Ctx *ctx, Dnn *dnn, const Graph *g) { return planned(ctx, dnn, g, false, NULL); }
-Exec *exec_new_exact(Ctx *ctx, Dnn *dnn, const Graph *g, const Target *machine) { return planned(ctx, dnn, g, true, machine); }
+Exec *exec_new(Ctx *ctx, Dnn *dnn, const Graph *g) { return exec_new_as(ctx, dnn, g, &(ExecOptions){0}); }
 
 void exec_free(Exec *e) {
   if (!e) return;

@@ -15,9 +15,11 @@ typedef struct Exec Exec;
 /* Plans g (static, verified; it must outlive the plan). Everything it makes belongs to ctx and dnn, which one thread uses at a time.
  * NULL with a diagnostic. */
 Exec *exec_new(Ctx *ctx, Dnn *dnn, const Graph *g);
-/* The same with float sums in eval's order, so that every value of contract and reduce has eval's bits on every machine; slower. machine:
- * this processor's target, for which contractions are compiled; NULL, or in a build without LLVM: eval's own functions, much slower. */
-Exec *exec_new_exact(Ctx *ctx, Dnn *dnn, const Graph *g, const Target *machine);
+/* exact: float sums in eval's order, so that every value of contract and reduce has eval's bits on every machine; slower. Then machine is this
+ * processor's target, for which contractions are compiled; NULL, or in a build without LLVM: eval's own functions, much slower. like: of the
+ * same graph and options, whose compiled code this one runs, too, on another thread; it lives as long. NULL: none. */
+typedef struct ExecOptions { bool exact; const Target *machine; const Exec *like; } ExecOptions;
+Exec *exec_new_as(Ctx *, Dnn *, const Graph *g, const ExecOptions *);
 void exec_free(Exec *); /* NULL is fine */
 
 /* Arguments lie in the caller's memory, at the storage of their type (f32: float), 64-aligned where speed matters, row-major; but

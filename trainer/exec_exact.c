@@ -1,4 +1,4 @@
-/* Float sums as eval orders them (exec_new_exact). A contraction is a program of its own, which the standard passes make and LLVM's JIT
+/* Float sums as eval orders them (ExecOptions.exact). A contraction is a program of its own, which the standard passes make and LLVM's JIT
  * compiles for this machine: the engines' promise of eval's bits holds for it, too. Where that is not to be had, and for reductions, whose
  * sums are few, eval's own functions compute. */
 #include "trainer/exec_impl.h"
@@ -7,7 +7,7 @@
 
 bool exact_sum(const Exec *e, const Node *n) {
   bool sum = n->op == OP_CONTRACT || (n->op == OP_REDUCE && n->a.scalar == S_ADD);
-  return e->exact && sum && elem_is_float(n->t.e);
+  return e->o.exact && sum && elem_is_float(n->t.e);
 }
 
 #ifdef POPSHIFT_LLVM
@@ -15,7 +15,7 @@ bool exact_sum(const Exec *e, const Node *n) {
 
 struct Alone {
   LlvmJit *jit;
-  void *workspace;
+  void *workspace; size_t bytes;
   int *in, n_in;           /* values of its arguments */
   const void **data;       /* where they are */
 };
@@ -35,27 +35,35 @@ static Graph *alone(const Exec *e, const Step *s, struct Alone *a) {
   return g;
 }
 
-static struct Alone *compiled(Exec *e, const Step *s) {
-  int n_in = e->g->nodes[s->nodes.p[0]]->n_in;
-  struct Alone *a = NEW(e->arena, struct Alone);
-  *a = (struct Alone){.in = NEWN(e->arena, int, n_in), .data = NEWN(e->arena, const void *, n_in)};
+static void compile(Exec *e, struct Alone *a, Graph *g) {
   DiagMark before = diag_mark(e->ctx);
-  State st = {.graph = alone(e, s, a)};
-  if (passes_standard(e->ctx, &st, -1, &(PassOptions){.target = e->machine})) a->jit = llvm_jit_new(e->ctx, st.program, &(LlvmOptions){.opt = 2});
+  State st = {.graph = g};
+  if (passes_standard(e->ctx, &st, -1, &(PassOptions){.target = e->o.machine})) a->jit = llvm_jit_new(e->ctx, st.program, &(LlvmOptions){.opt = 2});
   if (a->jit) {
-    a->workspace = arena_aligned(e->arena, (size_t)st.program->arena_bytes + 64);
+    a->bytes = (size_t)st.program->arena_bytes;
     vec_push(e->arena, &e->compiled, ((struct Compiled){"", a->jit}));
   } else {
     diag_drop(e->ctx, before); /* eval does the same */
   }
   program_free(st.program);
-  return a->jit ? a : NULL;
 }
 
+/* Plans of one graph have the same steps. */
 void exact_compile(Exec *e) {
-  for (int s = 0; e->machine && s < e->steps.n; s++) {
+  for (int s = 0; e->o.machine && s < e->steps.n; s++) {
     Step *st = &e->steps.p[s];
-    if (st->kind == STEP_EVAL && e->g->nodes[st->nodes.p[0]]->op == OP_CONTRACT && exact_sum(e, e->g->nodes[st->nodes.p[0]])) st->alone = compiled(e, st);
+    const Node *n = st->kind == STEP_EVAL ? e->g->nodes[st->nodes.p[0]] : NULL;
+    if (!n || n->op != OP_CONTRACT || !exact_sum(e, n)) continue;
+    struct Alone *a = NEW(e->arena, struct Alone);
+    const struct Alone *like = e->o.like ? e->o.like->steps.p[s].alone : NULL;
+    *a = (struct Alone){.in = NEWN(e->arena, int, n->n_in), .data = NEWN(e->arena, const void *, n->n_in)};
+    Graph *g = alone(e, st, a);
+    if (like) a->jit = like->jit, a->bytes = like->bytes, graph_free(g);
+    else if (!e->o.like) compile(e, a, g);
+    else graph_free(g);
+    if (!a->jit) continue;
+    a->workspace = arena_aligned(e->arena, a->bytes + 64);
+    st->alone = a;
   }
 }
 

@@ -79,8 +79,7 @@ struct Exec {
   bool *waiting;           /* by node id: not planned yet */
   int from;                /* while planning: the first step that may take a node (plan_tree) */
   bool ran;                /* copies of constants are there */
-  bool exact;              /* float sums have eval's order */
-  const Target *machine; /* what they are compiled for, or NULL */
+  ExecOptions o;
   VEC(struct Compiled { const char *text; struct LlvmJit *jit; }) compiled; /* by the text of their programs */
 };
 

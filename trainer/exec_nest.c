@@ -306,6 +306,8 @@ static LlvmJit *compiled(Exec *e, Program *p) {
   program_print(&s, p);
   for (int i = 0; i < e->compiled.n; i++)
     if (!strcmp(e->compiled.p[i].text, s.p)) { str_free(&s); return e->compiled.p[i].jit; }
+  for (int i = 0; e->o.like && i < e->o.like->compiled.n; i++)
+    if (!strcmp(e->o.like->compiled.p[i].text, s.p)) { str_free(&s); return e->o.like->compiled.p[i].jit; }
   DiagMark before = diag_mark(e->ctx);
   LlvmJit *jit = program_verify(e->ctx, p) ? llvm_jit_new(e->ctx, p, &(LlvmOptions){.opt = 1}) : NULL;
   if (!jit) diag_drop(e->ctx, before); /* rows do the same */

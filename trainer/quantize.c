@@ -292,11 +292,13 @@ void net_quantize(Net *net, const Recipe *r, const QuantRows *rows) {
   arena_free(scratch);
 }
 
-/* Why the row's grain is none of its quantizer's, or NULL. */
-static const char *wrong_grain(const QuantizerOps *ops, const QuantizerInfo *info, const QuantRow *row) {
+/* Why the row's grain is none of its weights', or NULL. */
+static const char *wrong_grain(const QuantRow *row) {
+  const QuantizerInfo *info = &quantizer_info[row->weight.q];
   if (row->grain == GRAIN_LAYER) return NULL;
-  if (!ops->grain) return "grain: kernel, but it has no step or scale of its own for each output channel";
-  return strstr(info->options, "scale=") && row_option(row, "scale", 0) == 0 ? "grain: kernel, but without scale: layer it has no scale" : NULL;
+  if (!row->weight.q) return "grain: kernel, which is of weights";
+  if (!quantizer_ops[row->weight.q]->grain) return "grain: kernel, but its weights have no step or scale for each output channel";
+  return strstr(info->options, "scale=") && row_option(row, "scale", 0) == 0 ? "grain: kernel, but without scale: layer its weights have no scale" : NULL;
 }
 
 /* Neither quantizer of the row has an objection; else E0703 at the row. */
@@ -305,7 +307,7 @@ static bool can_put(Net *net, const Node *layer, int k, const QuantRow *row) {
   for (int a = 0; a < 2; a++) {
     const QuantizerOps *ops = spec[a]->q == QUANT_NONE ? NULL : quantizer_ops[spec[a]->q];
     const char *why = ops && ops->wrong ? ops->wrong(layer, k, row, !a, non_negative(net, layer->in[!k], 64)) : NULL;
-    if (!why && ops && !a) why = wrong_grain(ops, &quantizer_info[spec[a]->q], row);
+    if (!why && ops) why = wrong_grain(row);
     Loc loc = {.file = row->file, .line = row->line, .node = -1};
     if (why) return diag(net->ctx, E0703, &loc, "%s/%d of layer '%s': %s", quantizer_info[spec[a]->q].name, spec[a]->bits, layer_name(net, layer, k), why);
   }

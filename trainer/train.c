@@ -177,7 +177,7 @@ static bool write_recipe(Trainer *t) {
     const char *old = path_in(t, names[i]);
     bool gone = !unlink(old);
     if (!gone && errno != ENOENT) return diag(t->ctx, E0502, NULL, "cannot remove '%s': %s", old, strerror(errno));
-    if (gone && i) diag_warn(t->ctx, E0801, NULL, "the run in '%s' begins anew; --resume would have gone on with the one that was there", t->o->out);
+    if (gone && i && !t->o->quiet) fprintf(stderr, "the run in '%s' begins anew; --resume would have gone on with the one that was there\n", t->o->out); /* now, not at the end */
   }
   Str text = {.ctx = t->ctx};
   recipe_print(&text, t->r);

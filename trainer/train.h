@@ -25,7 +25,7 @@ typedef struct TrainOptions {
   const char *out;               /* folder of the run, made where it is not there: checkpoint.ckpt log.jsonl recipe.yaml curves.svg curves.html */
   int threads;                   /* 0: as many as the machine has */
   bool resume, quiet, verbose;
-  const Target *machine;         /* this processor, for what the frozen network's test compiles (exec_new_exact); NULL: eval's functions */
+  const Target *machine;         /* this processor, for what the frozen network's test compiles (ExecOptions); NULL: eval's functions */
   double save_seconds;           /* between checkpoints within an epoch */
   Graph *(*load)(void *user, const char *path);      /* a float graph from a file (net: {onnx: FILE}); NULL with a diagnostic */
   bool (*phase_done)(void *user, const PhaseResult *); /* of several ranks (ranks.h) the first calls it */

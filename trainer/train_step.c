@@ -100,7 +100,8 @@ bool phase_build(Trainer *t) {
   lay_out(t);
   for (int i = 0; i < t->threads; i++) {
     Worker *w = &t->worker[i];
-    if (!plan(w, &w->train, exec_new(w->ctx, w->dnn, t->tg.g)) || !plan(w, &w->test, exec_new(w->ctx, w->dnn, t->test_graph))) return workers_ok(t);
+    if (!plan(w, &w->train, exec_new_as(w->ctx, w->dnn, t->tg.g, &(ExecOptions){.like = i ? t->worker->train : NULL})) ||
+        !plan(w, &w->test, exec_new_as(w->ctx, w->dnn, t->test_graph, &(ExecOptions){.like = i ? t->worker->test : NULL}))) return workers_ok(t);
     bind_params(t, w->train, t->net->n_p, false), bind_params(t, w->test, t->net->n_p - t->net->n_aux, true);
     exec_bind(w->train, 0, w->x), exec_bind(w->test, 0, w->x);
     for (int k = 0; k < t->tg.n_precision; k++) exec_bind(w->train, t->tg.arg_precision + k, &t->precision[k]);
@@ -346,7 +347,8 @@ bool evaluate(Trainer *t, const Graph *g, const Dataset *d, bool u8, int32_t *pr
   bool own = g != t->test_graph;
   for (int i = 0; i < t->threads; i++) {
     Worker *w = &t->worker[i];
-    if (own && plan(w, &test.e[i], exec_new_exact(w->ctx, w->dnn, g, t->o->machine))) exec_bind(test.e[i], 0, w->x);
+    ExecOptions o = {.exact = true, .machine = t->o->machine, .like = i ? test.e[0] : NULL};
+    if (own && plan(w, &test.e[i], exec_new_as(w->ctx, w->dnn, g, &o))) exec_bind(test.e[i], 0, w->x);
     if (!own) test.e[i] = w->test;
   }
   bool ok = workers_ok(t);

@@ -241,6 +241,25 @@ START_TEST(two_divisors) {
 }
 END_TEST
 
+/* Contractions of y[m, n] whose outputs along m read the same of x: more of them than are summed side by side, with the sum or n innermost. */
+START_TEST(outputs_side_by_side) {
+  static const Elem elems[] = {{EK_FLOAT, 32}, {EK_FLOAT, 64}, {EK_INT, 8}, {EK_INT, 16}};
+  static const int64_t sizes[][3] = {{64, 3, 100}, {65, 3, 100}, {130, 3, 100}, {130, 300, 5}, {193, 40, 7}, {2, 300, 9}}; /* m, n, k */
+  static const Affine row = {.coef = {[1] = 1}, .div = 1}, sum = {.coef = {[2] = 1}, .div = 1}, out = {.coef = {[0] = 1}, .div = 1};
+  const int64_t *d = sizes[_i / 6];
+  int kind = _i % 6; /* four types of numbers, then words by and, xor */
+  Elem e = kind < 4 ? elems[kind] : UINTK(32), result = kind < 2 ? e : kind == 3 ? I64 : I32;
+  rng_state = (uint64_t)_i + 1;
+  Affine x[2] = {row, sum}, w[2] = {out, sum};
+  Iters it = {.n_out = 2, .n_red = 1, .red = {dim_c(d[2])}, .acc = {x, w, w}};
+  Node *in[3] = {random_const(e, DIMS(d[1], d[2])), random_const(e, DIMS(d[0], d[2])), random_const(elem_is_float(e) ? e : I8, DIMS(d[0], d[2]))};
+  Type t = type_make(result, DIMS(d[0], d[1]));
+  for (int n_in = 2; n_in < 4; n_in++) check_affine(node_contract(g, kind < 4 ? S_MUL : kind == 4 ? S_AND : S_XOR, &t, n_in, in, &it, 0));
+  x[1].base = -2; /* the first terms lie outside, and count as 3 */
+  check_affine(node_contract(g, kind < 4 ? S_MUL : S_XOR, &t, 2, in, &it, 3));
+}
+END_TEST
+
 /* y[n, m, oy, ox] of x[n, c, h, w], one loop per letter. */
 static double conv_at(const Tensor *x, const Tensor *w, int groups, int64_t n, int64_t m, int64_t oy, int64_t ox, const int64_t *stride,
                       const int64_t *dilation, const int64_t *pad, bool is_float) {
@@ -662,6 +681,7 @@ int main(void) {
   tcase_add_checked_fixture(t, setup, teardown);
   tcase_add_loop_test(t, random_accesses, 0, 25);
   tcase_add_test(t, two_divisors);
+  tcase_add_loop_test(t, outputs_side_by_side, 0, 36);
   tcase_add_test(t, convolutions);
   tcase_add_test(t, transposed_convolution);
   tcase_add_test(t, matrix_products);

@@ -134,8 +134,12 @@ START_TEST(frozen) {
   Dnn *dnn = dnn_new(ctx);
   bool all_codes = k == 1 || k == 2; /* else some layers are float sums, in another order */
   executed(exec_new(ctx, dnn, s.graph), x, exact[0], all_codes ? 0 : k == 3 ? INFINITY : 1e-4f, false);
-  executed(exec_new_exact(ctx, dnn, s.graph, NULL), x, exact[0], 0, false);
-  executed(exec_new_exact(ctx, dnn, s.graph, target_find("x86-64")), x, exact[0], 0, LLVM_HERE && !all_codes);
+  executed(exec_new_as(ctx, dnn, s.graph, &(ExecOptions){.exact = true}), x, exact[0], 0, false);
+  ExecOptions compiled = {.exact = true, .machine = target_find("x86-64")};
+  Exec *first = exec_new_as(ctx, dnn, s.graph, &compiled);
+  compiled.like = first; /* which lends its code */
+  executed(exec_new_as(ctx, dnn, s.graph, &compiled), x, exact[0], 0, LLVM_HERE && !all_codes);
+  executed(first, x, exact[0], 0, LLVM_HERE && !all_codes);
   dnn_free(dnn);
   free(in);
   graph_free(b), graph_free(s.graph);
@@ -169,8 +173,9 @@ START_TEST(rows) { /* a row names layers that there are */
     {"[{match: \"cnov*\", weight: uniq/2}, {match: \"*\", weight: uniq/2}]", "quant.0.match: no layer has a name like 'cnov*'", "the layers are conv1, conv2, fc1, fc2", true},
     {"[{match: \"*.skip\"}, {match: \"*\", weight: uniq/2}]", "quant.0: no layer of the network is left for '*.skip'", NULL, false},
     {"[{match: \"*\", weight: uniq/2}, {match: conv2, weight: uniq/4}]", "quant.1: no layer of the network is left for 'conv2'", NULL, false},
-    {"[{match: \"*\", weight: twn/2, grain: kernel}]", "twn/2 of layer 'conv1': grain: kernel, but it has no step or scale of its own for each output channel", NULL, true},
-    {"[{match: \"*\", weight: s3/2, grain: kernel}]", "s3/2 of layer 'conv1': grain: kernel, but without scale: layer it has no scale", NULL, true},
+    {"[{match: \"*\", weight: twn/2, grain: kernel}]", "twn/2 of layer 'conv1': grain: kernel, but its weights have no step or scale for each output channel", NULL, true},
+    {"[{match: \"*\", weight: s3/2, grain: kernel}]", "s3/2 of layer 'conv1': grain: kernel, but without scale: layer its weights have no scale", NULL, true},
+    {"[{match: \"*\", act: uniq/4, grain: kernel}]", "uniq/4 of layer 'conv1': grain: kernel, which is of weights", NULL, true},
     {"[{match: \"*\", weight: s3/2, scale: layer, grain: kernel}]", NULL, NULL, false},
     {"[{match: \"*\", weight: alq/2, groups: channel, parts: 4}]", "alq/2 of layer 'conv1': parts are only of groups: part", NULL, true},
     {"[{match: \"*\", weight: none}]", "a quantized phase, and no row of `quant` that quantizes a layer", NULL, true},
