@@ -33,6 +33,7 @@ typedef struct Candidate {
 } Candidate;
 extern const Candidate candidates[KERNEL_COUNT];
 double contract_macs(const Node *); /* products of a contraction */
+int bases_lanes(const Node *, const PassOptions *); /* lower_bases.c: terms of bases that are added at once */
 /* layout_bases.c: how a node of operator bases is computed. */
 typedef struct BasesCost { double terms, packed; bool can_pack; int planes; int64_t words; } BasesCost; /* cycles; planes, words of one group */
 BasesCost bases_cost(const Node *, const PassOptions *);

@@ -1,14 +1,20 @@
 /* bases: signs against codes term by term, or against packed planes of the codes. */
 #include "passes/contract.h"
 
+#include <math.h>
+
 static double count_of(const Type *t) {
   int64_t n = 0;
   type_count(t, &n);
   return (double)n;
 }
 
-/* One signed addition takes a shift, a test, a load and the sum: no target's table knows it. Of several positions at once (lower_bases.c) it is cheaper, which is not counted. */
-static double signed_add(const Target *t) { return t->cost_mac < 1 ? 1.5 : t->cost_mac + 1; }
+/* One signed addition takes a shift, a test, a load and the sum: no target's table knows it. In lanes (lower_bases.c) it was measured. */
+static double signed_add(const Node *n, const PassOptions *opt) {
+  int lanes = bases_lanes(n, opt);
+  return lanes > 1 ? 4.0 / lanes : opt->target->cost_mac < 1 ? 1.5 : opt->target->cost_mac + 1;
+}
+enum { PLANE_CYCLES = 6 }; /* of a packed plane, besides its words */
 
 static bool packs(const Node *n, const PassOptions *opt, Planes *p) {
   if (n->n_in != 5 || elem_is_float(n->in[0]->t.e) || opt->hls || !opt->target || n->in[0]->t.rank == MAX_RANK) return false;
@@ -23,12 +29,13 @@ BasesCost bases_cost(const Node *n, const PassOptions *opt) {
   double positions = count_of(&n->t) / (double)(counts->d[0].n * counts->d[1].n > 0 ? counts->d[0].n * counts->d[1].n : 1);
   double planes = positions * (double)n->in[1]->t.d[0].n;
   int word = opt->target->word;
-  c.terms = planes * (double)bases_n(n) * signed_add(opt->target);
+  c.terms = planes * (double)bases_n(n) * signed_add(n, opt);
   c.can_pack = packs(n, opt, &p);
   if (!c.can_pack) return c;
   c.words = (bases_n(n) + word - 1) / word;
   c.planes = p.n;
-  c.packed = planes * (double)c.words * (p.n + 1) * opt->target->cost_word + count_of(&n->in[0]->t) * p.n * opt->target->cost_pack;
+  double by_word = fmax(opt->target->cost_word, 1), by_bit = fmax(opt->target->cost_pack, 1); /* here words are never in lanes */
+  c.packed = planes * ((double)c.words * (p.n + 1) * by_word + PLANE_CYCLES) + count_of(&n->in[0]->t) * p.n * by_bit;
   return c;
 }
 

@@ -95,7 +95,7 @@ typedef struct Lower {
   PackLanes *pack;
   VEC(Strided) strided;    /* by lower_widen.c */
   int nibbles;             /* buffer of byte counts + 1, 0: none yet (lower_count.c) */
-  struct { const Node *n; int beside, lanes; } bases; /* buffers of the node whose nest was tried last (lower_bases.c) */
+  struct { const Node *n; int beside, lanes; struct PlaneTables *planar; } bases; /* buffers and tables of the node whose nest was tried last (lower_bases.c) */
 } Lower;
 
 /* lower_lin.c: linear forms. */

@@ -2,23 +2,26 @@
  * is read from a table, so that an empty group costs one look. Three tables: the signs of all planes without a gap between them
  * (bit plane*n + r), counts in 1, 2 or 4 bits, and the alphas.
  *   codes or floats   each term is added or subtracted by its sign: on machines with vectors for several positions of the last dimension at once,
- *                     whose numbers are first laid beside each other, [b, g, r, position]
+ *                     whose numbers are first laid beside each other, [b, g, r, position]; without such positions for several planes at once
+ *                     (lower_bases_planes.c)
  *   packed planes a_p sum sign*number = sum_p c[p]*(pop(s) - pop(a_p xor s)) + c[k]*(2*pop(s) - n), s the group's signs */
-#include "passes/lower_lanes.h"
+#include "passes/lower_bases.h"
 
 #include <stdlib.h>
 
-typedef struct Bases {
-  const Node *n;
-  int64_t terms, planes, blocks, outs, groups;
-  int word;               /* bits that are taken at once */
-  int signs, counts;      /* buffers; counts -1: all groups have `same` planes */
-  int64_t same, most;     /* of a group */
-  int count_bits;         /* as a power of two: 0, 1, 2 */
-  Elem acc;               /* of a group's sum */
-  int lanes, beside;      /* positions at once, 1: none; the buffer where their numbers lie beside each other, */
-  int result;             /* and that of their results */
-} Bases;
+/* Lanes of binary64 that divide the last dimension of positions. */
+static int position_lanes(const Node *n, const PassOptions *opt) {
+  int lead = n->t.rank - 2, bits;
+  if (n->n_in == 6 || opt->hls || !n->in[1]->t.d[0].n || lead < 1 || !lanes_target(opt->target, &bits)) return 1;
+  int lanes = bits / 64;
+  while (n->t.d[lead - 1].n % lanes) lanes /= 2;
+  return lanes;
+}
+
+int bases_lanes(const Node *n, const PassOptions *opt) {
+  int lanes = position_lanes(n, opt);
+  return lanes > 1 ? lanes : planes_chunks(n, opt, NULL) ? 8 : 1;
+}
 
 static Bases bases_of(Lower *l, const Node *n) {
   const Tensor *counts = n->in[3]->a.value;
@@ -35,23 +38,15 @@ static Bases bases_of(Lower *l, const Node *n) {
   }
   b.same = b.most;
   b.count_bits = b.most > 3 ? 2 : b.most > 1;
-  if (b.planes) b.signs = bit_table(l, "signs", name, n->in[1]->a.value, 1, b.word, b.terms % b.word != 0);
-  if (b.counts == 0 && b.planes) b.counts = bit_table(l, "counts", name, counts, 1 << b.count_bits, 32, 0);
   if (packed) /* of every number and of partial sums */
     for (int64_t p = 0; p < n->in[5]->a.value->n; p++) far += 2 * llabs(tensor_i(n->in[5]->a.value, p));
   else if (elem_is_code(x)) far = -elem_lo(x) > elem_hi(x) ? -elem_lo(x) : elem_hi(x);
   if (packed || elem_is_code(x)) b.acc = mul_ok(far, b.terms, &reach) && reach <= INT32_MAX ? I32 : I64;
+  b.lanes = position_lanes(n, l->opt);
+  b.planar = b.lanes == 1 ? planes_tables(l, &b) : NULL;
+  if (b.planes && !b.planar) b.signs = bit_table(l, "signs", name, n->in[1]->a.value, 1, b.word, b.terms % b.word != 0);
+  if (b.counts == 0 && b.planes && !b.planar) b.counts = bit_table(l, "counts", name, counts, 1 << b.count_bits, 32, 0);
   return b;
-}
-
-/* Lanes of binary64 that divide the last dimension of positions. */
-static int lanes_of(const Lower *l, const Bases *b) {
-  const Node *n = b->n;
-  int lead = n->t.rank - 2, bits;
-  if (n->n_in == 6 || l->opt->hls || !b->planes || lead < 1 || !lanes_target(l->opt->target, &bits)) return 1;
-  int lanes = bits / 64;
-  while (n->t.d[lead - 1].n % lanes) lanes /= 2;
-  return lanes;
 }
 
 /* W sign bits from bit `at` on. */
@@ -110,7 +105,7 @@ static void add_signed(Lower *l, const Bases *b, Expr *sum, Expr *signs, Lin r0,
   Expr *v = let(l, "x", nx_cast(p, number, b->acc));
   Expr *bit = nx2(p, S_AND, nx2(p, S_SHR, signs, nx_cast(p, lin_expr(l, i), signs->t.e)), nx_const_i(p, signs->t, 1));
   Expr *plus = nx_cast(p, bit, BOOL);
-  if (b->lanes > 1) ns_set(p, l->at, sum->var, nx2(p, S_ADD, sum, signed_lanes(l, v, bit)));
+  if (b->lanes > 1 || elem_is_float(b->acc)) ns_set(p, l->at, sum->var, nx2(p, S_ADD, sum, signed_lanes(l, v, bit)));
   else ns_set(p, l->at, sum->var, nx3(p, S_SELECT, plus, nx2(p, S_ADD, sum, v), nx2(p, S_SUB, sum, v)));
   block_leave(l, outer);
 }
@@ -165,12 +160,10 @@ static Expr *plane_sum(Lower *l, const Bases *b, Expr *plane, Lin *in) {
   return nx_cast(p, sum, F64);
 }
 
-/* Planes of group g of output o: a constant, or bits of the table. */
-static Expr *plane_count(Lower *l, const Bases *b, const Lin *bo, Lin g) {
+Expr *plane_count(Lower *l, const Bases *b, Lin flat) {
   Program *p = l->p;
   NType w = nt(UINTK(32));
   if (b->counts < 0) return nx_idx(p, b->same);
-  Lin flat = lin_flat(l, &b->n->in[3]->t, (Lin[]){bo[0], bo[1], g});
   Expr *i = let(l, "i", nx_cast(p, lin_expr(l, flat), UINTK(p->index.bits)));
   int each = 5 - b->count_bits; /* counts of a word, as a power of two */
   Expr *word = nx_load(p, b->counts, nx_cast(p, nx2(p, S_SHR, i, nx_const_i(p, i->t, each)), p->index), 1);
@@ -187,7 +180,7 @@ static void output(Lower *l, const Bases *b, Expr *plane, const Lin *bo, Lin *in
   Expr *none = NULL;
   Scope outer = loops_open(l, key + 1, 1, &b->groups, &g, NULL, NULL);
   in[g_dim] = g;
-  Expr *count = plane_count(l, b, bo, g);
+  Expr *count = plane_count(l, b, lin_flat(l, &b->n->in[3]->t, (Lin[]){bo[0], bo[1], g}));
   loops_open(l, key + 2, 1, &b->most, &one, &none, &count);
   Lin alpha = lin_atom(l, plane, 0, b->planes - 1);
   Expr *sum = plane_sum(l, b, plane, in);
@@ -241,13 +234,21 @@ static void store_lanes(Lower *l, const Bases *b, Lin *out, int lead, Expr *y) {
   out[lead - 1] = first;
 }
 
+Expr *bases_scaled(Lower *l, const Bases *b, Expr *total) {
+  Program *p = l->p;
+  const Node *scale = b->n->in[4];
+  Lin at[MAX_RANK]; /* it has one element */
+  for (int d = 0; d < scale->t.rank; d++) at[d] = lin_c(0);
+  Expr *y = nx2(p, S_MUL, total, nx_splat(p, nx_cast(p, value(l, scale, at), F64), b->lanes));
+  return nx_cast(p, y, lower_elem(l, b->n->t.e));
+}
+
 void bases_body(Lower *l, const Node *n) {
   Program *p = l->p;
   Bases b = bases_of(l, n);
   int lead = n->t.rank - 2; /* dimensions before B and O */
   Lin out[MAX_RANK], in[MAX_RANK];
   int64_t ext[MAX_RANK], bo[2] = {b.blocks, b.outs};
-  b.lanes = lanes_of(l, &b);
   for (int d = 0; d < lead; d++) ext[d] = d == lead - 1 ? n->t.d[d].n / b.lanes : n->t.d[d].n;
   Scope outer = loops_open(l, NULL, lead, ext, out, NULL, NULL);
   if (b.lanes > 1) {
@@ -255,6 +256,7 @@ void bases_body(Lower *l, const Node *n) {
     beside_buffers(l, &b);
     lay_beside(l, &b, out, lead);
   }
+  if (b.planar) { planes_body(l, &b, out, lead); block_leave(l, outer); return; }
   int var = nest_var(p, l->nest, "plane", nt(p->index), false);
   ns_vardef(p, l->at, var, nx_idx(p, 0));
   loops_open(l, n, 2, bo, out + lead, NULL, NULL);
@@ -263,9 +265,6 @@ void bases_body(Lower *l, const Node *n) {
   ns_vardef(p, l->at, total, nx_const_f(p, t, 0));
   for (int d = 0; d <= lead; d++) in[d] = out[d];
   if (b.planes) output(l, &b, nx_var(p, l->nest, var), out + lead, in, lead + 1, nx_var(p, l->nest, total));
-  Lin at[MAX_RANK]; /* the scale has one element */
-  for (int d = 0; d < n->in[4]->t.rank; d++) at[d] = lin_c(0);
-  Expr *y = nx2(p, S_MUL, nx_var(p, l->nest, total), nx_splat(p, nx_cast(p, value(l, n->in[4], at), F64), b.lanes));
-  store_lanes(l, &b, out, lead, nx_cast(p, y, lower_elem(l, n->t.e)));
+  store_lanes(l, &b, out, lead, bases_scaled(l, &b, nx_var(p, l->nest, total)));
   block_leave(l, outer);
 }

@@ -16,6 +16,9 @@ for act in 0 2 8; do
   says out '1 passed, 0 failed, 0 skipped'
   [ "$HOSTILE" = 1 ] && continue
   expect 0 "$POPSHIFT" verify alq.onnx --engine nest,c,jit --inputs 1 --force bitserial
+  for target in x86-64-v4 x86-64-v3; do # planes and positions in lanes
+    expect 0 "$POPSHIFT" verify alq.onnx --engine nest,c,jit --inputs 1 --target $target --rtol 0 --atol 0
+  done
   expect 0 "$POPSHIFT" compile alq.onnx -o alq.c
   expect 0 "${CC:-cc}" -O2 -c alq.c -o alq_c.o
   within alq_c.o

@@ -1,5 +1,5 @@
-/* Contractions over lanes: random layers of few bits, forced bit-serial (lower_lanes.c), and of up to 16 bits, multiplied in words (lower_dot.c,
- * layout_last.c), for every target that has vectors; the interpreter's outputs are eval's. What follows the contraction is stored by vectors,
+/* Contractions over lanes: random layers of few bits, forced bit-serial (lower_lanes.c), of up to 16 bits, multiplied in words (lower_dot.c,
+ * layout_last.c), and of signed alphas (lower_bases.c), for every target that has vectors; the interpreter's outputs are eval's. What follows the contraction is stored by vectors,
  * turned about, lane by lane, or packed. */
 #include "passes/pass.h"
 #include "tests/unit/suite.h"
@@ -13,7 +13,7 @@ enum { LAYERS = 60 };
 enum { LAYERS = 160 };
 #endif
 
-typedef enum Kind { OF_BITS, OF_CODES, OF_FLOATS } Kind;
+typedef enum Kind { OF_BITS, OF_CODES, OF_FLOATS, OF_ALPHAS } Kind;
 typedef struct Gen { Graph *g; uint64_t state; } Gen;
 
 static int below(Gen *r, int n) { /* xorshift64* */
@@ -98,7 +98,31 @@ static Node *ending(Gen *r, Node *x) {
   }
 }
 
+/* A layer of bases, of one position or a few. */
+static Graph *generate_bases(Ctx *ctx, uint64_t seed) {
+  static const Elem of[] = {{EK_FLOAT, 32}, {EK_FLOAT, 32}, {EK_FLOAT, 64}, {EK_UINT, 2}, {EK_INT, 8}, {EK_UINT, 30}};
+  Gen r = {graph_new(ctx, "bases", NULL), seed * UINT64_C(0x9e3779b97f4a7c15) + 1};
+  int64_t d[4] = {one_of(&r, 4, (const int[]){1, 1, 3, 8}), between(&r, 1, 2), between(&r, 1, 4), between(&r, 1, 90)}, outs = between(&r, 16, 70), planes = 0;
+  Type t = type_make(of[below(&r, 6)], 4, d), ct = type_make(UINTK(4), 3, (int64_t[]){d[1], outs, d[2]}), one = type_make(F32, 1, (int64_t[]){1});
+  Tensor *counts = tensor_new(ctx, &ct), *scale = tensor_new(ctx, &one);
+  int most = between(&r, 0, 3) * 2 + 1;
+  for (int64_t i = 0; i < counts->n; i++) {
+    int c = below(&r, 5) ? between(&r, most / 2, most) : 0;
+    tensor_set_i(counts, i, c);
+    planes += c;
+  }
+  tensor_set_f(scale, 0, below(&r, 2) ? 1 : 0.37);
+  Type at = type_make(below(&r, 8) ? F32 : F64, 1, &planes);
+  Tensor *alphas = tensor_new(ctx, &at);
+  for (int64_t i = 0; i < planes; i++) tensor_set_f(alphas, i, between(&r, 1, 999) / 777.0);
+  Node *x = graph_arg(r.g, "x", &t), *signs = codes(&r, BIPOLAR, 2, (int64_t[]){planes, d[3]});
+  graph_out(r.g, "y", node_bases(r.g, x, signs, node_const(r.g, alphas), node_const(r.g, counts), node_const(r.g, scale), NULL, below(&r, 4) ? F32 : F64, KERNEL_AUTO));
+  r.g->props = 0;
+  return r.g;
+}
+
 static Graph *generate(Ctx *ctx, uint64_t seed, Kind kind) {
+  if (kind == OF_ALPHAS) return generate_bases(ctx, seed);
   static const int channels[] = {5, 8, 12, 16, 17, 20, 24, 32, 40, 48, 64, 64, 96, 100, 128, 160};
   enum { KINDS = sizeof channels / sizeof *channels };
   Gen r = {graph_new(ctx, "lanes", NULL), seed * UINT64_C(0x9e3779b97f4a7c15) + 1};
@@ -126,7 +150,7 @@ static void count_vectors(void *user, const Expr *x) {
 static void count_in(void *user, const Stmt *s) { stmt_exprs(s, count_vectors, user); }
 
 static int check_target(Ctx *ctx, const char *name, Tensor *in, Tensor *want, uint64_t seed, Kind kind) {
-  Force f = {kind == OF_BITS ? KERNEL_BITSERIAL : kind == OF_CODES ? KERNEL_INT : KERNEL_FLOAT, NULL};
+  Force f = {kind == OF_BITS ? KERNEL_BITSERIAL : kind == OF_FLOATS ? KERNEL_FLOAT : KERNEL_INT, NULL};
   PassOptions o = {.target = target_find(name), .force = &f, .n_force = 1};
   State s = {.graph = generate(ctx, seed, kind)};
   int vectors = 0;
@@ -177,6 +201,12 @@ START_TEST(random_floats) {
 }
 END_TEST
 
+START_TEST(random_bases) {
+  static const char *const names[] = {"x86-64-v4", "x86-64-v3"};
+  check_layers(OF_ALPHAS, 2, names);
+}
+END_TEST
+
 int main(void) {
   Suite *s = suite_create("lanes");
   TCase *t = tcase_create("lanes");
@@ -184,6 +214,7 @@ int main(void) {
   tcase_add_test(t, random_layers);
   tcase_add_test(t, random_products);
   tcase_add_test(t, random_floats);
+  tcase_add_test(t, random_bases);
   suite_add_tcase(s, t);
   return suite_run(s);
 }
