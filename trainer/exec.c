@@ -399,6 +399,7 @@ void exec_print(Str *s, const Exec *e) {
     const Step *st = &e->steps.p[i];
     str_put(s, kinds[st->kind]);
     if ((st->fuse && st->fuse->code) || st->alone) str_put(s, " compiled");
+    if (st->kind == STEP_EVAL && !st->alone && exact_sum(e, e->g->nodes[st->nodes.p[0]])) str_put(s, " in order"); /* not what nothing else could do */
     if (st->kind == STEP_DNN) str_printf(s, " %s", matches[st->match.kind]);
     if (st->kind == STEP_LIE) str_printf(s, " %d", st->in[0]);
     for (int k = 0; k < st->nodes.n; k++) {

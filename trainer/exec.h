@@ -31,7 +31,7 @@ void exec_bind(Exec *, int arg, const void *data);
 bool exec_run(Exec *);
 const void *exec_out(const Exec *, int out);
 
-/* One line per step: what computes which nodes, and nodes left to eval (slow): for tests and -v. */
+/* One line per step: what computes which nodes, and nodes left to eval (slow; "eval in order": exact asks for it): for tests and -v. */
 void exec_print(Str *, const Exec *);
 
 #endif
