@@ -50,7 +50,12 @@ while [ $killed -lt "$kills" ]; do
     [ $rc = 0 ] && break
     [ $rc = 137 ] || bad "$run: exit $rc after $killed kills: $(tail -3 err)"
     killed=$((killed + 1))
-    if [ ! -e $run/checkpoint.ckpt ]; then early=$((early + 1)); continue; fi
+    if [ ! -e $run/checkpoint.ckpt ]; then # the last kill of all may be one of these
+      early=$((early + 1))
+      [ $killed -lt "$kills" ] && continue
+      train $run 2 || bad "$run: starting anew failed"
+      break
+    fi
     [ -e $run/checkpoint.ckpt.tmp ] && between=$((between + 1)) # killed while it wrote
     # Whole: magic, checksum and all entries, which resuming checks before it trains; other recipes are refused only after that.
     train $run 1 --resume --set seed=12345 >out 2>err && bad "$run: resumed with another recipe"
