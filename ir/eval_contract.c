@@ -70,7 +70,7 @@ static const struct {
 
 typedef struct Contract {
   Loops l;
-  int across;              /* the iterator of such outputs, or -1 */
+  int across;              /* the iterator of outputs that are summed side by side (loops_across), or -1 */
   int64_t pitch;           /* sums of each in the block at hand */
   Kind kind;
   TermsFn *kernel;

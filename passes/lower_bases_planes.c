@@ -31,28 +31,23 @@ int64_t planes_chunks(const Node *n, const PassOptions *opt, int64_t *most) {
   return all * SIDE <= planes + planes / 4 ? all : 0; /* signs that nobody reads cost bytes and time */
 }
 
-/* The tables' data: planes in the order [b, g, o, j]. */
-static void fill(const Bases *b, uint16_t *masks, uint32_t *ends, float *alphas, int32_t *counts) {
+/* The tables' data: planes in the order [b, g, o, j]. first: by [b, o, g], the group's first plane in the node's order. */
+static void fill(const Bases *b, const int64_t *first, uint16_t *masks, uint32_t *ends, float *alphas, int32_t *counts) {
   const Node *n = b->n;
-  const Tensor *count = n->in[3]->a.value;
-  int64_t chunk = 0, at = 0;
   for (int64_t block = 0; block < b->blocks; block++)
     for (int64_t g = 0; g < b->groups; g++) {
-      int64_t plane = 0, place = 0; /* plane: of the node's order [b, o, g, j] */
-      for (int64_t k = 0; k < block * b->outs * b->groups; k++) plane += tensor_i(count, k);
-      for (int64_t o = 0; o < b->outs; o++)
-        for (int64_t k = 0; k < b->groups; k++) {
-          int64_t c = tensor_i(count, (block * b->outs + o) * b->groups + k);
-          for (int64_t j = 0; k == g && j < c; j++, place++) {
-            uint16_t bit = (uint16_t)(1 << place % SIDE), *row = masks + (chunk + place / SIDE) * b->terms;
-            for (int64_t r = 0; r < b->terms; r++) if (tensor_i(n->in[1]->a.value, (plane + j) * b->terms + r) > 0) row[r] |= bit;
-            alphas[at++] = (float)tensor_f(n->in[2]->a.value, plane + j);
-          }
-          if (k == g) *counts++ = (int32_t)c;
-          plane += c;
+      int64_t place = 0;
+      for (int64_t o = 0; o < b->outs; o++) {
+        int64_t group = (block * b->outs + o) * b->groups + g, end = first[group + 1];
+        *counts++ = (int32_t)(end - first[group]);
+        for (int64_t plane = first[group]; plane < end; plane++, place++) {
+          uint16_t bit = (uint16_t)(1 << place % SIDE), *row = masks + place / SIDE * b->terms;
+          for (int64_t r = 0; r < b->terms; r++) if (tensor_i(n->in[1]->a.value, plane * b->terms + r) > 0) row[r] |= bit;
+          *alphas++ = (float)tensor_f(n->in[2]->a.value, plane);
         }
-      *ends++ = (uint32_t)((place + SIDE - 1) / SIDE);
-      chunk += (place + SIDE - 1) / SIDE;
+      }
+      *ends = (uint32_t)((place + SIDE - 1) / SIDE);
+      masks += *ends++ * b->terms;
     }
 }
 
@@ -67,7 +62,9 @@ static PlaneTables *make(Lower *l, const Bases *b, int64_t chunks, int64_t most)
   int32_t *counts = NEWN(p->arena, int32_t, groups * b->outs);
   uint64_t *wide = NEWN(p->arena, uint64_t, SIDE);
   uint32_t *narrow = NEWN(p->arena, uint32_t, SIDE);
-  fill(b, masks, ends, alphas, counts);
+  int64_t *first = NEWN(l->tmp, int64_t, groups * b->outs + 1);
+  for (int64_t i = 0; i < groups * b->outs; i++) first[i + 1] = first[i] + tensor_i(b->n->in[3]->a.value, i);
+  fill(b, first, masks, ends, alphas, counts);
   for (int k = 0; k < SIDE; k++) wide[k] = narrow[k] = 1u << k;
   *t = (PlaneTables){.chunks = chunks, .most = most, .count = {.t = type_make(I32, 1, (int64_t[]){groups * b->outs}), .n = groups * b->outs, .st = ST_I32, .data = counts}};
   t->masks = program_buf(p, nest_name(p, "masks", name), UINTK(16), SP_ROM, chunks * b->terms, masks);

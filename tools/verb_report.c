@@ -56,9 +56,11 @@ static bool read_recipe(Ctx *ctx, RunInfo *r) {
   return true;
 }
 
+static bool has(Ctx *ctx, const char *folder, const char *name) { return !access(arena_printf(ctx->own, "%s/%s", folder, name), F_OK); }
+
 static bool add_run(Ctx *ctx, Runs *runs, const char *folder) {
   RunInfo r = {.folder = folder, .seed = -1};
-  bool begun = !access(arena_printf(ctx->own, "%s/recipe.yaml", folder), F_OK); /* a run whose first phase goes on has no result yet */
+  bool begun = has(ctx, folder, "recipe.yaml"); /* a run whose first phase goes on has no result yet */
   r.result = result_read(ctx, folder, !begun);
   if (!r.result && begun && !ctx->n_errors) r.result = json_pack("{s:s s:[]}", "state", "running", "phases");
   if (!r.result) return false;
@@ -70,8 +72,6 @@ static bool add_run(Ctx *ctx, Runs *runs, const char *folder) {
   vec_push(ctx->own, runs, r);
   return read_recipe(ctx, &runs->p[runs->n - 1]);
 }
-
-static bool has(Ctx *ctx, const char *folder, const char *name) { return !access(arena_printf(ctx->own, "%s/%s", folder, name), F_OK); }
 
 static bool add_folder(Ctx *, Runs *, const char *folder, int depth);
 
@@ -127,7 +127,7 @@ static bool add_folder(Ctx *ctx, Runs *runs, const char *folder, int depth) {
     if (!name || strchr(name, '/') || *name == '.') ok = diag(ctx, E0103, &(Loc){arena_printf(ctx->own, "%s/sweep.json", folder), -1, -1, NULL, NULL}, "run %zu has no folder's name", i);
     if (!ok) break;
     const char *run = arena_printf(ctx->own, "%s/%s", folder, name);
-    if (access(arena_printf(ctx->own, "%s/result.json", run), F_OK)) continue;
+    if (!has(ctx, run, "result.json")) continue;
     if (!(ok = add_run(ctx, runs, run))) break;
   }
   json_decref(sweep);

@@ -20,24 +20,22 @@ struct Alone {
   const void **data;       /* where they are */
 };
 
-static Graph *alone(const Exec *e, const Step *s, struct Alone *a) {
-  const Node *n = e->g->nodes[s->nodes.p[0]];
+/* The node's graph: constants as they are, arguments for the rest. */
+static Graph *alone(const Exec *e, const Node *n) {
   Graph *g = graph_new(e->ctx, "sum", NULL);
   Node **in = NEWN(e->arena, Node *, n->n_in);
   for (int k = 0; k < n->n_in; k++) {
     char name[16];
     snprintf(name, sizeof name, "x%d", k);
-    if (n->in[k]->op == OP_CONST) { in[k] = node_clone(g, n->in[k], NULL); continue; }
-    in[k] = graph_arg(g, name, &n->in[k]->t);
-    a->in[a->n_in++] = s->operand[k];
+    in[k] = n->in[k]->op == OP_CONST ? node_clone(g, n->in[k], NULL) : graph_arg(g, name, &n->in[k]->t);
   }
   graph_out(g, "y", node_clone(g, n, in));
   return g;
 }
 
-static void compile(Exec *e, struct Alone *a, Graph *g) {
+static void compile(Exec *e, struct Alone *a, const Node *n) {
   DiagMark before = diag_mark(e->ctx);
-  State st = {.graph = g};
+  State st = {.graph = alone(e, n)};
   if (passes_standard(e->ctx, &st, -1, &(PassOptions){.target = e->o.machine})) a->jit = llvm_jit_new(e->ctx, st.program, &(LlvmOptions){.opt = 2});
   if (a->jit) {
     a->bytes = (size_t)st.program->arena_bytes;
@@ -57,10 +55,9 @@ void exact_compile(Exec *e) {
     struct Alone *a = NEW(e->arena, struct Alone);
     const struct Alone *like = e->o.like ? e->o.like->steps.p[s].alone : NULL;
     *a = (struct Alone){.in = NEWN(e->arena, int, n->n_in), .data = NEWN(e->arena, const void *, n->n_in)};
-    Graph *g = alone(e, st, a);
-    if (like) a->jit = like->jit, a->bytes = like->bytes, graph_free(g);
-    else if (!e->o.like) compile(e, a, g);
-    else graph_free(g);
+    for (int k = 0; k < n->n_in; k++) if (n->in[k]->op != OP_CONST) a->in[a->n_in++] = st->operand[k];
+    if (like) a->jit = like->jit, a->bytes = like->bytes;
+    else if (!e->o.like) compile(e, a, n);
     if (!a->jit) continue;
     a->workspace = arena_aligned(e->arena, a->bytes + 64);
     st->alone = a;
